@@ -1,0 +1,1 @@
+"""Who computes: the engine port and its adapters."""

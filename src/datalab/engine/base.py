@@ -1,0 +1,135 @@
+"""The engine port: who computes. An engine stages data files for the lake to commit; nobody sees them before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from datalab.lake.table import DataFile, Relation, WriteTarget
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from sqlglot import exp
+
+
+@dataclass(frozen=True)
+class EngineCapabilities:
+    """`stages_files`: hands data files back to the lake. Otherwise the engine writes the table itself."""
+
+    stages_files: bool
+
+
+@dataclass(frozen=True)
+class Query:
+    """A query in the Spark dialect as a parsed tree, and what its table names stand for.
+
+    Keys of `relations` are the names as they stand in the tree: `layer.table`, or a single part. `now` is what
+    current_timestamp() answers, fixed for a run. `origin` is file:line for messages.
+    """
+
+    tree: exp.Query
+    relations: Mapping[str, Relation]
+    now: datetime
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class Check:
+    """A condition over a written row, in the Spark dialect. A row passes where it IS TRUE; `action` warn|drop|fail."""
+
+    name: str
+    condition: exp.Expression
+    action: Literal["warn", "drop", "fail"]
+
+
+@dataclass(frozen=True)
+class Append:
+    """Add the rows."""
+
+
+@dataclass(frozen=True)
+class Replace:
+    """The rows are the whole table from now on."""
+
+
+@dataclass(frozen=True)
+class Upsert:
+    """Per key the row with the highest sequence stays, whatever order rows arrive in; ties: the greatest row.
+
+    `sequence` is the name of a column of the query's result that the table keeps (internal: `__sequence`).
+    Where the internal column `__deleted` is true the row is a tombstone: kept, hidden from readers.
+    """
+
+    keys: tuple[str, ...]
+    sequence: str
+
+
+@dataclass(frozen=True)
+class ReplaceGroups:
+    """Groups named by `touched` (a query answering the key columns) leave the table; the query's rows enter it.
+
+    The query answers only rows of touched groups.
+    """
+
+    keys: tuple[str, ...]
+    touched: Query
+
+
+Mode = Append | Replace | Upsert | ReplaceGroups
+
+
+@dataclass(frozen=True)
+class Work:
+    """One piece of staging: compute `query`, check each row, and write what passes for `target`.
+
+    `current` is the live data of the target, for the modes that look at it.
+    """
+
+    query: Query
+    target: WriteTarget
+    mode: Mode = Append()
+    checks: tuple[Check, ...] = ()
+    current: Relation | None = None
+
+
+@dataclass(frozen=True)
+class Staged:
+    """Files that exist and that nobody sees yet. Counts are rows.
+
+    `read`: rows that the query answered; read = written + rejected_rows + superseded. `rejected` holds the rows
+    that failed a drop or fail check, with an extra BIGINT column `__failed`, a bit per check (bit i: checks[i]).
+    """
+
+    add: tuple[DataFile, ...]
+    remove: tuple[DataFile, ...] = ()
+    read: int = 0
+    written: int = 0
+    superseded: int = 0
+    rejected: Relation | None = None
+    failed: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def rejected_rows(self) -> int:
+        """Rows set aside for quarantine."""
+        return self.rejected.rows if self.rejected else 0
+
+
+class Engine(Protocol):
+    """Runs queries over relations. Thread-safe: independent steps run side by side."""
+
+    name: str
+    capabilities: EngineCapabilities
+
+    def schema(self, query: Query) -> pa.Schema:
+        """Type-check a query without reading data; answers its columns. PipelineTypeError, UntranslatableFunction."""
+
+    def read(self, query: Query) -> pa.RecordBatchReader:
+        """The query's rows, in batches."""
+
+    def stage(self, work: Work) -> Staged:
+        """Compute and write data files. On any error the files it wrote are removed. EngineError, StorageFull."""
+
+    def close(self) -> None:
+        """Release connections and temporary files; must be called before the interpreter ends."""

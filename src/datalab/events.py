@@ -1,0 +1,134 @@
+"""Events: what happened, as typed values on one bus. A listener that fails never breaks a run."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened; `name` is the class name in dotted form in logs and documents."""
+
+    at: datetime = field(default_factory=lambda: datetime.now(UTC), kw_only=True)
+
+
+@dataclass(frozen=True)
+class RunStarted(Event):
+    """A run begins with so many steps to execute."""
+
+    run_id: str
+    steps: int
+
+
+@dataclass(frozen=True)
+class RunFinished(Event):
+    """A run ended; `status` is ok, failed or nothing_to_do."""
+
+    run_id: str
+    status: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class StepStarted(Event):
+    """One step of a run begins."""
+
+    run_id: str
+    target: str
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class StepFinished(Event):
+    """One step ended; `counts` has read, written and quarantined rows."""
+
+    run_id: str
+    target: str
+    status: str
+    seconds: float
+    counts: Mapping[str, int] = field(default_factory=dict)
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class StepRetried(Event):
+    """A step failed with a retryable error and is tried again."""
+
+    run_id: str
+    target: str
+    attempt: int
+    error: str
+
+
+@dataclass(frozen=True)
+class Progress(Event):
+    """Part of a long task is done; `total` is 0 where it is not known."""
+
+    task: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class ConstraintViolated(Event):
+    """Rows broke a constraint of a flow."""
+
+    target: str
+    constraint: str
+    rows: int
+    action: str
+
+
+@dataclass(frozen=True)
+class SourceFileIgnored(Event):
+    """A file of a source was not taken, and why: it changed under its old name, or is not readable."""
+
+    source: str
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class CommitLanded(Event):
+    """A table has a new snapshot; `resolved` says that the answer was lost and found by reading back."""
+
+    table: str
+    snapshot: int
+    resolved: bool = False
+
+
+Listener = Callable[[Event], None]
+
+
+class Bus:
+    """Hands each event to every listener, in order of subscription."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Listener] = []
+        self._lock = threading.Lock()
+        self.failures: list[tuple[Event, Exception]] = []
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Add a listener; the answer is a function that takes it away again."""
+        with self._lock:
+            self._listeners.append(listener)
+
+        def unsubscribe() -> None:
+            with self._lock:
+                self._listeners.remove(listener)
+
+        return unsubscribe
+
+    def emit(self, event: Event) -> None:
+        """Tell everybody. An exception of a listener is kept in `failures`, never raised."""
+        with self._lock:
+            listeners = tuple(self._listeners)
+        for listener in listeners:
+            try:
+                listener(event)
+            except Exception as error:  # noqa: BLE001 - a listener must never break a run
+                self.failures.append((event, error))

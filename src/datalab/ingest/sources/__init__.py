@@ -1,0 +1,1 @@
+"""The source port, and one file per kind of source."""

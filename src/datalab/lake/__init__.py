@@ -1,0 +1,1 @@
+"""Tables in open formats: snapshots, schemas, commits, reading, merging."""

@@ -1,0 +1,57 @@
+"""The table format port: what Iceberg, Delta and any later format must do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from datalab.lake.table import Change, Difference, Relation, Snapshot, TableSpec, TableState
+from datalab.names import TableName
+
+
+@dataclass(frozen=True)
+class FormatCapabilities:
+    """What a format can do; callers branch on these fields, never on the class."""
+
+    field_ids: bool
+    partition_transforms: frozenset[str]
+
+
+class Overtaken(Exception):
+    """Raised by `Format.commit` when, and only when, the table is known to have moved on: nothing was written."""
+
+
+class Format(Protocol):
+    """Tables of one open format in one warehouse. Thread-safe; every state it answers is immutable."""
+
+    name: str
+    capabilities: FormatCapabilities
+
+    def names(self) -> tuple[TableName, ...]:
+        """All tables, sorted."""
+
+    def load(self, name: TableName) -> TableState | None:
+        """The newest state, or None where there is no such table. Never opens a data file."""
+
+    def define(self, name: TableName, spec: TableSpec) -> TableState:
+        """Create the table, or bring an existing one to `spec`.
+
+        The caller has made sure that `spec.schema` extends the present schema (lake/schema.py); partition fields of
+        an existing table stay. Transforms outside `capabilities.partition_transforms` are left out.
+        """
+
+    def files(self, state: TableState, snapshot: int | None = None) -> Relation:
+        """The live data at a snapshot (default: the state's own), schema of that snapshot. SnapshotNotFound."""
+
+    def diff(self, state: TableState, since: int | None, until: int) -> Difference:
+        """Net difference of live files between two snapshots; cost follows the change where the format allows."""
+
+    def history(self, state: TableState) -> tuple[Snapshot, ...]:
+        """All snapshots that still exist, oldest first."""
+
+    def commit(self, state: TableState, change: Change) -> TableState:
+        """Commit against exactly `state`. Overtaken if it is outdated; any other error means: unknown.
+
+        Never retries by itself. `change.provenance` is stored in the same commit, its positions also where they
+        survive the expiry of snapshots.
+        """

@@ -1,0 +1,154 @@
+"""Values that describe a table: its declaration, its state at a snapshot, its data files, and a change to it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from datalab.errors import InvalidSetting
+from datalab.lake.provenance import Position, Provenance
+from datalab.names import TableName
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_TRANSFORM = re.compile(r"(?:(years|months|days|hours)\s*\(\s*(\w+)\s*\)|(\w+))\Z")
+
+
+@dataclass(frozen=True)
+class PartitionField:
+    """A column that splits the table into folders; `transform` is identity, years, months, days or hours."""
+
+    column: str
+    transform: str = "identity"
+
+    def __str__(self) -> str:
+        return self.column if self.transform == "identity" else f"{self.transform}({self.column})"
+
+    @classmethod
+    def parse(cls, text: str) -> PartitionField:
+        """Read `column` or `months(column)`; raise InvalidSetting for anything else."""
+        match = _TRANSFORM.match(text.strip())
+        if not match:
+            raise InvalidSetting(
+                f"'{text}' is not a partition field", "write a column, or years|months|days|hours(column)"
+            )
+        transform, inner, plain = match.groups()
+        return cls(inner or plain, transform or "identity")
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """What a table is declared to be. All timestamps are UTC microseconds."""
+
+    schema: pa.Schema
+    partition: tuple[PartitionField, ...] = ()
+    comment: str = ""
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One immutable Parquet file of a table.
+
+    `partition` holds the transformed value of each partition field, in order (months: months since 1970-01, int).
+    `lower` and `upper` bound the values of top-level columns where known; bounds of long strings may be truncated,
+    but always contain every value. `handle` is the format's own object, never compared and not kept when pickled.
+    """
+
+    path: str
+    rows: int
+    size: int
+    partition: tuple[Any, ...] = ()
+    lower: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    upper: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    nulls: Mapping[str, int] = field(default_factory=dict, compare=False)
+    handle: Any = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Relation:
+    """Rows that a query may read under a table's name: data files, or an Arrow table in memory.
+
+    `schema` is the table's schema at that snapshot (with field ids as `PARQUET:field_id` metadata where the format
+    has them). `scan` is set where the files cannot be read as they are (row-level deletes, foreign layouts): it
+    answers a pyarrow RecordBatchReader of the rows, and the engine must use it instead of `files`.
+    Columns that start with `__` are internal: hidden from `SELECT *`.
+    """
+
+    schema: pa.Schema
+    files: tuple[DataFile, ...] = ()
+    memory: pa.Table | None = None
+    scan: Callable[[], pa.RecordBatchReader] | None = field(default=None, compare=False)
+
+    @property
+    def rows(self) -> int:
+        """Rows in the files (before any deletes) or in memory."""
+        return self.memory.num_rows if self.memory is not None else sum(file.rows for file in self.files)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Data files that are live at the later of two snapshots only, and at the earlier only."""
+
+    added: Relation
+    removed: Relation
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One commit in a table's history. `operation` is the provenance's kind, or `foreign` for other writers."""
+
+    id: int
+    at: datetime
+    operation: str
+    rows_added: int
+    rows_removed: int
+    rows_total: int
+    provenance: Provenance | None = None
+
+
+@dataclass(frozen=True)
+class WriteTarget:
+    """All that an engine needs to write data files for a table; plain values, so it can cross processes."""
+
+    name: TableName
+    location: str
+    schema: pa.Schema
+    partition: tuple[PartitionField, ...] = ()
+
+
+@dataclass(frozen=True)
+class TableState:
+    """A table as it was read: the state that a commit is compared with.
+
+    `snapshot` is None before the first commit. `positions` says where each flow into the table stands.
+    `schema` includes internal columns. `handle` belongs to the format.
+    """
+
+    name: TableName
+    format: str
+    location: str
+    schema: pa.Schema
+    snapshot: int | None = None
+    partition: tuple[PartitionField, ...] = ()
+    comment: str = ""
+    properties: Mapping[str, str] = field(default_factory=dict)
+    positions: Mapping[str, Position] = field(default_factory=dict)
+    handle: Any = field(default=None, compare=False, repr=False)
+
+    def target(self) -> WriteTarget:
+        """Where and how to write data files for this state."""
+        return WriteTarget(self.name, self.location, self.schema, self.partition)
+
+
+@dataclass(frozen=True)
+class Change:
+    """A set of data files to add and to remove, and the provenance that is committed with it."""
+
+    provenance: Provenance
+    add: tuple[DataFile, ...] = ()
+    remove: tuple[DataFile, ...] = ()

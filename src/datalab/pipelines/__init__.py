@@ -1,0 +1,1 @@
+"""Declarations to silver and gold: parse, graph, plan, run."""
