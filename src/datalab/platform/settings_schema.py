@@ -1,0 +1,168 @@
+"""The settings as typed, frozen values. Each field's annotation carries its one-line description."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from datalab.errors import InvalidSetting
+from datalab.lake.table import PartitionField
+from datalab.names import TableName
+
+_IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]i?)?B\Z")
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://")
+
+
+class Identifier(str):
+    """A name of a-z, 0-9 and _ that starts with a letter."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Identifier:
+        """InvalidSetting unless `text` is such a name."""
+        if not _IDENTIFIER.match(text):
+            raise InvalidSetting(f"'{text}' is not a name", "use a-z, 0-9 and _, starting with a letter")
+        return cls(text)
+
+
+class Location(str):
+    """A folder or a URL. Relative folders stand in the project."""
+
+    __slots__ = ()
+
+    def within(self, folder: Path) -> Location:
+        """The same place as an absolute path; URLs stay as they are."""
+        return self if _SCHEME.match(self) else Location((folder / Path(self).expanduser()).resolve())
+
+
+@dataclass(frozen=True)
+class Size:
+    """An amount of bytes, as written: 2GB is 2·10⁹, 2GiB is 2·2³⁰."""
+
+    text: str
+
+    def __post_init__(self) -> None:
+        if not _SIZE.match(self.text):
+            raise InvalidSetting(f"'{self.text}' is not a size", "write a number and a unit: 512MB, 2GB, 1.5GiB")
+
+    def __str__(self) -> str:
+        return self.text
+
+    @classmethod
+    def parse(cls, text: str) -> Size:
+        """Read `512MB`; InvalidSetting."""
+        return cls(text.strip())
+
+    @property
+    def bytes(self) -> int:
+        """The amount as a number."""
+        number, unit = re.fullmatch(_SIZE, self.text).groups()  # type: ignore[union-attr]
+        power = " KMGT".index((unit or " ")[0])
+        return int(float(number) * (1024 if unit and unit.endswith("i") else 1000) ** power)
+
+
+@dataclass(frozen=True)
+class AtLeast:
+    """The smallest allowed value of a number."""
+
+    minimum: int
+
+
+_LAKE = Location("lake")
+
+
+class Section:
+    """Base of every group of settings."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LakeSettings(Section):
+    """Where the tables live."""
+
+    format: Annotated[Literal["iceberg", "delta"], "Table format of new tables."] = "iceberg"
+    warehouse: Annotated[Location, "Folder or URL that holds the tables."] = _LAKE
+    catalog: Annotated[Mapping[str, Any], "Iceberg catalog, passed to PyIceberg; none: SQLite beside the tables."] = (
+        field(default_factory=dict)
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineSettings(Section):
+    """Who computes."""
+
+    kind: Annotated[Literal["duckdb"], "Engine that runs the queries."] = "duckdb"
+    memory_limit: Annotated[Size, "Memory of the engine; what does not fit is spilled to disk."] = Size("2GB")
+    threads: Annotated[int | None, AtLeast(1), "Threads of the engine; none: one per core."] = None
+    temp: Annotated[Path, "Folder for spilled data."] = Path(".datalab/tmp")
+
+
+@dataclass(frozen=True, kw_only=True)
+class IngestSettings(Section):
+    """How sources are read."""
+
+    workers: Annotated[int, AtLeast(1), "Processes that decode files."] = 2
+    worker_memory: Annotated[Size, "Memory of one decoding process; beyond it the process is ended."] = Size("2GB")
+    worker_seconds: Annotated[int, AtLeast(1), "Time for one piece of decoding; beyond it the process is ended."] = 120
+    batch_files: Annotated[int, AtLeast(1), "Most files in one commit."] = 64
+    batch_size: Annotated[Size, "Most bytes of files in one commit."] = Size("256MB")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceSettings(Section):
+    """One source of records and the bronze table that it feeds."""
+
+    into: Annotated[TableName, "Bronze table that the records go to."]
+    contract: Annotated[Path, "Avro schema (.avsc) of the records."]
+    files: Annotated[str, "Files of the source, a pattern below the project: landing/pedidos/*.avro."]
+    format: Annotated[
+        Literal["avro", "csv", "jsonl", "parquet"] | None, "Format of the files; none: told by the suffix."
+    ] = None
+    partition_by: Annotated[
+        tuple[PartitionField, ...], "Columns that split the bronze table: column, months(column), days(column), …"
+    ] = ()
+    comment: Annotated[str, "What the bronze table holds, kept as its comment."] = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings(Section):
+    """How steps are executed."""
+
+    parallel: Annotated[int, AtLeast(1), "Independent steps that run side by side."] = 2
+    retries: Annotated[int, AtLeast(0), "How often a step is tried again after a failure that may pass."] = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotifySettings(Section):
+    """Where a finished run is announced."""
+
+    file: Annotated[Path | None, "File that each notification is appended to, one line of JSON."] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Section):
+    """All settings of a project in one environment; paths are absolute."""
+
+    name: Annotated[Identifier, "Name of the project."]
+    lake: Annotated[LakeSettings, "Where the tables live."] = LakeSettings()
+    engine: Annotated[EngineSettings, "Who computes."] = EngineSettings()
+    ingest: Annotated[IngestSettings, "How sources are read."] = IngestSettings()
+    sources: Annotated[Mapping[Identifier, SourceSettings], "Sources of records, by name."] = field(
+        default_factory=dict
+    )
+    pipelines: Annotated[tuple[str, ...], "Pipeline files, patterns below the project."] = (
+        "pipelines/**/*.sql",
+        "pipelines/**/*.py",
+    )
+    run: Annotated[RunSettings, "How steps are executed."] = RunSettings()
+    simulate: Annotated[Path | None, "Python file whose simulate() makes test data."] = None
+    report: Annotated[Path | None, "Python file whose report() is called after a run that changed something."] = None
+    notify: Annotated[NotifySettings, "Where a finished run is announced."] = NotifySettings()
+    schedules: Annotated[Mapping[str, Any], "Reserved for the scheduler; nothing reads it yet."] = field(
+        default_factory=dict
+    )
+    environments: Annotated[tuple[str, ...], "Overlays of these settings, by name; --env picks one."] = ()
