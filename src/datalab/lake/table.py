@@ -113,7 +113,10 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class WriteTarget:
-    """All that an engine needs to write data files for a table; plain values, so it can cross processes."""
+    """All that an engine needs to write data files for a table; plain values, so it can cross processes.
+
+    `location` is the folder for new data files, a plain path or a URI; it need not exist yet.
+    """
 
     name: TableName
     location: str
@@ -126,7 +129,8 @@ class TableState:
     """A table as it was read: the state that a commit is compared with.
 
     `snapshot` is None before the first commit. `positions` says where each flow into the table stands.
-    `schema` includes internal columns. `handle` belongs to the format.
+    `schema` includes internal columns. New data files go into the folder `data_location`, or into `location` where
+    it is empty. `handle` belongs to the format.
     """
 
     name: TableName
@@ -138,11 +142,12 @@ class TableState:
     comment: str = ""
     properties: Mapping[str, str] = field(default_factory=dict)
     positions: Mapping[str, Position] = field(default_factory=dict)
+    data_location: str = ""
     handle: Any = field(default=None, compare=False, repr=False)
 
     def target(self) -> WriteTarget:
         """Where and how to write data files for this state."""
-        return WriteTarget(self.name, self.location, self.schema, self.partition)
+        return WriteTarget(self.name, self.data_location or self.location, self.schema, self.partition)
 
 
 @dataclass(frozen=True)

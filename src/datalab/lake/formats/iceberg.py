@@ -1,0 +1,248 @@
+"""Iceberg tables through PyIceberg. What a commit says of itself stands in the snapshot's summary; where the flows
+stand also in the table's properties, for summaries go when snapshots expire."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import pyarrow as pa
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import (
+    CommitFailedException,
+    NoSuchNamespaceError,
+    NoSuchTableError,
+    TableAlreadyExistsError,
+)
+from pyiceberg.manifest import DataFile as IcebergFile
+from pyiceberg.manifest import ManifestContent, ManifestFile
+from pyiceberg.schema import Schema
+from pyiceberg.table import Table
+from pyiceberg.table.snapshots import Snapshot as IcebergSnapshot
+
+from datalab.errors import CommitFailed, InvalidName, NotSupported, SnapshotNotFound
+from datalab.lake.formats.base import FormatCapabilities, Overtaken
+from datalab.lake.formats.iceberg_catalog import open_catalog
+from datalab.lake.formats.iceberg_files import from_manifest, to_manifest
+from datalab.lake.formats.iceberg_schema import TRANSFORMS, partition_spec, to_arrow, to_iceberg
+from datalab.lake.formats.iceberg_state import COMMENT_KEY, lineage, marks, table_state, to_snapshot
+from datalab.lake.formats.recent import Recent
+from datalab.lake.provenance import PROVENANCE_KEY
+from datalab.lake.schema import extend, normalise
+from datalab.lake.table import Change, DataFile, Difference, Relation, Snapshot, TableSpec, TableState
+from datalab.names import TableName
+
+_DEFAULTS = {
+    "commit.manifest-merge.enabled": "true",
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "20",
+}
+_ATTEMPTS = 10
+_KEPT = 1024
+
+
+def open_format(warehouse: str, properties: Mapping[str, str]) -> IcebergFormat:
+    """The Iceberg tables of a warehouse; `properties` configure PyIceberg's catalog."""
+    return IcebergFormat(open_catalog(warehouse, properties), warehouse)
+
+
+class IcebergFormat:
+    """The format port over one PyIceberg catalog."""
+
+    name = "iceberg"
+    capabilities = FormatCapabilities(field_ids=True, partition_transforms=frozenset(TRANSFORMS))
+
+    def __init__(self, catalog: Catalog, warehouse: str) -> None:
+        self._catalog = catalog
+        self._warehouse = warehouse
+        self._states = Recent[str, TableState](_KEPT)
+        self._manifests = Recent[tuple[str, int], tuple[DataFile, ...]](_KEPT)
+
+    def names(self) -> tuple[TableName, ...]:
+        """All tables whose names the lake can write."""
+        identifiers = [pair for space in self._catalog.list_namespaces() for pair in self._catalog.list_tables(space)]
+        return tuple(sorted(filter(None, map(_table_name, identifiers))))
+
+    def load(self, name: TableName) -> TableState | None:
+        """The newest state; the metadata of an unchanged table is not read again."""
+        try:
+            table = self._catalog.load_table((name.layer, name.table))
+        except (NoSuchTableError, NoSuchNamespaceError):
+            return None
+        return self._state(name, table)
+
+    def define(self, name: TableName, spec: TableSpec) -> TableState:
+        """Create the table, or add and widen its columns. SchemaConflict where another writer got in between."""
+        for _ in range(_ATTEMPTS):
+            state = self.load(name)
+            if state is not None and _is_defined(state, spec):
+                return state
+            try:
+                if state is None:
+                    self._create(name, spec)
+                else:
+                    self._alter(state, spec)
+            except (CommitFailedException, TableAlreadyExistsError):
+                continue
+        raise CommitFailed(f"{name} could not be defined: other writers changed it {_ATTEMPTS} times", "run again")
+
+    def files(self, state: TableState, snapshot: int | None = None) -> Relation:
+        """The live data files; with the table's own scan where rows were deleted from them."""
+        table: Table = state.handle
+        chosen = state.snapshot if snapshot is None else snapshot
+        if chosen is None:
+            return Relation(state.schema)
+        found = _snapshot(state, chosen)
+        schema = state.schema if chosen == state.snapshot else to_arrow(_schema_of(table, found))
+        manifests = found.manifests(table.io)
+        deletes = any(manifest.content == ManifestContent.DELETES for manifest in manifests)
+        scan = _scan(table, chosen, schema) if deletes else None
+        return Relation(schema, tuple(self._live(state, manifests).values()), scan=scan)
+
+    def diff(self, state: TableState, since: int | None, until: int) -> Difference:
+        """The net difference, from the manifests that the two snapshots do not share."""
+        io = state.handle.io
+        before = _by_path(_snapshot(state, since).manifests(io)) if since is not None else {}
+        after = _by_path(_snapshot(state, until).manifests(io))
+        fresh = [manifest for path, manifest in after.items() if path not in before]
+        if any(manifest.content == ManifestContent.DELETES for manifest in fresh):
+            raise NotSupported("Iceberg in DataLab", f"changes across row-level deletes ({state.name}, up to {until})")
+        entered = self._live(state, fresh)
+        left = self._live(state, [manifest for path, manifest in before.items() if path not in after])
+        added = tuple(file for path, file in entered.items() if path not in left)
+        removed = tuple(file for path, file in left.items() if path not in entered)
+        return Difference(Relation(state.schema, added), Relation(state.schema, removed))
+
+    def history(self, state: TableState) -> tuple[Snapshot, ...]:
+        """The snapshots that led to this state and still exist."""
+        return tuple(map(to_snapshot, lineage(state.handle.metadata)))
+
+    def commit(self, state: TableState, change: Change) -> TableState:
+        """One snapshot and the table's properties, in one transaction."""
+        table = _draft(state.handle)
+        entries = [to_manifest(file, table.metadata, table.io) for file in change.add]
+        transaction = table.transaction()
+        transaction.set_properties(marks(change.provenance))
+        update = transaction.update_snapshot({PROVENANCE_KEY: change.provenance.to_json()})
+        snapshot = update.overwrite() if change.remove else update.merge_append()
+        for entry in entries:
+            snapshot.append_data_file(entry)
+        for gone in self._handles(state, change.remove):
+            snapshot.delete_data_file(gone)
+        try:
+            snapshot.commit()
+            transaction.commit_transaction()
+        except CommitFailedException as error:
+            raise Overtaken(f"{state.name} has moved on from snapshot {state.snapshot}: {error}") from error
+        return self._state(state.name, table)
+
+    def _state(self, name: TableName, table: Table) -> TableState:
+        return self._states.get(table.metadata_location, lambda: table_state(name, table))
+
+    def _create(self, name: TableName, spec: TableSpec) -> None:
+        self._ensure_namespace(name.layer)
+        schema = to_iceberg(normalise(spec.schema))
+        # A warehouse that is a name and not a place belongs to a catalog that chooses locations itself.
+        location = f"{self._warehouse.rstrip('/')}/{name.layer}/{name.table}" if "/" in self._warehouse else None
+        self._catalog.create_table(
+            (name.layer, name.table),
+            schema,
+            location=location,
+            partition_spec=partition_spec(spec.partition, schema),
+            properties={**_DEFAULTS, **_wanted_properties(spec)},
+        )
+
+    def _ensure_namespace(self, namespace: str) -> None:
+        if self._catalog.namespace_exists(namespace):
+            return
+        try:
+            self._catalog.create_namespace(namespace)
+        except Exception:
+            # Catalogs tell the loser of a race in different ways; what counts is that it is there.
+            if not self._catalog.namespace_exists(namespace):
+                raise
+
+    def _alter(self, state: TableState, spec: TableSpec) -> None:
+        table = _draft(state.handle)
+        with table.transaction() as transaction:
+            with transaction.update_schema() as update:
+                update.union_by_name(to_iceberg(extend(state.schema, spec.schema, keep_missing=True)))
+            transaction.set_properties(_wanted_properties(spec))
+
+    def _live(self, state: TableState, manifests: Iterable[ManifestFile]) -> dict[str, DataFile]:
+        data = [manifest for manifest in manifests if manifest.content == ManifestContent.DATA]
+        return {file.path: file for manifest in data for file in self._entries(state, manifest)}
+
+    def _entries(self, state: TableState, manifest: ManifestFile) -> tuple[DataFile, ...]:
+        metadata, io = state.handle.metadata, state.handle.io
+
+        def read() -> tuple[DataFile, ...]:
+            schema, spec = metadata.schema(), metadata.specs()[manifest.partition_spec_id]
+            entries = manifest.fetch_manifest_entry(io, discard_deleted=True)
+            return tuple(from_manifest(entry.data_file, schema, spec) for entry in entries)
+
+        return self._manifests.get((manifest.manifest_path, metadata.current_schema_id), read)
+
+    def _handles(self, state: TableState, files: Iterable[DataFile]) -> list[IcebergFile]:
+        wanted = [file.path for file in files]
+        if not wanted:
+            return []
+        live = {file.path: file.handle for file in self.files(state).files}
+        missing = [path for path in wanted if path not in live]
+        if missing:
+            raise ValueError(f"{state.name} has no live file {missing[0]} at snapshot {state.snapshot}")
+        return [live[path] for path in wanted]
+
+
+def _draft(table: Table) -> Table:
+    """A copy to commit with: the state's own handle must stay as it was read.
+
+    It carries the current snapshot only, since PyIceberg copies all of them at each step of a transaction, and it
+    forbids PyIceberg's own retries, which would append again on top of a writer that overtook this one.
+    """
+    metadata, current = table.metadata, table.metadata.current_snapshot()
+    slim = metadata.model_copy(
+        update={
+            "snapshots": [current] if current else [],
+            "properties": {**metadata.properties, "commit.retry.num-retries": "0"},
+        }
+    )
+    return Table(table.name(), slim, table.metadata_location, table.io, table.catalog)
+
+
+def _snapshot(state: TableState, snapshot: int) -> IcebergSnapshot:
+    found = state.handle.metadata.snapshot_by_id(snapshot)
+    if found is None:
+        raise SnapshotNotFound(
+            f"{state.name} has no snapshot {snapshot}", f"datalab data history {state.name} lists those that exist"
+        )
+    return found
+
+
+def _schema_of(table: Table, snapshot: IcebergSnapshot) -> Schema:
+    return table.schemas()[snapshot.schema_id] if snapshot.schema_id is not None else table.schema()
+
+
+def _scan(table: Table, snapshot: int, schema: pa.Schema) -> Callable[[], pa.RecordBatchReader]:
+    plain = normalise(schema)
+    return lambda: table.scan(snapshot_id=snapshot).to_arrow_batch_reader().cast(plain)
+
+
+def _by_path(manifests: Iterable[ManifestFile]) -> dict[str, ManifestFile]:
+    return {manifest.manifest_path: manifest for manifest in manifests}
+
+
+def _is_defined(state: TableState, spec: TableSpec) -> bool:
+    grown = extend(state.schema, spec.schema, keep_missing=True)
+    present = {**state.properties, COMMENT_KEY: state.comment}
+    return grown.equals(normalise(state.schema)) and _wanted_properties(spec).items() <= present.items()
+
+
+def _wanted_properties(spec: TableSpec) -> dict[str, str]:
+    return {**spec.properties, **({COMMENT_KEY: spec.comment} if spec.comment else {})}
+
+
+def _table_name(identifier: tuple[str, ...]) -> TableName | None:
+    try:
+        return TableName.parse(".".join(identifier))
+    except InvalidName:
+        return None

@@ -1,0 +1,106 @@
+"""Iceberg's metadata on the local disk: a file appears whole and flushed, or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+from uuid import uuid4
+
+from pyiceberg.io import FileIO, InputFile, InputStream, OutputFile, OutputStream
+
+from datalab.lake.formats.local import flush, local_path
+
+
+def _path(location: str) -> Path:
+    path = local_path(location)
+    if path is None:
+        raise ValueError(f"{location} is not on the local disk")
+    return path
+
+
+class LocalInput(InputFile):
+    """A file to read."""
+
+    def __len__(self) -> int:
+        return _path(self.location).stat().st_size
+
+    def exists(self) -> bool:
+        return _path(self.location).exists()
+
+    def open(self, seekable: bool = True) -> InputStream:
+        return _path(self.location).open("rb")
+
+
+class LocalOutput(OutputFile):
+    """A file to write."""
+
+    def __len__(self) -> int:
+        return _path(self.location).stat().st_size
+
+    def exists(self) -> bool:
+        return _path(self.location).exists()
+
+    def to_input_file(self) -> InputFile:
+        return LocalInput(self.location)
+
+    def create(self, overwrite: bool = False) -> OutputStream:
+        return _WholeFile(_path(self.location), overwrite)
+
+
+class _WholeFile:
+    """Collects bytes beside the final name and takes the name when closed."""
+
+    def __init__(self, path: Path, overwrite: bool) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._overwrite = overwrite
+        self._draft = path.with_name(f".{path.name}.{uuid4().hex}")
+        self._stream = self._draft.open("xb")
+
+    def write(self, data: bytes) -> int:
+        return self._stream.write(data)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def close(self) -> None:
+        if self._stream.closed:
+            return
+        try:
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
+            self._stream.close()
+            if not self._overwrite:
+                os.link(self._draft, self._path)
+            else:
+                os.replace(self._draft, self._path)
+        finally:
+            self._stream.close()
+            self._draft.unlink(missing_ok=True)
+        flush([str(self._path)])
+
+    def __enter__(self) -> _WholeFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self._stream.close()
+            self._draft.unlink(missing_ok=True)
+
+
+class LocalFileIO(FileIO):
+    """PyIceberg's file access for a warehouse in a local folder."""
+
+    def new_input(self, location: str) -> InputFile:
+        return LocalInput(location)
+
+    def new_output(self, location: str) -> OutputFile:
+        return LocalOutput(location)
+
+    def delete(self, location: str | InputFile | OutputFile) -> None:
+        _path(location if isinstance(location, str) else location.location).unlink()

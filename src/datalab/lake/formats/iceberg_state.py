@@ -1,0 +1,87 @@
+"""What Iceberg metadata says, as the lake's values: the state of a table and its history. Pure functions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from pyiceberg.table import Table
+from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.snapshots import Operation, Summary
+from pyiceberg.table.snapshots import Snapshot as IcebergSnapshot
+
+from datalab.lake.formats.iceberg_schema import partition_fields, to_arrow
+from datalab.lake.provenance import PROVENANCE_KEY, Position, Provenance
+from datalab.lake.table import Snapshot, TableState
+from datalab.names import TableName
+
+POSITIONS_KEY = "datalab.positions"
+HEAD_KEY = "datalab.head"
+COMMENT_KEY = "comment"
+_OURS = frozenset({POSITIONS_KEY, HEAD_KEY, COMMENT_KEY})
+_FOREIGN = {Operation.APPEND: "append", Operation.REPLACE: "compact"}
+
+
+def table_state(name: TableName, table: Table) -> TableState:
+    """The state of a table as its newest metadata has it."""
+    metadata = table.metadata
+    schema, properties = metadata.schema(), metadata.properties
+    return TableState(
+        name=name,
+        format="iceberg",
+        location=metadata.location,
+        data_location=properties.get("write.data.path", f"{metadata.location.rstrip('/')}/data"),
+        schema=to_arrow(schema),
+        snapshot=metadata.current_snapshot_id,
+        partition=partition_fields(metadata.spec(), schema),
+        comment=properties.get(COMMENT_KEY, ""),
+        properties={key: value for key, value in properties.items() if key not in _OURS},
+        positions=_positions(properties),
+        handle=table,
+    )
+
+
+def marks(provenance: Provenance) -> dict[str, str]:
+    """The table properties that a commit leaves behind."""
+    positions = {flow: vars(position) for flow, position in provenance.positions.items()}
+    return {
+        POSITIONS_KEY: json.dumps(positions, separators=(",", ":"), default=dict),
+        HEAD_KEY: provenance.to_json(),
+    }
+
+
+def lineage(metadata: TableMetadata) -> tuple[IcebergSnapshot, ...]:
+    """The snapshots that led to the current one, oldest first."""
+    known = {snapshot.snapshot_id: snapshot for snapshot in metadata.snapshots}
+    found: list[IcebergSnapshot] = []
+    next_id = metadata.current_snapshot_id
+    while next_id is not None and next_id in known:
+        found.append(known[next_id])
+        next_id = found[-1].parent_snapshot_id
+    return tuple(reversed(found))
+
+
+def to_snapshot(snapshot: IcebergSnapshot) -> Snapshot:
+    """One entry of the history."""
+    summary = snapshot.summary or Summary(Operation.OVERWRITE)
+    record = summary.additional_properties.get(PROVENANCE_KEY)
+    provenance = Provenance.from_json(record) if record else None
+    return Snapshot(
+        id=snapshot.snapshot_id,
+        at=datetime.fromtimestamp(snapshot.timestamp_ms / 1000, UTC),
+        operation=provenance.kind if provenance else _FOREIGN.get(summary.operation, "foreign"),
+        rows_added=_count(summary, "added-records"),
+        rows_removed=_count(summary, "deleted-records"),
+        rows_total=_count(summary, "total-records"),
+        provenance=provenance,
+    )
+
+
+def _positions(properties: Mapping[str, str]) -> dict[str, Position]:
+    record = json.loads(properties.get(POSITIONS_KEY, "{}"))
+    return {flow: Position(**position) for flow, position in record.items()}
+
+
+def _count(summary: Summary, key: str) -> int:
+    return int(summary.additional_properties.get(key, 0))
