@@ -60,10 +60,13 @@ class Upsert:
 
     `sequence` is the name of a column of the query's result that the table keeps (internal: `__sequence`).
     Where the internal column `__deleted` is true the row is a tombstone: kept, hidden from readers.
+    Rows of equal sequence are compared column by column in the table's order, NULL lowest; a row of the table wins
+    against an equal one. Columns in `ignore_in_ties` (a time of processing) take no part in that comparison.
     """
 
     keys: tuple[str, ...]
     sequence: str
+    ignore_in_ties: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,9 @@ class Engine(Protocol):
 
     def stage(self, work: Work) -> Staged:
         """Compute and write data files. On any error the files it wrote are removed. EngineError, StorageFull."""
+
+    def discard(self, staged: Staged) -> None:
+        """Remove the files of a staging that will not be committed, rejected rows included; never raises."""
 
     def close(self) -> None:
         """Release connections and temporary files; must be called before the interpreter ends."""

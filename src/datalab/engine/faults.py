@@ -1,0 +1,35 @@
+"""DuckDB's exceptions turned into ours, at the adapter's door."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import duckdb
+
+from datalab.errors import DataLabError, EngineError, OutOfMemory, StorageFull
+
+_FULL = ("no space left", "disk quota exceeded", "failed to offload data block", "max_temp_directory_size")
+_MEMORY_HINT = "raise the engine's memory limit, or lower its threads"
+_SPACE_HINT = "free space on the disk, then run again: nothing was committed"
+
+
+@contextmanager
+def translated(origin: str) -> Iterator[None]:
+    """Raise what DuckDB or the operating system raises inside as an EngineError, OutOfMemory or StorageFull."""
+    try:
+        yield
+    except (duckdb.Error, OSError) as error:
+        raise fault(error, origin) from error
+
+
+def fault(error: Exception, origin: str) -> DataLabError:
+    """The error of ours that says what `error` says, with `origin` in front where it is known."""
+    text = str(error).strip()
+    where = f"{origin}: " if origin else ""
+    if any(sign in text.lower() for sign in _FULL) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFull(f"{where}no space left: {text}", _SPACE_HINT)
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return OutOfMemory(f"{where}the query needs more memory than the engine may use: {text}", _MEMORY_HINT)
+    return EngineError(f"{where}{text}")

@@ -1,0 +1,28 @@
+"""Where in a file a node of a parsed query stands."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sqlglot import exp
+
+_ORIGIN = re.compile(r"(?P<file>.+?):(?P<line>\d+)(?::\d+)?\Z")
+
+
+def line_in_query(node: exp.Expr) -> int | None:
+    """The line of the query's text that `node` stands on, from 1, as the parser noted it on the node or inside."""
+    lines = (inner.meta.get("line") for inner in node.walk())
+    return next((line for line in lines if line), None)
+
+
+def place(origin: str, node: exp.Expr | None = None) -> str:
+    """`file:line` of a node, counted on from the origin's line; the origin itself where the node's line is unknown."""
+    line = line_in_query(node) if node is not None else None
+    match = _ORIGIN.match(origin)
+    if line is None:
+        return origin
+    if match is None:
+        return f"{origin}:{line}" if origin else f"line {line}"
+    return f"{match['file']}:{int(match['line']) + line - 1}"

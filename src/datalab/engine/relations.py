@@ -1,0 +1,128 @@
+"""Relations as DuckDB SQL: data files read natively, by field id where the table has field ids, otherwise by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from datalab.errors import NotSupported
+from datalab.lake.table import DataFile
+
+FIELD_ID = b"PARQUET:field_id"
+FILE, ROW = "__file", "__row"
+
+_SCALARS: dict[pa.DataType, str] = {
+    pa.bool_(): "BOOLEAN",
+    pa.int8(): "TINYINT",
+    pa.int16(): "SMALLINT",
+    pa.int32(): "INTEGER",
+    pa.int64(): "BIGINT",
+    pa.uint8(): "UTINYINT",
+    pa.uint16(): "USMALLINT",
+    pa.uint32(): "UINTEGER",
+    pa.uint64(): "UBIGINT",
+    pa.float32(): "FLOAT",
+    pa.float64(): "DOUBLE",
+    pa.string(): "VARCHAR",
+    pa.large_string(): "VARCHAR",
+    pa.string_view(): "VARCHAR",
+    pa.binary(): "BLOB",
+    pa.large_binary(): "BLOB",
+    pa.date32(): "DATE",
+    pa.time64("us"): "TIME",
+    pa.null(): "INTEGER",
+}
+
+
+def quoted(name: str) -> str:
+    """An identifier, quoted."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A string literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def columns(names: Iterable[str], table: str = "") -> str:
+    """A list of quoted columns for a SELECT."""
+    prefix = f"{table}." if table else ""
+    return ", ".join(prefix + quoted(name) for name in names)
+
+
+def duckdb_type(kind: pa.DataType) -> str:
+    """The DuckDB type that holds an Arrow type, spelt as DESCRIBE does. NotSupported for types no table has."""
+    if kind in _SCALARS:
+        return _SCALARS[kind]
+    for matches, spelt in _PARAMETRIC:
+        if matches(kind):
+            return spelt(kind)
+    raise NotSupported("the DuckDB engine", f"the type {kind}")
+
+
+def _struct(kind: Any) -> str:
+    return f"STRUCT({', '.join(f'{quoted(field.name)} {duckdb_type(field.type)}' for field in kind)})"
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+_PARAMETRIC: tuple[tuple[Callable[[Any], bool], Callable[[Any], str]], ...] = (
+    (pa.types.is_timestamp, lambda _: "TIMESTAMP WITH TIME ZONE"),
+    (pa.types.is_decimal, lambda kind: f"DECIMAL({kind.precision},{kind.scale})"),
+    (pa.types.is_struct, _struct),
+    (pa.types.is_map, lambda kind: f"MAP({duckdb_type(kind.key_type)}, {duckdb_type(kind.item_type)})"),
+    (_is_list, lambda kind: f"{duckdb_type(kind.value_type)}[]"),
+    (pa.types.is_dictionary, lambda kind: duckdb_type(kind.value_type)),
+    (pa.types.is_fixed_size_binary, lambda _: "BLOB"),
+)
+
+
+def casts(schema: pa.Schema, source: str) -> str:
+    """Every column of `schema` by name out of `source`, in its type."""
+    wanted = (f"CAST({quoted(field.name)} AS {duckdb_type(field.type)}) AS {quoted(field.name)}" for field in schema)
+    return f"SELECT {', '.join(wanted)} FROM {source}"
+
+
+def empty_rows(schema: pa.Schema) -> str:
+    """A query without rows that has the columns of `schema`."""
+    nulls = ", ".join(f"CAST(NULL AS {duckdb_type(field.type)}) AS {quoted(field.name)}" for field in schema)
+    return f"SELECT {nulls} WHERE false"
+
+
+def file_rows(schema: pa.Schema, files: Sequence[DataFile], *, position: bool = False) -> str:
+    """A query over the rows of data files, in the columns of `schema`; columns that a file lacks are NULL.
+
+    With `position` there are two columns more: `__file` (its path) and `__row` (from 0).
+    """
+    if not files:
+        return empty_rows(_with_position(schema) if position else schema)
+    paths = ", ".join(literal(file.path) for file in files)
+    options = f"schema = {_file_schema(schema)}, hive_partitioning = false"
+    if not position:
+        return f"SELECT {columns(schema.names)} FROM read_parquet([{paths}], {options})"
+    wanted = f"{columns(schema.names)}, filename AS {FILE}, file_row_number AS {ROW}"
+    return f"SELECT {wanted} FROM read_parquet([{paths}], {options}, filename = true, file_row_number = true)"
+
+
+def _with_position(schema: pa.Schema) -> pa.Schema:
+    return schema.append(pa.field(FILE, pa.string())).append(pa.field(ROW, pa.int64()))
+
+
+def _file_schema(schema: pa.Schema) -> str:
+    by_id = all(field_id(field) is not None for field in schema)
+    entries = (
+        f"{field_id(field) if by_id else literal(field.name)}: "
+        f"{{name: {literal(field.name)}, type: {literal(duckdb_type(field.type))}, default_value: NULL}}"
+        for field in schema
+    )
+    return f"MAP {{{', '.join(entries)}}}"
+
+
+def field_id(field: pa.Field[Any]) -> int | None:
+    """The id that the table format gave the column, if any."""
+    text = (field.metadata or {}).get(FIELD_ID)
+    return int(text) if text is not None else None

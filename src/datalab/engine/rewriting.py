@@ -1,0 +1,85 @@
+"""Copy-on-write: files that hold given keys are written again without those rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from datalab.engine.pruning import KeyRange, candidates
+from datalab.engine.relations import FILE, columns, file_rows, quoted
+from datalab.engine.session import Session
+from datalab.engine.writing import Folder, Written, write
+from datalab.lake.table import DataFile, Relation, WriteTarget
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Existing:
+    """Rows of a table that a change may meet: a view that tells the file of each row, and the files."""
+
+    view: str
+    files: tuple[DataFile, ...]
+    schema: pa.Schema
+
+
+@dataclass(frozen=True)
+class Gone:
+    """Rows that leave a table: those whose key columns equal a row of the named table or view, NULLs included."""
+
+    keys: tuple[str, ...]
+    table: str
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """New files, and the old ones that they replace."""
+
+    files: tuple[Written, ...] = ()
+    removed: tuple[DataFile, ...] = ()
+
+
+def existing_rows(session: Session, current: Relation | None, ranges: Mapping[str, KeyRange]) -> Existing | None:
+    """The rows of the files that may hold keys within `ranges`; None if there are none."""
+    if current is None or not current.rows or not ranges:
+        return None
+    if current.scan is not None or current.memory is not None:
+        rows = f"SELECT *, CAST(NULL AS VARCHAR) AS {FILE} FROM ({session.relation(current)})"
+        return Existing(session.view(rows), current.files, current.schema)
+    files = candidates(current.files, ranges)
+    if not files:
+        return None
+    return Existing(session.view(file_rows(current.schema, files, position=True)), files, current.schema)
+
+
+def same_key(keys: Sequence[str], left: str, right: str) -> str:
+    """A join condition: all keys are equal, NULL equal to NULL."""
+    return " AND ".join(f"{left}.{quoted(key)} IS NOT DISTINCT FROM {right}.{quoted(key)}" for key in keys)
+
+
+def rewrite(
+    session: Session, folder: Folder, target: WriteTarget, existing: Existing | None, gone: Gone, plus: str = ""
+) -> Rewrite:
+    """Write the files that hold rows of `gone` again without them; the rows of the query `plus` are added."""
+    hit = _hit_files(session, existing, gone) if existing else ()
+    parts = [plus] if plus else []
+    if existing and hit:
+        same = same_key(gone.keys, "kept", "gone")
+        rows = _rows_of(session, existing, hit)
+        parts.append(f"SELECT {columns(target.schema.names)} FROM {rows} kept ANTI JOIN {gone.table} gone ON {same}")
+    if not parts:
+        return Rewrite()
+    return Rewrite(write(session, " UNION ALL ".join(parts), target, folder.path), hit)
+
+
+def _hit_files(session: Session, existing: Existing, gone: Gone) -> tuple[DataFile, ...]:
+    same = same_key(gone.keys, "kept", "gone")
+    found = session.rows(f"SELECT DISTINCT {FILE} FROM {existing.view} kept SEMI JOIN {gone.table} gone ON {same}")
+    paths = {path for (path,) in found}
+    return existing.files if None in paths else tuple(file for file in existing.files if file.path in paths)
+
+
+def _rows_of(session: Session, existing: Existing, files: tuple[DataFile, ...]) -> str:
+    return existing.view if files == existing.files else session.view(file_rows(existing.schema, files))
