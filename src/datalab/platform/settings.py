@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -12,6 +13,7 @@ from datalab.errors import InvalidSetting, UnknownSetting
 from datalab.platform.project import PROJECT_FILE
 from datalab.platform.secrets import is_plain_credential, masked
 from datalab.platform.settings_build import Builder, refuse_unknown_keys
+from datalab.platform.settings_fields import documented
 from datalab.platform.settings_layers import (
     Branch,
     Leaf,
@@ -63,6 +65,14 @@ def load(
 def flattened(configuration: Configuration) -> dict[str, Any]:
     """Every setting as it may be shown, by dotted key, in the order of the file; credentials are masked."""
     return {key: masked(key, _at(configuration.settings, key)) for key in configuration.origins}
+
+
+def described(key: str) -> str:
+    """What a setting means, by the dotted key that it has in a project."""
+    for setting in documented():
+        if re.fullmatch(re.escape(setting.key).replace("<name>", "[^.]+").replace("<key>", ".+"), key):
+            return setting.doc
+    return ""
 
 
 def plain_credentials(configuration: Configuration) -> tuple[str, ...]:

@@ -1,0 +1,33 @@
+"""Every command, with the line that `datalab --help` shows of it.
+
+To add a command or a group: write `cli/<name>.py` with `app = typer.Typer()` and its functions, and add one line
+here. A module with one function under the command's own name is a command; `group=True` makes a group of all its
+functions. Command modules may import anything: they are loaded when they are called, never for help.
+Each function takes `ctx: typer.Context`: `options_of(ctx)` (cli/options.py) answers the options that every command
+has, `configuration_of(ctx)` (cli/configured.py) the settings; `output.show` prints for people and for programs.
+Errors are simply raised: `cli/failures.py` maps them to words and exit codes; a finding is `raise typer.Exit(1)`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A command: its name, its line in the help, and whether it is a group. Its module is `datalab.cli.<name>`."""
+
+    name: str
+    summary: str
+    group: bool = False
+
+    @property
+    def module(self) -> str:
+        """The module that holds it."""
+        return f"datalab.cli.{self.name.replace('-', '_')}"
+
+
+COMMANDS = (
+    Entry("init", "Start a project in a new folder from a template."),
+    Entry("config", "Show and check the settings of the project.", group=True),
+)

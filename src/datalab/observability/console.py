@@ -1,0 +1,49 @@
+"""A listener that tells a person, in one sentence each, what a run did and what deserves attention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from datalab.events import (
+    CommitLanded,
+    ConstraintViolated,
+    Event,
+    SourceFileIgnored,
+    StepFinished,
+    StepRetried,
+)
+
+Say = Callable[[str], None]
+
+
+class Narrator:
+    """Says a sentence for each event that a person wants to know of; the rest passes in silence."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+
+    def __call__(self, event: Event) -> None:
+        """Take an event."""
+        text = sentence(event)
+        if text:
+            self._say(text)
+
+
+def sentence(event: Event) -> str:
+    """The event in words; empty for one that needs none."""
+    match event:
+        case StepFinished(target=target, status="failed", error=error):
+            return f"{target} failed: {error}"
+        case StepFinished(target=target, status=status, seconds=seconds, counts=counts):
+            rows = "".join(f", {name} {count:,}" for name, count in counts.items() if count)
+            return f"{target} {status}{rows} ({seconds:.1f} s)"
+        case StepRetried(target=target, attempt=attempt, error=error):
+            return f"{target} is tried again (attempt {attempt}): {error}"
+        case ConstraintViolated(target=target, constraint=constraint, rows=rows, action=action):
+            return f"{target}: {rows:,} rows broke {constraint} ({action})"
+        case SourceFileIgnored(source=source, file=file, reason=reason):
+            return f"{source}: {file} was not taken: {reason}"
+        case CommitLanded(table=table, snapshot=snapshot, resolved=True):
+            return f"{table}: the answer to a commit was lost; reading back showed that snapshot {snapshot} landed"
+        case _:
+            return ""

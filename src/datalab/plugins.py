@@ -1,0 +1,48 @@
+"""Adapters and commands by name: loaded from where they are declared, only when they are used."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any
+
+from datalab.errors import MissingExtra, NotSupported
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """Where an adapter is defined, as `module:attribute`, and the extra that brings its dependencies."""
+
+    target: str
+    extra: str = ""
+
+
+def load(target: str) -> Any:
+    """The object at `module:attribute`; the module is imported now."""
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def adapter(port: str, name: str, builtin: Mapping[str, Adapter]) -> Any:
+    """The adapter called `name` of a port: one of `builtin`, or of an installed package's entry point.
+
+    Entry points stand in the group `datalab.<port>`. NotSupported where there is none of that name, MissingExtra
+    where its dependencies are not installed.
+    """
+    known = builtin[name] if name in builtin else _installed(port, name, builtin)
+    try:
+        return load(known.target)
+    except ModuleNotFoundError as error:
+        if not known.extra or (error.name or "").startswith("datalab"):
+            raise
+        raise MissingExtra(f"{port} '{name}'", known.extra) from error
+
+
+def _installed(port: str, name: str, builtin: Mapping[str, Adapter]) -> Adapter:
+    found = {point.name: point for point in entry_points(group=f"datalab.{port}")}
+    if name not in found:
+        known = ", ".join(sorted({*builtin, *found}))
+        raise NotSupported("this installation", f"the {port} '{name}'", f"known here: {known}")
+    return Adapter(found[name].value)
