@@ -46,7 +46,7 @@ def templates() -> dict[str, Path]:
 
 
 def create_project(template: Path, folder: Path) -> None:
-    """Copy a template into a new or empty folder, and name the project after it; ConfigError."""
+    """Copy a template, without what runs have made of it, into a new or empty folder; ConfigError."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} exists and is not empty", "choose another name, or empty the folder first")
     shutil.copytree(template, folder, ignore=_MADE_BY_RUNS, dirs_exist_ok=True)
