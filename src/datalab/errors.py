@@ -74,6 +74,10 @@ class SchemaConflict(LakeError):
     """A change of schema that would lose or reinterpret data."""
 
 
+class NotAppendOnly(LakeError):
+    """Rows added between two snapshots were asked for, but rows in between were changed or removed."""
+
+
 class Fenced(LakeError):
     """Another writer committed first: this writer's state is outdated, and nothing of it was written."""
 

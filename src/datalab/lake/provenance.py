@@ -51,6 +51,7 @@ class Provenance:
 
     `kind` is append, upsert, replace, replace_groups, compact or define. `superseded` counts rows of an upsert
     that lost against a later row of the same key. `details` is for the source of an ingest: the files consumed.
+    `fresh`: the table starts over with this commit, so no other flow has a position in it any more.
     """
 
     run_id: str
@@ -67,6 +68,7 @@ class Provenance:
     checks: tuple[CheckResult, ...] = ()
     positions: Mapping[str, Position] = field(default_factory=dict)
     commit_id: str = field(default_factory=lambda: uuid4().hex)
+    fresh: bool = False
 
     def position(self) -> Position:
         """Where the flow stands once this commit has landed."""
@@ -75,11 +77,13 @@ class Provenance:
     def carrying(self, before: Mapping[str, Position]) -> Provenance:
         """This record with the positions of all flows into the table, its own brought up to date."""
         own = {} if self.kind in MAINTENANCE else {self.flow: self.position()}
-        return replace(self, positions={**before, **own})
+        return replace(self, positions=own if self.fresh else {**before, **own})
 
     def to_json(self) -> str:
         """One line of JSON, empty fields left out."""
-        record: dict[str, Any] = {key: value for key, value in vars(self).items() if value not in ({}, (), 0, "")}
+        record: dict[str, Any] = {
+            key: value for key, value in vars(self).items() if value not in ({}, (), 0, "", False)
+        }
         if self.inputs:
             record["inputs"] = {name: {"from": part.start, "to": part.to} for name, part in self.inputs.items()}
         if self.checks:

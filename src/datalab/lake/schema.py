@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.types as kinds
@@ -47,7 +47,7 @@ def difference(a: pa.Schema, b: pa.Schema) -> tuple[str, ...]:
     return tuple(change.words for change in _changes(normalise(a), normalise(b)))
 
 
-Fields = pa.Schema | pa.StructType
+Fields = Any  # a pa.Schema or a pa.StructType: both are sequences of fields
 Kind = Literal["added", "removed", "widened", "changed"]
 
 
@@ -69,7 +69,7 @@ def _changes(before: Fields, after: Fields, path: str = "") -> Iterator[_Change]
             yield _Change("added", f"added column {path}{name} ({field.type})")
 
 
-def _type_changes(before: pa.DataType, after: pa.DataType, path: str) -> Iterator[_Change]:
+def _type_changes(before: Any, after: Any, path: str) -> Iterator[_Change]:
     if before.equals(after):
         return
     if kinds.is_struct(before) and kinds.is_struct(after):
@@ -85,19 +85,19 @@ def _type_changes(before: pa.DataType, after: pa.DataType, path: str) -> Iterato
         yield _Change("changed", f"changed column {path} from {before} to {after}")
 
 
-def _widens(before: pa.DataType, after: pa.DataType) -> bool:
+def _widens(before: Any, after: Any) -> bool:
     if kinds.is_decimal128(before) and kinds.is_decimal128(after):
         return bool(before.scale == after.scale and before.precision < after.precision)
     return (before, after) in ((pa.int32(), pa.int64()), (pa.float32(), pa.float64()))
 
 
-def _merged(before: Fields, after: Fields) -> list[pa.Field]:
+def _merged(before: Fields, after: Fields) -> list[pa.Field[Any]]:
     present, wanted = _by_name(before), _by_name(after)
     kept = [pa.field(name, _merged_type(field.type, wanted.get(name, field).type)) for name, field in present.items()]
     return kept + [field for name, field in wanted.items() if name not in present]
 
 
-def _merged_type(before: pa.DataType, after: pa.DataType) -> pa.DataType:
+def _merged_type(before: Any, after: Any) -> Any:
     if kinds.is_struct(before):
         return pa.struct(_merged(before, after))
     if kinds.is_list(before):
@@ -107,11 +107,11 @@ def _merged_type(before: pa.DataType, after: pa.DataType) -> pa.DataType:
     return after
 
 
-def _by_name(fields: Fields) -> dict[str, pa.Field]:
+def _by_name(fields: Fields) -> dict[str, pa.Field[Any]]:
     return {field.name: field for field in fields}
 
 
-def _normal_fields(fields: Fields) -> list[pa.Field]:
+def _normal_fields(fields: Fields) -> list[pa.Field[Any]]:
     names = [field.name.casefold() for field in fields]
     for field in fields:
         if names.count(field.name.casefold()) > 1:
@@ -119,18 +119,18 @@ def _normal_fields(fields: Fields) -> list[pa.Field]:
     return [pa.field(field.name, _normal(field.type)) for field in fields]
 
 
-def _normal(kind: pa.DataType) -> pa.DataType:
+def _normal(kind: Any) -> pa.DataType:
     for applies, convert in _RULES:
         if applies(kind):
             return convert(kind)
     raise SchemaConflict(f"a table cannot keep columns of type {kind}", "cast the column in the query")
 
 
-def _element(kind: pa.DataType) -> pa.DataType:
+def _element(kind: Any) -> pa.DataType:
     return pa.list_(pa.field("element", _normal(kind.value_type)))
 
 
-def _decimal(kind: pa.DataType) -> pa.DataType:
+def _decimal(kind: Any) -> pa.DataType:
     if kind.precision > _MAX_DECIMAL:
         raise SchemaConflict(f"a table cannot keep columns of type {kind}", f"use at most {_MAX_DECIMAL} digits")
     return pa.decimal128(kind.precision, kind.scale)
@@ -154,21 +154,21 @@ def _is_bytes(kind: pa.DataType) -> bool:
     return bool(kinds.is_binary(kind) or kinds.is_large_binary(kind) or kinds.is_binary_view(kind) or fixed)
 
 
-_RULES: tuple[tuple[Callable[[pa.DataType], bool], Callable[[pa.DataType], pa.DataType]], ...] = (
+_RULES: tuple[tuple[Callable[[Any], bool], Callable[[Any], pa.DataType]], ...] = (
     (kinds.is_struct, lambda kind: pa.struct(_normal_fields(kind))),
     (_is_list, _element),
     (kinds.is_map, lambda kind: pa.map_(_normal(kind.key_type), _normal(kind.item_type))),
     (kinds.is_dictionary, lambda kind: _normal(kind.value_type)),
-    (kinds.is_timestamp, lambda kind: TIMESTAMP),
-    (kinds.is_date, lambda kind: pa.date32()),
-    (kinds.is_time, lambda kind: pa.time64("us")),
+    (kinds.is_timestamp, lambda _: TIMESTAMP),
+    (kinds.is_date, lambda _: pa.date32()),
+    (kinds.is_time, lambda _: pa.time64("us")),
     (kinds.is_boolean, lambda kind: kind),
-    (_is_small_integer, lambda kind: pa.int32()),
-    (lambda kind: kind in (pa.uint32(), pa.int64()), lambda kind: pa.int64()),
-    (kinds.is_uint64, lambda kind: pa.decimal128(20, 0)),
-    (kinds.is_float16, lambda kind: pa.float32()),
+    (_is_small_integer, lambda _: pa.int32()),
+    (lambda kind: kind in (pa.uint32(), pa.int64()), lambda _: pa.int64()),
+    (kinds.is_uint64, lambda _: pa.decimal128(20, 0)),
+    (kinds.is_float16, lambda _: pa.float32()),
     (kinds.is_floating, lambda kind: kind),
     (kinds.is_decimal, _decimal),
-    (_is_text, lambda kind: pa.string()),
-    (_is_bytes, lambda kind: pa.binary()),
+    (_is_text, lambda _: pa.string()),
+    (_is_bytes, lambda _: pa.binary()),
 )

@@ -1,12 +1,14 @@
-"""Iceberg tables through PyIceberg. What a commit says of itself stands in the snapshot's summary; where the flows
-stand also in the table's properties, for summaries go when snapshots expire."""
+"""Iceberg tables through PyIceberg.
+
+What a commit says of itself stands in the snapshot's summary; where the flows stand also in the table's properties,
+for summaries go when snapshots expire.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
-from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import (
     CommitFailedException,
     NoSuchNamespaceError,
@@ -15,9 +17,7 @@ from pyiceberg.exceptions import (
 )
 from pyiceberg.manifest import DataFile as IcebergFile
 from pyiceberg.manifest import ManifestContent, ManifestFile
-from pyiceberg.schema import Schema
 from pyiceberg.table import Table
-from pyiceberg.table.snapshots import Snapshot as IcebergSnapshot
 
 from datalab.errors import CommitFailed, InvalidName, NotSupported, SnapshotNotFound
 from datalab.lake.formats.base import FormatCapabilities, Overtaken
@@ -30,6 +30,12 @@ from datalab.lake.provenance import PROVENANCE_KEY
 from datalab.lake.schema import extend, normalise
 from datalab.lake.table import Change, DataFile, Difference, Relation, Snapshot, TableSpec, TableState
 from datalab.names import TableName
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyiceberg.catalog import Catalog
+    from pyiceberg.schema import Schema
+    from pyiceberg.table.snapshots import Snapshot as IcebergSnapshot
 
 _DEFAULTS = {
     "commit.manifest-merge.enabled": "true",
@@ -210,7 +216,7 @@ def _draft(table: Table) -> Table:
 
 
 def _snapshot(state: TableState, snapshot: int) -> IcebergSnapshot:
-    found = state.handle.metadata.snapshot_by_id(snapshot)
+    found: IcebergSnapshot | None = state.handle.metadata.snapshot_by_id(snapshot)
     if found is None:
         raise SnapshotNotFound(
             f"{state.name} has no snapshot {snapshot}", f"datalab data history {state.name} lists those that exist"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
@@ -11,14 +12,16 @@ from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.serializers import FromInputFile
 from pyiceberg.table import CommitTableResponse, Table
 from pyiceberg.table.metadata import TableMetadata
-from pyiceberg.table.update import TableRequirement, TableUpdate
-from pyiceberg.typedef import Identifier
 from sqlalchemy import URL, select
 from sqlalchemy.exc import OperationalError
 
 from datalab.lake.formats.recent import Recent
+from datalab.lake.formats.traces import CATALOG_FILE
 
-CATALOG_FILE = "catalog.db"
+if TYPE_CHECKING:
+    from pyiceberg.table.update import TableRequirement, TableUpdate
+    from pyiceberg.typedef import Identifier
+
 _NAME = "datalab"
 _BUSY_SECONDS = "60"
 _KEPT = 64
@@ -52,6 +55,7 @@ class FolderCatalog(SqlCatalog):
         super().__init__(name, **properties)
 
     def load_table(self, identifier: str | Identifier) -> Table:
+        """The newest metadata of a table. NoSuchTableError."""
         names = Catalog.identifier_to_tuple(identifier)
         location = self._metadata_location(names)
         io = self._load_file_io(location=location)
@@ -61,6 +65,7 @@ class FolderCatalog(SqlCatalog):
     def commit_table(
         self, table: Table, requirements: tuple[TableRequirement, ...], updates: tuple[TableUpdate, ...]
     ) -> CommitTableResponse:
+        """Compare and swap, and remember the outcome."""
         response = super().commit_table(table, requirements, updates)
         self._parsed.put(response.metadata_location, response.metadata)
         return response

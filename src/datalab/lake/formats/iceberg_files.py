@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyiceberg.conversions import from_bytes, to_bytes
-from pyiceberg.io import FileIO
 from pyiceberg.manifest import DataFile as IcebergFile
 from pyiceberg.manifest import DataFileContent, FileFormat
-from pyiceberg.partitioning import PartitionSpec
-from pyiceberg.schema import Schema
-from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.transforms import IdentityTransform
 from pyiceberg.typedef import Record
 from pyiceberg.types import (
@@ -35,6 +31,12 @@ from pyiceberg.utils.truncate import truncate_upper_bound_binary_string, truncat
 
 from datalab.lake.formats.parquet import ColumnStatistics, Footer, read_footer
 from datalab.lake.table import DataFile
+
+if TYPE_CHECKING:
+    from pyiceberg.io import FileIO
+    from pyiceberg.partitioning import PartitionSpec
+    from pyiceberg.schema import Schema
+    from pyiceberg.table.metadata import TableMetadata
 
 _BOUND_LENGTH = 16
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -74,16 +76,18 @@ def to_manifest(file: DataFile, metadata: TableMetadata, io: FileIO) -> IcebergF
     return entry
 
 
-def _metrics(footer: Footer, schema: Schema) -> dict[str, dict[int, Any]]:
+def _metrics(footer: Footer, schema: Schema) -> dict[str, Any]:
     columns = {column.field_id: column for column in footer.columns if column.field_id is not None}
     bounds = {key: _encoded(column, schema.find_type(key)) for key, column in columns.items()}
+    lower = {key: pair[0] for key, pair in bounds.items() if pair[0] is not None}
+    upper = {key: pair[1] for key, pair in bounds.items() if pair[1] is not None}
     return {
         "column_sizes": {key: column.size for key, column in columns.items()},
         "value_counts": {key: column.values for key, column in columns.items()},
         "null_value_counts": {key: column.nulls for key, column in columns.items() if column.nulls is not None},
-        "nan_value_counts": {key: 0 for key, pair in bounds.items() if pair[1] is not None and _is_floating(schema, key)},
-        "lower_bounds": {key: pair[0] for key, pair in bounds.items() if pair[0] is not None},
-        "upper_bounds": {key: pair[1] for key, pair in bounds.items() if pair[1] is not None},
+        "nan_value_counts": {key: 0 for key in upper if isinstance(schema.find_type(key), FloatType | DoubleType)},
+        "lower_bounds": lower,
+        "upper_bounds": upper,
     }
 
 
@@ -96,10 +100,6 @@ def _encoded(column: ColumnStatistics, kind: IcebergType) -> tuple[bytes | None,
     elif isinstance(kind, BinaryType):
         lower, upper = lower[:_BOUND_LENGTH], truncate_upper_bound_binary_string(upper, _BOUND_LENGTH)
     return to_bytes(kind, lower), None if upper is None else to_bytes(kind, upper)
-
-
-def _is_floating(schema: Schema, field_id: int) -> bool:
-    return isinstance(schema.find_type(field_id), FloatType | DoubleType)
 
 
 def _reliable_upper(entry: IcebergFile, schema: Schema) -> Mapping[int, bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 from uuid import uuid4
 
 from pyiceberg.io import FileIO, InputFile, InputStream, OutputFile, OutputStream
@@ -26,9 +27,11 @@ class LocalInput(InputFile):
         return _path(self.location).stat().st_size
 
     def exists(self) -> bool:
+        """Whether the file is there."""
         return _path(self.location).exists()
 
-    def open(self, seekable: bool = True) -> InputStream:
+    def open(self, seekable: bool = True) -> InputStream:  # noqa: ARG002 - PyIceberg's signature
+        """A stream of the bytes."""
         return _path(self.location).open("rb")
 
 
@@ -39,12 +42,15 @@ class LocalOutput(OutputFile):
         return _path(self.location).stat().st_size
 
     def exists(self) -> bool:
+        """Whether the file is there."""
         return _path(self.location).exists()
 
     def to_input_file(self) -> InputFile:
+        """The same file to read."""
         return LocalInput(self.location)
 
     def create(self, overwrite: bool = False) -> OutputStream:
+        """A stream whose bytes get the file's name when it is closed."""
         return _WholeFile(_path(self.location), overwrite)
 
 
@@ -71,16 +77,16 @@ class _WholeFile:
             self._stream.flush()
             os.fsync(self._stream.fileno())
             self._stream.close()
-            if not self._overwrite:
-                os.link(self._draft, self._path)
+            if self._overwrite:
+                self._draft.replace(self._path)
             else:
-                os.replace(self._draft, self._path)
+                self._path.hardlink_to(self._draft)
         finally:
             self._stream.close()
             self._draft.unlink(missing_ok=True)
         flush([str(self._path)])
 
-    def __enter__(self) -> _WholeFile:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -97,10 +103,13 @@ class LocalFileIO(FileIO):
     """PyIceberg's file access for a warehouse in a local folder."""
 
     def new_input(self, location: str) -> InputFile:
+        """A file to read."""
         return LocalInput(location)
 
     def new_output(self, location: str) -> OutputFile:
+        """A file to write."""
         return LocalOutput(location)
 
     def delete(self, location: str | InputFile | OutputFile) -> None:
+        """Remove a file."""
         _path(location if isinstance(location, str) else location.location).unlink()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.types as kinds
@@ -44,7 +45,7 @@ from datalab.errors import NotSupported
 from datalab.lake.formats.parquet import FIELD_ID
 from datalab.lake.table import PartitionField
 
-TRANSFORMS: dict[str, type[Transform]] = {
+TRANSFORMS: dict[str, Callable[[], Transform[Any, Any]]] = {
     "identity": IdentityTransform,
     "years": YearTransform,
     "months": MonthTransform,
@@ -107,11 +108,11 @@ def partition_fields(spec: PartitionSpec, schema: Schema) -> tuple[PartitionFiel
     return tuple(fields)
 
 
-def _field(field: pa.Field, ids: Iterator[int]) -> NestedField:
+def _field(field: Any, ids: Iterator[int]) -> NestedField:
     return NestedField(next(ids), field.name, _type(field.type, ids), required=False)
 
 
-def _type(kind: pa.DataType, ids: Iterator[int]) -> IcebergType:
+def _type(kind: Any, ids: Iterator[int]) -> IcebergType:
     if kinds.is_struct(kind):
         return StructType(*[_field(child, ids) for child in kind])
     if kinds.is_list(kind):
@@ -124,7 +125,7 @@ def _type(kind: pa.DataType, ids: Iterator[int]) -> IcebergType:
     return _FROM_ARROW[kind]()
 
 
-def _arrow_field(field: NestedField) -> pa.Field:
+def _arrow_field(field: NestedField) -> Any:
     return pa.field(
         field.name,
         arrow_type(field.field_type),

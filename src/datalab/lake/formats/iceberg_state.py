@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-from pyiceberg.table import Table
-from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Operation, Summary
 from pyiceberg.table.snapshots import Snapshot as IcebergSnapshot
 
@@ -15,6 +14,10 @@ from datalab.lake.formats.iceberg_schema import partition_fields, to_arrow
 from datalab.lake.provenance import PROVENANCE_KEY, Position, Provenance
 from datalab.lake.table import Snapshot, TableState
 from datalab.names import TableName
+
+if TYPE_CHECKING:
+    from pyiceberg.table import Table
+    from pyiceberg.table.metadata import TableMetadata
 
 POSITIONS_KEY = "datalab.positions"
 HEAD_KEY = "datalab.head"

@@ -60,7 +60,7 @@ class _Leaf:
     repeated: bool
 
 
-def _leaves(field: pa.Field, above: tuple[str, ...], repeated: bool = False) -> Iterator[_Leaf]:
+def _leaves(field: Any, above: tuple[str, ...], repeated: bool = False) -> Iterator[_Leaf]:
     path, kind = (*above, field.name), field.type
     if kinds.is_struct(kind):
         for child in kind:
@@ -77,14 +77,14 @@ def _leaves(field: pa.Field, above: tuple[str, ...], repeated: bool = False) -> 
 
 def _combined(leaf: _Leaf, chunks: list[Any], exact: bool) -> ColumnStatistics:
     statistics = [chunk.statistics if chunk.is_stats_set else None for chunk in chunks]
-    nulls = [one.null_count if one is not None and one.has_null_count else None for one in statistics]
+    nulls = [one.null_count for one in statistics if one is not None and one.has_null_count]
     lower, upper = (None, None) if leaf.repeated or not (exact or not kinds.is_floating(leaf.type)) else _bounds(chunks)
     return ColumnStatistics(
         path=leaf.path,
         field_id=leaf.field_id,
         size=sum(chunk.total_compressed_size for chunk in chunks),
         values=sum(chunk.num_values for chunk in chunks),
-        nulls=None if None in nulls else sum(nulls),
+        nulls=sum(nulls) if len(nulls) == len(chunks) else None,
         lower=lower,
         upper=upper,
     )

@@ -1,0 +1,129 @@
+"""One way to commit, in three outcomes: landed, not landed, or unknown and then resolved by reading back.
+
+Nothing here ever writes a second time: a storage error says nothing about what happened, only the table does.
+"""
+
+from __future__ import annotations
+
+import errno
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from datalab.errors import CommitFailed, CommitUnknown, DataLabError, Fenced, StorageFull
+from datalab.events import Bus, CommitLanded
+from datalab.lake.formats.base import Format, Overtaken
+from datalab.lake.formats.local import flush
+from datalab.lake.table import Change, Snapshot, TableState
+from datalab.names import TableName
+
+_FULL = ("no space left on device", "database or disk is full", "disk quota exceeded")
+_LONGEST_WAIT = 1.0
+
+
+def commit(tables: Format, state: TableState, change: Change, bus: Bus | None = None) -> TableState:
+    """Commit a change against exactly the state that was read, and answer the new state.
+
+    The provenance gets the positions of all flows into the table. Raises Fenced where another writer came first,
+    CommitFailed or StorageFull where nothing landed, CommitUnknown where that cannot be found out.
+    """
+    whole = replace(change, provenance=change.provenance.carrying(state.positions))
+    resolved = False
+    try:
+        flush(file.path for file in whole.add)
+        after = tables.commit(state, whole)
+    except Overtaken as overtaken:
+        after = _landed_after_all(tables, state, whole, overtaken)
+        resolved = True
+    except Exception as error:  # noqa: BLE001 - whatever it says, the outcome is unknown until it is read back
+        after = _resolve(tables, state, whole, error)
+        resolved = True
+    if bus is not None and after.snapshot is not None:
+        bus.emit(CommitLanded(str(after.name), after.snapshot, resolved))
+    return after
+
+
+def commit_rebased(
+    tables: Format,
+    name: TableName,
+    make_change: Callable[[TableState], Change],
+    bus: Bus | None = None,
+    attempts: int = 20,
+) -> TableState:
+    """Commit to a table that many writers append to: each attempt's change is made anew from the newest state.
+
+    Raises Fenced after so many lost races. The table must exist.
+    """
+    for attempt in range(1, attempts + 1):
+        state = tables.load(name)
+        if state is None:
+            raise CommitFailed(f"{name} is gone", "datalab data list shows the tables that exist")
+        try:
+            return commit(tables, state, make_change(state), bus)
+        except Fenced:
+            if attempt == attempts:
+                raise
+            time.sleep(random.uniform(0, min(_LONGEST_WAIT, 0.01 * 2**attempt)))  # noqa: S311 - jitter is no secret
+    raise AssertionError("the loop above answers or raises")
+
+
+def _landed_after_all(tables: Format, state: TableState, change: Change, error: Exception) -> TableState:
+    newest = _read_back(tables, state, error)
+    newer = tuple(_newer(tables, newest, state))
+    if _is_among(change, newer):
+        return newest
+    other = next((snapshot.provenance for snapshot in reversed(newer) if snapshot.provenance), None)
+    winner = f"run {other.run_id} ({other.flow})" if other else "another writer"
+    raise Fenced(
+        f"{state.name}: {winner} committed first: it is at snapshot {newest.snapshot}, run {change.provenance.run_id} "
+        f"({change.provenance.flow}) had read {state.snapshot}",
+        "run again: the next run starts from the newer snapshot",
+    ) from error
+
+
+def _resolve(tables: Format, state: TableState, change: Change, error: Exception) -> TableState:
+    newest = _read_back(tables, state, error)
+    if _is_among(change, tuple(_newer(tables, newest, state))):
+        return newest
+    if _is_full(error):
+        raise StorageFull(f"{state.name}: no space left for the commit", "free space, then run again") from error
+    if isinstance(error, DataLabError):
+        raise error
+    raise CommitFailed(f"{state.name}: the commit did not land: {error}", "run again once storage answers") from error
+
+
+def _read_back(tables: Format, state: TableState, error: Exception) -> TableState:
+    try:
+        newest = tables.load(state.name)
+    except Exception as second:  # noqa: BLE001 - whatever it says, nothing is known
+        raise CommitUnknown(
+            f"{state.name}: the commit may or may not have landed: {error}; reading back failed too: {second}",
+            f"once storage answers, datalab data history {state.name} shows whether it did; a new run finds out itself",
+        ) from error
+    if newest is None:
+        raise CommitFailed(f"{state.name} is gone", "datalab data list shows the tables that exist") from error
+    return newest
+
+
+def _newer(tables: Format, newest: TableState, state: TableState) -> Iterator[Snapshot]:
+    if newest.snapshot == state.snapshot:
+        return
+    history = tables.history(newest)
+    known = [index for index, snapshot in enumerate(history) if snapshot.id == state.snapshot]
+    yield from history[known[-1] + 1 :] if known else history
+
+
+def _is_among(change: Change, snapshots: tuple[Snapshot, ...]) -> bool:
+    ours = change.provenance.commit_id
+    return any(snapshot.provenance and snapshot.provenance.commit_id == ours for snapshot in snapshots)
+
+
+def _is_full(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if any(words in str(error).lower() for words in _FULL):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -1,0 +1,75 @@
+"""Looking back: which snapshot held at a time, and which rows came between two of them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from itertools import chain
+
+from datalab.errors import NotAppendOnly, SnapshotNotFound
+from datalab.lake.formats.base import Format
+from datalab.lake.table import Relation, Snapshot, TableState
+
+_UNMOVED = frozenset({"append", "compact", "define"})
+
+
+def snapshot_at(state: TableState, history: tuple[Snapshot, ...], when: datetime | int) -> int:
+    """The id of the snapshot that was current at a time (without zone: UTC), or the given id if it exists."""
+    if isinstance(when, int):
+        found = [snapshot.id for snapshot in history if snapshot.id == when]
+        missing = f"snapshot {when}"
+    else:
+        moment = when if when.tzinfo else when.replace(tzinfo=UTC)
+        found = [snapshot.id for snapshot in history if snapshot.at <= moment]
+        missing = f"snapshot as early as {moment.isoformat()}"
+    if not found:
+        raise SnapshotNotFound(
+            f"{state.name} has no {missing}", f"datalab data history {state.name} lists those that exist"
+        )
+    return found[-1]
+
+
+def rows_added(tables: Format, state: TableState, since: int | None, until: int) -> Relation:
+    """The rows that appends brought after `since`, up to `until`. Compaction in between moves none.
+
+    Raises NotAppendOnly where rows were changed or removed, SnapshotNotFound where the range is not there any more.
+    """
+    if since == until:
+        return Relation(state.schema)
+    if since is None:
+        return tables.files(state, until)
+    between = _between(state, tables.history(state), since, until)
+    changing = next((snapshot for snapshot in between if not _only_adds(snapshot)), None)
+    if changing is not None:
+        raise NotAppendOnly(
+            f"{state.name} is not append-only between snapshots {since} and {until}: "
+            f"{changing.id} is of kind {changing.operation} and removed {changing.rows_removed} rows",
+            f"read {state.name} as a whole, not as a stream",
+        )
+    if all(snapshot.operation != "compact" for snapshot in between):
+        return tables.diff(state, since, until).added
+    return _each_append(tables, state, since, between)
+
+
+def _each_append(tables: Format, state: TableState, since: int, between: tuple[Snapshot, ...]) -> Relation:
+    starts = (since, *(snapshot.id for snapshot in between))
+    parts = [
+        tables.diff(state, start, snapshot.id).added
+        for start, snapshot in zip(starts, between, strict=False)
+        if snapshot.operation != "compact"
+    ]
+    return Relation(state.schema, tuple(chain.from_iterable(part.files for part in parts)))
+
+
+def _between(state: TableState, history: tuple[Snapshot, ...], since: int, until: int) -> tuple[Snapshot, ...]:
+    order = {snapshot.id: index for index, snapshot in enumerate(history)}
+    for snapshot in (since, until):
+        if snapshot not in order:
+            raise SnapshotNotFound(
+                f"{state.name} has no snapshot {snapshot}", f"datalab data history {state.name} lists those that exist"
+            )
+    return history[order[since] + 1 : order[until] + 1]
+
+
+def _only_adds(snapshot: Snapshot) -> bool:
+    ours_adding = snapshot.provenance is not None and snapshot.rows_removed == 0
+    return snapshot.operation in _UNMOVED or ours_adding
