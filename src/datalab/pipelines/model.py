@@ -1,4 +1,4 @@
-"""What pipeline files declare, as values: datasets, flows, constraints. Parsing makes them; graph and plan read them."""
+"""What pipeline files declare, as values: datasets, flows, constraints. Parsing makes them; the graph reads them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sqlglot import exp
 
 DatasetKind = Literal["streaming_table", "materialized_view", "temporary_view"]
+FlowKind = Literal["append", "auto_cdc", "materialize"]
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class Flow:
 
     name: str
     target: TableName
-    kind: Literal["append", "auto_cdc", "materialize"]
+    kind: FlowKind
     query: exp.Query
     origin: Origin
     by_name: bool = False

@@ -1,0 +1,279 @@
+"""Which views can be recomputed group by group: proven from the parsed query, with a reason where it cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, replace
+
+from sqlglot import exp
+from sqlglot.errors import OptimizeError
+from sqlglot.optimizer.scope import Scope, build_scope
+
+from datalab.names import TableName
+from datalab.pipelines.views import tables_of
+
+_UNSTABLE = (
+    exp.CurrentTimestamp, exp.CurrentTimestampLTZ, exp.CurrentDate, exp.CurrentTime, exp.CurrentDatetime,
+    exp.Localtimestamp, exp.Localtime, exp.CurrentTimezone, exp.CurrentUser, exp.SessionUser,
+    exp.Rand, exp.Randn, exp.Randstr, exp.Uniform, exp.Uuid,
+)  # fmt: skip
+_UNSTABLE_NAMES = frozenset(
+    (
+        "now", "curdate", "current_timezone", "current_user", "user", "session_user", "random", "rand", "randn",
+        "randstr", "uniform", "uuid", "shuffle", "monotonically_increasing_id", "spark_partition_id",
+        "input_file_name", "input_file_block_start", "version",
+    )
+)  # fmt: skip
+_GENERATORS = (exp.Explode, exp.Posexplode, exp.Inline, exp.Unnest, exp.Lateral)
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """A view that groups one table, such that rows of other keys have no influence on a group.
+
+    `keys` are names of its result; `expressions`, in the same order, what they are over the rows of `table`.
+    NULL is a key like any other.
+    """
+
+    table: TableName
+    keys: tuple[str, ...]
+    expressions: tuple[exp.Expression, ...] = field(compare=False)
+
+
+class _NotGrouped(Exception):
+    """Carries the reason to the door of this module."""
+
+
+@dataclass(frozen=True)
+class _Level:
+    """One SELECT of the chain: what its columns are over the rows of the table; None where they are aggregates.
+
+    `names` are those that may stand before a column of it. `whole`: no group was left out by HAVING.
+    """
+
+    table: exp.Table
+    columns: dict[str, tuple[str, exp.Expr | None]]
+    star: bool
+    keys: tuple[exp.Expr, ...] | None = None
+    whole: bool = True
+    names: frozenset[str] = frozenset()
+
+    def column(self, name: str) -> exp.Expr | None:
+        """A column by name, over the table; None for an aggregate. _NotGrouped where it cannot be told."""
+        if name.lower() in self.columns:
+            return self.columns[name.lower()][1]
+        if not self.star:
+            raise _NotGrouped(f"the column {name} cannot be followed to the table")
+        return exp.column(name.lower())
+
+
+def nondeterministic(query: exp.Expr) -> tuple[str, ...]:
+    """The functions of a query whose answer changes without a change of its inputs."""
+    unstable = (node for node in query.walk() if isinstance(node, exp.Func) and _is_unstable(node))
+    return tuple(dict.fromkeys(node.sql("spark") for node in unstable))
+
+
+def grouping(query: exp.Query, columns: Collection[str] = ()) -> Grouping | str:
+    """The groups of a query of the form SELECT … FROM one table GROUP BY …, or why it has none that stand alone.
+
+    Row-wise views below and above the GROUP BY are seen through. `columns` are those of the table where they are
+    known: they tell a column in GROUP BY from an alias of the same name.
+    """
+    try:
+        return _grouping(query, frozenset(name.lower() for name in columns))
+    except _NotGrouped as reason:
+        return str(reason)
+
+
+def _grouping(query: exp.Query, columns: frozenset[str]) -> Grouping:
+    if unstable := nondeterministic(query):
+        raise _NotGrouped(f"{unstable[0]} changes by itself")
+    _refuse_shapes(query)
+    try:
+        scope = build_scope(query)
+    except OptimizeError as error:
+        raise _NotGrouped(str(error)) from error
+    if scope is None:
+        raise _NotGrouped("it is not a SELECT")
+    level = _level(scope, columns)
+    if level.keys is None:
+        raise _NotGrouped("it has no GROUP BY")
+    if len(tables_of(query)) != 1:
+        raise _NotGrouped("it reads several tables")
+    names = tuple(_output_name(level, key) for key in level.keys)
+    table = TableName.parse(f"{level.table.db}.{level.table.name}".lower())
+    return Grouping(table, names, tuple(key for key in level.keys if isinstance(key, exp.Expression)))
+
+
+def _refuse_shapes(query: exp.Query) -> None:
+    shapes: tuple[tuple[type[exp.Expr] | tuple[type[exp.Expr], ...], str], ...] = (
+        (exp.SetOperation, "it combines queries"),
+        (exp.Window, "it has window functions"),
+        (exp.Join, "it reads several tables"),
+        (exp.Distinct, "it has DISTINCT over rows"),
+        ((exp.Limit, exp.Fetch, exp.Offset), "it has LIMIT"),
+        (_GENERATORS, "it makes several rows of one"),
+        (exp.TableSample, "it samples"),
+        (exp.Pivot, "it pivots"),
+        ((exp.Rollup, exp.Cube, exp.GroupingSets), "its groups overlap"),
+    )
+    for kinds, reason in shapes:
+        for node in query.find_all(*kinds) if isinstance(kinds, tuple) else query.find_all(kinds):
+            if not (isinstance(node, exp.Distinct) and not isinstance(node.parent, exp.Select)):
+                raise _NotGrouped(reason)
+
+
+def _level(scope: Scope, columns: frozenset[str]) -> _Level:
+    tree = scope.expression
+    if not isinstance(tree, exp.Select):
+        raise _NotGrouped("it is not a SELECT")
+    if scope.subquery_scopes:
+        raise _NotGrouped("it has a subquery")
+    below = _below(scope, columns)
+    return _grouped(tree, below, columns) if tree.args.get("group") else _row_wise(tree, below)
+
+
+def _below(scope: Scope, columns: frozenset[str]) -> _Level:
+    """The one source of a SELECT."""
+    (reference, source), *others = scope.selected_sources.values() or ((None, None),)
+    if others or not isinstance(reference, exp.Table | exp.Subquery | exp.Query):
+        raise _NotGrouped("it does not read one table")
+    alias = reference.args.get("alias")
+    if isinstance(alias, exp.TableAlias) and alias.columns:
+        raise _NotGrouped("it renames the columns of its table")
+    if isinstance(source, Scope):
+        if isinstance(source.expression.parent, exp.CTE) and source.expression.parent.args["alias"].columns:
+            raise _NotGrouped("it renames the columns of a view")
+        return replace(_level(source, columns), names=frozenset({reference.alias_or_name.lower()}))
+    if not isinstance(source, exp.Table):
+        raise _NotGrouped("it does not read a table")
+    names = {reference.alias_or_name.lower(), source.db.lower()}
+    return _Level(source, {}, star=True, names=frozenset(names))
+
+
+def _row_wise(tree: exp.Select, below: _Level) -> _Level:
+    aggregates = any(isinstance(node, exp.AggFunc) for node in _own_nodes(tree))
+    if below.keys is None and aggregates:
+        raise _NotGrouped("it has no GROUP BY")
+    if below.keys is not None and (aggregates or tree.args.get("where") or not below.whole):
+        raise _NotGrouped("it aggregates or filters its groups once more")
+    return _projected(tree, below, below.keys)
+
+
+def _own_nodes(tree: exp.Select) -> Iterator[exp.Expr]:
+    """The nodes of a SELECT without those of the queries inside it."""
+    return tree.walk(prune=lambda node: isinstance(node, exp.Query) and node is not tree)
+
+
+def _grouped(tree: exp.Select, below: _Level, columns: frozenset[str]) -> _Level:
+    if below.keys is not None:
+        raise _NotGrouped("it groups twice")
+    group = tree.args["group"]
+    if any(group.args.get(key) for key in group.args if key != "expressions"):
+        raise _NotGrouped("its groups overlap, or are named by ALL")
+    keys = tuple(_over_table(_key(item, tree, below, columns), below) for item in group.expressions)
+    known = tuple(key for key in keys if key is not None)
+    return replace(_projected(tree, below, known), whole=tree.args.get("having") is None)
+
+
+def _key(item: exp.Expr, tree: exp.Select, below: _Level, columns: frozenset[str]) -> exp.Expr:
+    """A GROUP BY item as an expression: a position and an alias stand for what is selected."""
+    if isinstance(item, exp.Literal) and not item.is_string:
+        position = int(item.name) - 1
+        if not 0 <= position < len(tree.expressions):
+            raise _NotGrouped(f"GROUP BY {item.name} names no column")
+        selected: exp.Expr = tree.expressions[position]
+        return selected.unalias()
+    if isinstance(item, exp.Column) and not item.table:
+        aliased = _aliased(tree, item.name, below)
+        if aliased is not None and not _has_column(below, item.name, columns):
+            return aliased
+    return item
+
+
+def _has_column(below: _Level, name: str, columns: frozenset[str]) -> bool:
+    if name.lower() in below.columns:
+        return True
+    if below.star and not columns:
+        raise _NotGrouped(f"GROUP BY {name} may be a column or an alias: write the expression")
+    return below.star and name.lower() in columns
+
+
+def _aliased(tree: exp.Select, name: str, below: _Level) -> exp.Expr | None:
+    """What is selected under a name, where that is not the column of that name."""
+    items = (item for item in tree.expressions if item.alias.lower() == name.lower())
+    return next((item.this for item in items if _renames(item, below)), None)
+
+
+def _renames(item: exp.Expr, below: _Level) -> bool:
+    if not isinstance(item, exp.Alias):
+        return False
+    inner = item.this
+    parts = _unqualified(inner, below.names) if isinstance(inner, exp.Column) else []
+    return [part.lower() for part in parts] != [item.alias.lower()]
+
+
+def _projected(tree: exp.Select, below: _Level, keys: tuple[exp.Expr, ...] | None) -> _Level:
+    outputs: dict[str, tuple[str, exp.Expr | None]] = {}
+    star = False
+    for item in tree.expressions:
+        if item.is_star:
+            star = star or below.star
+            outputs |= _starred(item, below)
+            continue
+        opaque = item.find(exp.AggFunc) or _uses_sibling(item, tree, below)
+        expression = None if opaque else _over_table(item.unalias(), below)
+        if item.alias_or_name:
+            outputs[item.alias_or_name.lower()] = (item.alias_or_name, expression)
+    return _Level(below.table, outputs, star and tree.args.get("group") is None, keys)
+
+
+def _starred(item: exp.Expr, below: _Level) -> dict[str, tuple[str, exp.Expr | None]]:
+    star = item.this if isinstance(item, exp.Column) else item
+    if star.args.get("replace") or star.args.get("rename"):
+        raise _NotGrouped("it replaces columns of a star")
+    left_out = {part.name.lower() for part in star.args.get("except_") or ()}
+    return {name: column for name, column in below.columns.items() if name not in left_out}
+
+
+def _uses_sibling(item: exp.Expr, tree: exp.Select, below: _Level) -> bool:
+    """Whether an expression may mean an alias selected before it rather than a column of the table."""
+    earlier = tree.expressions[: tree.expressions.index(item)]
+    before = {other.alias.lower() for other in earlier if _renames(other, below)}
+    return any(not column.table and column.name.lower() in before for column in item.find_all(exp.Column))
+
+
+def _over_table(expression: exp.Expr, below: _Level) -> exp.Expr | None:
+    """The expression with each column replaced by what it is over the rows of the table."""
+    opaque = False
+
+    def replaced(node: exp.Expr) -> exp.Expr:
+        nonlocal opaque
+        if not isinstance(node, exp.Column):
+            return node
+        name, *fields = _unqualified(node, below.names)
+        found = below.column(name)
+        opaque = opaque or found is None
+        return exp.Dot.build([found.copy(), *map(exp.to_identifier, fields)]) if found and fields else found or node
+
+    result = expression.copy().transform(replaced)
+    return None if opaque else result
+
+
+def _unqualified(column: exp.Column, names: frozenset[str]) -> list[str]:
+    """The parts of `table.column.field` without the table."""
+    parts = [part.name for part in column.parts]
+    while len(parts) > 1 and parts[0].lower() in names:
+        parts.pop(0)
+    return parts
+
+
+def _output_name(level: _Level, key: exp.Expr) -> str:
+    for name, expression in level.columns.values():
+        if expression == key:
+            return name
+    raise _NotGrouped(f"the group key {key.sql('spark')} is not in the result")
+
+
+def _is_unstable(node: exp.Expr) -> bool:
+    return isinstance(node, _UNSTABLE) or (isinstance(node, exp.Anonymous) and node.name.lower() in _UNSTABLE_NAMES)
