@@ -47,20 +47,23 @@ def commit(tables: Format, state: TableState, change: Change, bus: Bus | None = 
 def commit_rebased(
     tables: Format,
     name: TableName,
-    make_change: Callable[[TableState], Change],
+    make_change: Callable[[TableState], Change | None],
     bus: Bus | None = None,
     attempts: int = 20,
 ) -> TableState:
     """Commit to a table that many writers append to: each attempt's change is made anew from the newest state.
 
-    Raises Fenced after so many lost races. The table must exist.
+    Nothing is committed where the change is None. Raises Fenced after so many lost races. The table must exist.
     """
     for attempt in range(1, attempts + 1):
         state = tables.load(name)
         if state is None:
             raise CommitFailed(f"{name} is gone", "datalab data list shows the tables that exist")
+        change = make_change(state)
+        if change is None:
+            return state
         try:
-            return commit(tables, state, make_change(state), bus)
+            return commit(tables, state, change, bus)
         except Fenced:
             if attempt == attempts:
                 raise

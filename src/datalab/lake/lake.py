@@ -102,7 +102,7 @@ class Lake:
         """Commit against exactly this state: see lake/commit.py for the outcomes."""
         return commit(self.format(state.format), state, change, self._bus)
 
-    def commit_rebased(self, name: TableName, make_change: Callable[[TableState], Change]) -> TableState:
+    def commit_rebased(self, name: TableName, make_change: Callable[[TableState], Change | None]) -> TableState:
         """Commit to a table that many writers append to; the change is made anew where another came first."""
         return commit_rebased(self.format(self.require(name).format), name, make_change, self._bus)
 

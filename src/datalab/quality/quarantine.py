@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
+from datetime import datetime
 
 import pyarrow as pa
+from sqlglot import exp, parse_one
 
+from datalab.engine.base import Engine, Query, ReplaceGroups, Work
+from datalab.lake.lake import Lake
+from datalab.lake.provenance import Provenance
+from datalab.lake.table import Change, Relation, TableSpec, TableState
 from datalab.names import TableName
 
 QUARANTINE = TableName("ops", "quarantine")
@@ -46,3 +53,70 @@ def record_id(target: TableName, *position: object) -> str:
     """The id of a quarantined record, the same each time the same position is read for the same target."""
     text = "\x1f".join([str(target), *map(str, position)])
     return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """What one attempt to consume some units of a source set aside, for one target and flow.
+
+    `rows` has QUARANTINE_SCHEMA. `units` are all units of the attempt, those without a rejected row too: whatever an
+    earlier attempt left for them is replaced. `units` None: the attempt covers everything the flow ever consumed.
+    """
+
+    target: TableName
+    flow: str
+    rows: pa.Table
+    units: tuple[str, ...] | None = ()
+
+
+def set_aside(lake: Lake, engine: Engine, rejected: Rejected, run_id: str, now: datetime) -> None:
+    """Commit rejected records to the quarantine, each once, however often the same units are consumed.
+
+    The commit names target, flow and run, and comes before the target's own: after a kill in between, the next
+    attempt at the same units replaces what this one wrote. No commit where there is nothing to write or replace.
+    """
+
+    if not _ensure_table(lake, rejected):
+        return
+
+    def change(state: TableState) -> Change | None:
+        staged = engine.stage(_replacement(rejected, state, lake.files(state), now))
+        if not staged.add and not staged.remove:
+            return None
+        details = {"target": str(rejected.target), "units": len(rejected.units or ())}
+        provenance = Provenance(
+            run_id, rejected.flow, "replace_groups", details=details, read=staged.read, written=staged.written
+        )
+        return Change(provenance, staged.add, staged.remove)
+
+    lake.commit_rebased(QUARANTINE, change)
+
+
+def _ensure_table(lake: Lake, rejected: Rejected) -> bool:
+    if lake.state(QUARANTINE) is not None:
+        return True
+    if rejected.rows.num_rows == 0:
+        return False
+    lake.define(QUARANTINE, TableSpec(QUARANTINE_SCHEMA, comment="Records that could not be accepted, and why"))
+    return True
+
+
+def _replacement(rejected: Rejected, state: TableState, current: Relation, now: datetime) -> Work:
+    rows = _over("SELECT * FROM rejected", "rejected", rejected.rows, now)
+    touched = _touched(rejected, current, now)
+    return Work(rows, state.target(), ReplaceGroups(("target", "unit"), touched), current=current)
+
+
+def _touched(rejected: Rejected, current: Relation, now: datetime) -> Query:
+    if rejected.units is None:
+        tree = exp.select("target", "unit").distinct().from_("present")
+        tree = tree.where(exp.column("target").eq(str(rejected.target)), exp.column("flow").eq(rejected.flow))
+        return Query(tree, {"present": current}, now)
+    schema = pa.schema([("target", pa.string()), ("unit", pa.string())])
+    units = pa.table([[str(rejected.target)] * len(rejected.units), list(rejected.units)], schema=schema)
+    return _over("SELECT target, unit FROM units", "units", units, now)
+
+
+def _over(sql: str, name: str, rows: pa.Table, now: datetime) -> Query:
+    tree = parse_one(sql, read="spark", into=exp.Select)
+    return Query(tree, {name: Relation(rows.schema, memory=rows)}, now, "quarantine")

@@ -1,0 +1,55 @@
+"""Incremental views: which groups did a change of the input touch, and the view's query restricted to those."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from sqlglot import exp
+
+from datalab.pipelines.grouping import Grouping
+
+ADDED, REMOVED, TOUCHED = "__added", "__removed", "__touched"
+
+
+def touched_groups(query: exp.Query, groups: Grouping, columns: Collection[str], *, rewritten: bool) -> exp.Query:
+    """The distinct keys of all groups that changed rows of the table belong to.
+
+    `__added` and `__removed` hold whole data files, so rows that were only copied from one file to another stand in
+    both: the multiset difference leaves them out, over those of `columns` that the query mentions. Not `rewritten`:
+    no file was removed.
+    """
+    rows = _changed_rows(query, columns, rewritten=rewritten)
+    keys = [exp.alias_(part.copy(), key, quoted=True) for key, part in zip(groups.keys, groups.expressions, strict=True)]
+    return exp.select(*keys).distinct().from_(rows.subquery("changed"))
+
+
+def only_touched(query: exp.Query, groups: Grouping) -> exp.Query:
+    """The view's query over rows of the groups listed in `__touched` alone. NULL keys match NULL keys."""
+    tree = query.copy()
+    rows = exp.select("*").from_(exp.to_table(str(groups.table))).where(exp.Exists(this=_listed(groups)))
+    for node in list(tree.find_all(exp.Table)):
+        if (node.db.lower(), node.name.lower()) == (groups.table.layer, groups.table.table):
+            node.replace(rows.copy().subquery(node.alias or node.name))
+    return tree
+
+
+def _listed(groups: Grouping) -> exp.Select:
+    """The touched keys equal to those of a row outside; renamed, so that they hide no column of it."""
+    names = {key: f"__key{number}" for number, key in enumerate(groups.keys)}
+    touched = exp.select(*[exp.alias_(exp.column(key, quoted=True), name) for key, name in names.items()]).from_(TOUCHED)
+    same = [
+        exp.NullSafeEQ(this=exp.column(names[key], "touched"), expression=exp.paren(part.copy()))
+        for key, part in zip(groups.keys, groups.expressions, strict=True)
+    ]
+    return exp.select("1").from_(touched.subquery("touched")).where(*same)
+
+
+def _changed_rows(query: exp.Query, columns: Collection[str], *, rewritten: bool) -> exp.Query:
+    mentioned = {part.name.lower() for column in query.find_all(exp.Column) for part in column.parts}
+    used = [exp.column(name, quoted=True) for name in columns if name.lower() in mentioned] or [exp.Star()]
+    added, removed = (exp.select(*used).from_(name) for name in (ADDED, REMOVED))
+    if not rewritten:
+        return added
+    gone = exp.except_(removed, added, distinct=False).subquery("gone")
+    come = exp.except_(added, removed, distinct=False).subquery("come")
+    return exp.union(exp.select("*").from_(come), exp.select("*").from_(gone), distinct=False)

@@ -1,0 +1,170 @@
+"""Runs one planned flow step: stage, audit, commit. The only place where a flow's rows are computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import pyarrow as pa
+from sqlglot import exp
+
+from datalab.engine.base import Append, Engine, Mode, Query, Replace, ReplaceGroups, Staged, Upsert, Work
+from datalab.errors import TableNotFound
+from datalab.lake.lake import Lake
+from datalab.lake.provenance import CheckResult, Provenance, Range
+from datalab.lake.table import Relation, TableSpec, TableState
+from datalab.names import TableName
+from datalab.pipelines.cdc import SEQUENCE
+from datalab.pipelines.changes import ADDED, REMOVED, TOUCHED, only_touched, touched_groups
+from datalab.pipelines.grouping import Grouping, grouping
+from datalab.pipelines.model import Dataset
+from datalab.pipelines.steps import Step, TableRead
+from datalab.quality.publish import Publication, check_results, publish, require_expectations
+from datalab.quality.rejected import Attempt, rejected_rows
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every step of a run shares; `now` is the run's current_timestamp()."""
+
+    lake: Lake
+    engine: Engine
+    run_id: str
+    now: datetime
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step did. Counts are rows: read = written + quarantined + superseded."""
+
+    snapshot: int | None = None
+    read: int = 0
+    written: int = 0
+    quarantined: int = 0
+    superseded: int = 0
+    checks: tuple[CheckResult, ...] = ()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The row counts by name."""
+        return {name: getattr(self, name) for name in ("read", "written", "quarantined", "superseded")}
+
+
+def execute(context: Context, step: Step, dataset: Dataset) -> Outcome:
+    """Do one step that is not a skip, planned with the present heads.
+
+    ExpectationFailed leaves the table as it was; Fenced means that another writer was first.
+    """
+    assert step.query is not None
+    inputs = {part.table: _require(context.lake, part.table) for part in step.inputs if isinstance(part, TableRead)}
+    query = _query(context, step, inputs)
+    state = _target(context, step, dataset, query)
+    mode, query = _mode(context, step, query)
+    current = context.lake.files(state)
+    seen = Relation(state.schema) if step.fresh else current
+    staged = context.engine.stage(Work(query, state.target(), mode, step.checks, seen))
+    if step.fresh:
+        staged = replace(staged, remove=current.files)
+    return _publish(context, step, state, staged)
+
+
+def _publish(context: Context, step: Step, state: TableState, staged: Staged) -> Outcome:
+    results = check_results(step.checks, staged)
+    try:
+        require_expectations(state, results)
+        attempt = Attempt(state.name, step.flow, _unit(step), context.run_id, context.now, step.fresh)
+        rejected = rejected_rows(context.engine, staged.rejected, step.checks, attempt)
+        provenance = _provenance(context, step, staged, results)
+        publication = Publication(state, provenance, rejected, staged.add, staged.remove)
+        after = publish(context.lake, context.engine, publication, context.now)
+    except BaseException:
+        context.engine.discard(staged)
+        raise
+    quarantined = staged.rejected_rows
+    return Outcome(after.snapshot, staged.read, staged.written, quarantined, staged.superseded, results)
+
+
+def _provenance(context: Context, step: Step, staged: Staged, results: tuple[CheckResult, ...]) -> Provenance:
+    reads = [part for part in step.inputs if isinstance(part, TableRead)]
+    return Provenance(
+        run_id=context.run_id,
+        flow=step.flow,
+        kind=step.kind,
+        code=step.code,
+        inputs={str(part.table): Range(part.since, part.until or 0) for part in reads},
+        read=staged.read,
+        written=staged.written,
+        superseded=staged.superseded,
+        checks=results,
+        fresh=step.fresh,
+    )
+
+
+def _unit(step: Step) -> str:
+    """The same for every attempt that starts where the last commit ended, however far it reads."""
+    reads = sorted(f"{part.table}@{part.since}" for part in step.inputs if isinstance(part, TableRead))
+    return f"{step.flow}|{','.join(reads)}"
+
+
+def _require(lake: Lake, name: TableName) -> TableState:
+    state = lake.state(name)
+    if state is None:
+        raise TableNotFound(f"{name} does not exist", f"make it first: datalab run {name}")
+    return state
+
+
+def _query(context: Context, step: Step, inputs: Mapping[TableName, TableState]) -> Query:
+    relations = {
+        str(part.table): _relation(context.lake, inputs[part.table], part)
+        for part in step.inputs
+        if isinstance(part, TableRead)
+    }
+    assert step.query is not None
+    return Query(step.query, relations, context.now, step.origin)
+
+
+def _relation(lake: Lake, state: TableState, part: TableRead) -> Relation:
+    if part.part == "added" and part.until is not None:
+        return lake.added(state, part.since, part.until)
+    return lake.files(state, part.until)
+
+
+def _target(context: Context, step: Step, dataset: Dataset, query: Query) -> TableState:
+    state = context.lake.state(step.target)
+    schema = context.engine.schema(query)
+    if state is not None and _covers(state.schema, schema):
+        return state
+    spec = TableSpec(schema, dataset.partition, dataset.comment, dataset.properties)
+    return context.lake.define(step.target, spec)
+
+
+def _covers(present: pa.Schema, wanted: pa.Schema) -> bool:
+    return present.remove_metadata().equals(wanted.remove_metadata(), check_metadata=False)
+
+
+def _mode(context: Context, step: Step, query: Query) -> tuple[Mode, Query]:
+    if step.kind == "upsert":
+        return Upsert(step.keys, SEQUENCE), query
+    if step.kind == "replace":
+        return Replace(), query
+    if step.kind == "append":
+        return Append(), query
+    return _groups(context, step, query)
+
+
+def _groups(context: Context, step: Step, query: Query) -> tuple[ReplaceGroups, Query]:
+    (part,) = [part for part in step.inputs if isinstance(part, TableRead)]
+    assert part.until is not None
+    state = _require(context.lake, part.table)
+    groups = grouping(query.tree, state.schema.names)
+    assert isinstance(groups, Grouping)
+    difference = context.lake.changed(state, part.since, part.until)
+    rewritten = bool(difference.removed.files)
+    tree = touched_groups(query.tree, groups, difference.added.schema.names, rewritten=rewritten)
+    relations = {ADDED: difference.added, REMOVED: difference.removed}
+    keys = context.engine.read(Query(tree, relations, context.now, step.origin)).read_all()
+    touched = {TOUCHED: Relation(keys.schema, memory=keys)}
+    listed = exp.select(*[exp.column(key, quoted=True) for key in groups.keys]).from_(TOUCHED)
+    restricted = replace(query, tree=only_touched(query.tree, groups), relations={**query.relations, **touched})
+    return ReplaceGroups(groups.keys, Query(listed, touched, context.now, step.origin)), restricted

@@ -1,0 +1,184 @@
+"""The planner: declarations and table heads in, steps with reasons out. Pure: it reads no table and no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from datalab.engine.base import Check
+from datalab.lake.provenance import MAINTENANCE, Position
+from datalab.lake.table import Snapshot
+from datalab.names import TableName
+from datalab.pipelines.cdc import cdc_query, condition
+from datalab.pipelines.graph import FlowNode
+from datalab.pipelines.grouping import Grouping, grouping
+from datalab.pipelines.steps import Step, StepKind, TableRead
+
+
+@dataclass(frozen=True)
+class Head:
+    """What the planner knows of a table: newest snapshot, flow positions, and history where a reader lags behind."""
+
+    snapshot: int | None = None
+    positions: Mapping[str, Position] | None = None
+    history: tuple[Snapshot, ...] = ()
+    columns: tuple[str, ...] = ()
+
+    def position(self, flow: str) -> Position | None:
+        """Where a flow into this table stands; None before its first commit."""
+        return (self.positions or {}).get(flow)
+
+    def since(self, snapshot: int | None) -> tuple[int, int] | None:
+        """How many commits came after `snapshot`, and how many rows they wrote; None where history does not say."""
+        ids = [entry.id for entry in self.history]
+        if snapshot not in ids:
+            return None
+        later = [entry for entry in self.history[ids.index(snapshot) + 1 :] if entry.operation not in MAINTENANCE]
+        rows = sum(entry.provenance.written if entry.provenance else entry.rows_added for entry in later)
+        return len(later), rows
+
+    @property
+    def rows(self) -> int | None:
+        """Rows of the newest snapshot, where the history was read."""
+        return self.history[-1].rows_total if self.history else None
+
+
+Heads = Mapping[TableName, Head]
+NO_HEAD = Head()
+
+
+def plan(
+    flows: Iterable[FlowNode], heads: Heads, ingest: Collection[Step] = (), refresh: Collection[TableName] = ()) -> tuple[Step, ...]:
+    """All steps of a run in an order that respects their dependencies, the ingest steps first.
+
+    A table that an earlier step changes is `changing`: steps behind it are planned for its next snapshot, and are
+    planned again with the real head just before they run.
+    """
+    changing = {step.target for step in ingest if step.kind != "skip"}
+    steps = [*ingest]
+    for node in flows:
+        step = plan_flow(node, heads, changing, refresh)
+        if step.kind != "skip":
+            changing.add(step.target)
+        steps.append(step)
+    return tuple(steps)
+
+
+def plan_flow(
+    node: FlowNode, heads: Heads, changing: Collection[TableName] = (), refresh: Collection[TableName] = ()
+) -> Step:
+    """What is to be done for one flow, given the heads of its target and of its inputs."""
+    base = _base(node)
+    empty = [str(i.table) for i in node.inputs if i.table not in changing and heads.get(i.table, NO_HEAD).snapshot is None]
+    if empty:
+        return base.skipped(f"{node.flow.target}: waits for the first rows of {', '.join(empty)}")
+    fresh = node.flow.target in refresh
+    position = heads.get(node.flow.target, NO_HEAD).position(node.flow.name)
+    if position is None or fresh:
+        return _whole(base, node, heads, changing, fresh=fresh and node.leads)
+    moved = [i.table for i in node.inputs if _moved(i.table, position, heads, changing)]
+    if node.flow.kind == "materialize":
+        return _view(base, node, heads, changing, position, moved)
+    return _stream(base, node, heads, changing, position, moved)
+
+
+def _base(node: FlowNode) -> Step:
+    cdc = node.flow.cdc
+    query, keys = (cdc_query(node.query, cdc), cdc.keys) if cdc else (node.query, ())
+    checks = tuple(Check(c.name, condition(c.condition, cdc), c.action) for c in node.dataset.constraints)
+    after = tuple(i.table for i in node.inputs)
+    return Step(node.flow.target, node.flow.name, "skip", "", (), query, checks, keys, node.code, str(node.flow.origin), after)
+
+
+def _kind(node: FlowNode, first: StepKind) -> StepKind:
+    return "upsert" if node.flow.cdc else first
+
+
+def _moved(table: TableName, position: Position, heads: Heads, changing: Collection[TableName]) -> bool:
+    return table in changing or position.inputs.get(str(table)) != heads.get(table, NO_HEAD).snapshot
+
+
+def _all(table: TableName, heads: Heads, changing: Collection[TableName]) -> TableRead:
+    head = heads.get(table, NO_HEAD)
+    return TableRead(table, "all", None, None if table in changing else head.snapshot, head.rows)
+
+
+def _part(table: TableName, part: str, position: Position, heads: Heads, changing: Collection[TableName]) -> TableRead:
+    head, since = heads.get(table, NO_HEAD), position.inputs.get(str(table))
+    if since is None:
+        return _all(table, heads, changing)
+    news = head.since(since)
+    until = None if table in changing else head.snapshot
+    return TableRead(table, "changed" if part == "changed" else "added", since, until, news[1] if news else None)
+
+
+def _whole(base: Step, node: FlowNode, heads: Heads, changing: Collection[TableName], *, fresh: bool) -> Step:
+    inputs = tuple(_all(i.table, heads, changing) for i in node.inputs)
+    view = node.flow.kind == "materialize"
+    reason = "full refresh asked for" if fresh else "first run"
+    step = _with(base, _kind(node, "replace" if view or fresh else "append"), f"{base.target}: {reason}", inputs)
+    return replace(step, fresh=view or fresh)
+
+
+def _stream(
+    base: Step, node: FlowNode, heads: Heads, changing: Collection[TableName], position: Position, moved: list[TableName]
+) -> Step:
+    streams = {i.table for i in node.inputs if i.stream}
+    news = [table for table in moved if table in streams]
+    if not news:
+        return base.skipped(f"{base.target}: nothing new in {_names(streams)}")
+    inputs = tuple(
+        _part(i.table, "added", position, heads, changing) if i.stream else _all(i.table, heads, changing)
+        for i in node.inputs
+    )
+    reason = f"{base.target}: {_news(news, position, heads, changing)}"
+    if position.code != node.code:
+        reason += "; the query changed: rows consumed before keep the old result until --full-refresh"
+    return _with(base, _kind(node, "append"), reason, inputs)
+
+
+def _view(
+    base: Step, node: FlowNode, heads: Heads, changing: Collection[TableName], position: Position, moved: list[TableName]
+) -> Step:
+    whole = tuple(_all(i.table, heads, changing) for i in node.inputs)
+    if position.code != node.code:
+        return _with(base, "replace", f"{base.target}: the query changed", whole)
+    if not moved:
+        return base.skipped(f"{base.target}: unchanged inputs, skipped")
+    news = f"{base.target}: {_news(moved, position, heads, changing)}"
+    groups = grouping(node.query, heads.get(moved[0], NO_HEAD).columns)
+    if not isinstance(groups, Grouping):
+        return _with(base, "replace", f"{news}; recomputed whole: {groups}", whole)
+    changed = _part(moved[0], "changed", position, heads, changing)
+    if changed.part == "all" or _mostly(changed, heads):
+        return _with(base, "replace", f"{news}; recomputed whole: most of {moved[0]} changed", whole)
+    step = _with(base, "replace_groups", f"{news}; only the touched groups are recomputed", (changed,))
+    return replace(step, keys=groups.keys)
+
+
+def _mostly(changed: TableRead, heads: Heads) -> bool:
+    total = heads.get(changed.table, NO_HEAD).rows
+    return changed.rows is not None and total is not None and changed.rows * 2 > total
+
+
+def _with(base: Step, kind: StepKind, reason: str, inputs: tuple[TableRead, ...]) -> Step:
+    return replace(base, kind=kind, reason=reason, inputs=inputs, fresh=kind == "replace")
+
+
+def _news(tables: list[TableName], position: Position, heads: Heads, changing: Collection[TableName]) -> str:
+    return ", ".join(_news_of(table, position, heads, changing) for table in tables)
+
+
+def _news_of(table: TableName, position: Position, heads: Heads, changing: Collection[TableName]) -> str:
+    if table in changing:
+        return f"{table} changes in this run"
+    since = position.inputs.get(str(table))
+    news = heads.get(table, NO_HEAD).since(since)
+    if news is None:
+        return f"{table} changed"
+    commits, rows = news
+    return f"{commits} new snapshot{'s' if commits != 1 else ''} of {table}, {rows:,} rows"
+
+
+def _names(tables: Collection[TableName]) -> str:
+    return ", ".join(sorted(map(str, tables)))

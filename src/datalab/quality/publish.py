@@ -1,0 +1,58 @@
+"""The last move of every step: quarantine first, then the target, each with its provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import pyarrow.compute as pc
+
+from datalab.engine.base import Check, Engine, Staged
+from datalab.errors import ExpectationFailed
+from datalab.lake.lake import Lake
+from datalab.lake.provenance import CheckResult, Provenance
+from datalab.lake.table import Change, DataFile, TableState
+from datalab.quality.quarantine import Rejected, set_aside
+
+
+@dataclass(frozen=True)
+class Publication:
+    """Staged files ready to be seen: `state` is what was read before staging, and what the commit compares with."""
+
+    state: TableState
+    provenance: Provenance
+    rejected: Rejected
+    add: tuple[DataFile, ...] = ()
+    remove: tuple[DataFile, ...] = ()
+
+
+def check_results(checks: Sequence[Check], staged: Staged) -> tuple[CheckResult, ...]:
+    """What each constraint said, for the commit's provenance."""
+    return tuple(
+        CheckResult(check.name, check.condition.sql("spark"), check.action, staged.failed.get(check.name, 0))
+        for check in checks
+    )
+
+
+def require_expectations(state: TableState, results: Sequence[CheckResult]) -> None:
+    """Raise ExpectationFailed if rows broke a constraint that is declared ON VIOLATION FAIL UPDATE."""
+    broken = [result for result in results if result.action == "fail" and result.failed]
+    if broken:
+        names = ", ".join(f"{result.name} ({result.failed:,} rows): {result.condition}" for result in broken)
+        raise ExpectationFailed(
+            f"{state.name}: expectation failed: {names}; the table stays as it was",
+            f"look at the rows its inputs gave since: datalab history {state.name}",
+        )
+
+
+def publish(lake: Lake, engine: Engine, publication: Publication, now: datetime) -> TableState:
+    """Commit the rejected records, then the change; answers the new state. Fenced where another writer was first."""
+    rejected = publication.rejected
+    set_aside(lake, engine, rejected, publication.provenance.run_id, now)
+    provenance = replace(publication.provenance, quarantined=_records(rejected))
+    return lake.commit(publication.state, Change(provenance, publication.add, publication.remove))
+
+
+def _records(rejected: Rejected) -> int:
+    return int(pc.sum(rejected.rows.column("records")).as_py() or 0)

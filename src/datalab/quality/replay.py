@@ -1,0 +1,74 @@
+"""Replay: quarantined records enter their table after all, once the contract or the constraint was mended.
+
+Two commits, as everywhere: the table's, which names the replayed ids in its provenance, then the quarantine's new
+status. A replay killed in between finds its ids in the table's history and only mends the status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from datalab.engine.base import Engine, Staged
+from datalab.lake.lake import Lake
+from datalab.lake.provenance import Provenance
+from datalab.lake.table import Change, TableState
+
+BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Restaged:
+    """Quarantined records decoded or checked again: ids that are good now, and their rows as staged files."""
+
+    accepted: tuple[str, ...]
+    staged: Staged
+
+
+Restage = Callable[[TableState, pa.Table], Restaged]
+
+
+def replay(
+    lake: Lake, engine: Engine, state: TableState, records: pa.Table, restage: Restage, run_id: str
+) -> frozenset[str]:
+    """Put what is good now of `records` (QUARANTINE_SCHEMA) into the table; answers the ids that are in it.
+
+    Those ids are to be marked `replayed`; all others stay as they are.
+    """
+    done = _landed(lake, state)
+    for start in range(0, records.num_rows, BATCH):
+        batch = records.slice(start, BATCH)
+        todo = batch.filter(pc.invert(pc.is_in(batch.column("id"), pa.array(sorted(done), pa.string()))))
+        if todo.num_rows == 0:
+            continue
+        again = restage(state, todo)
+        if again.accepted:
+            state = _commit(lake, engine, state, again, run_id)
+            done |= set(again.accepted)
+    return frozenset(done & set(records.column("id").to_pylist()))
+
+
+def _landed(lake: Lake, state: TableState) -> set[str]:
+    commits = (snapshot.provenance for snapshot in lake.history(state))
+    return {entry for commit in commits if commit for entry in commit.details.get("replayed", ())}
+
+
+def _commit(lake: Lake, engine: Engine, state: TableState, again: Restaged, run_id: str) -> TableState:
+    staged = again.staged
+    provenance = Provenance(
+        run_id,
+        "quarantine replay",
+        "upsert" if staged.remove else "append",
+        details={"replayed": list(again.accepted)},
+        read=staged.read,
+        written=staged.written,
+        superseded=staged.superseded,
+    )
+    try:
+        return lake.commit(state, Change(provenance, staged.add, staged.remove))
+    except BaseException:
+        engine.discard(staged)
+        raise
