@@ -76,8 +76,7 @@ def _type_changes(before: Any, after: Any, path: str) -> Iterator[_Change]:
         yield from _changes(before, after, f"{path}.")
     elif kinds.is_list(before) and kinds.is_list(after):
         yield from _type_changes(before.value_type, after.value_type, f"{path}.element")
-    elif kinds.is_map(before) and kinds.is_map(after):
-        yield from _type_changes(before.key_type, after.key_type, f"{path}.key")
+    elif kinds.is_map(before) and kinds.is_map(after) and before.key_type.equals(after.key_type):
         yield from _type_changes(before.item_type, after.item_type, f"{path}.value")
     elif _widens(before, after):
         yield _Change("widened", f"widened column {path} from {before} to {after}")

@@ -13,7 +13,6 @@ from pyiceberg.manifest import DataFileContent, FileFormat
 from pyiceberg.transforms import IdentityTransform
 from pyiceberg.typedef import Record
 from pyiceberg.types import (
-    BinaryType,
     DateType,
     DoubleType,
     FloatType,
@@ -21,15 +20,13 @@ from pyiceberg.types import (
     IntegerType,
     LongType,
     PrimitiveType,
-    StringType,
     TimestampType,
     TimestamptzType,
     TimeType,
 )
 from pyiceberg.utils.datetime import date_to_days, datetime_to_micros, time_to_micros
-from pyiceberg.utils.truncate import truncate_upper_bound_binary_string, truncate_upper_bound_text_string
 
-from datalab.lake.formats.parquet import ColumnStatistics, Footer, read_footer
+from datalab.lake.formats.parquet import ColumnStatistics, Footer, lower_bound, read_footer, upper_bound
 from datalab.lake.table import DataFile
 
 if TYPE_CHECKING:
@@ -94,11 +91,7 @@ def _metrics(footer: Footer, schema: Schema) -> dict[str, Any]:
 def _encoded(column: ColumnStatistics, kind: IcebergType) -> tuple[bytes | None, bytes | None]:
     if column.lower is None or not isinstance(kind, PrimitiveType):
         return None, None
-    lower, upper = column.lower, column.upper
-    if isinstance(kind, StringType):
-        lower, upper = lower[:_BOUND_LENGTH], truncate_upper_bound_text_string(upper, _BOUND_LENGTH)
-    elif isinstance(kind, BinaryType):
-        lower, upper = lower[:_BOUND_LENGTH], truncate_upper_bound_binary_string(upper, _BOUND_LENGTH)
+    lower, upper = lower_bound(column.lower, _BOUND_LENGTH), upper_bound(column.upper, _BOUND_LENGTH)
     return to_bytes(kind, lower), None if upper is None else to_bytes(kind, upper)
 
 

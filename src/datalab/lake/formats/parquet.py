@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any
@@ -11,6 +12,8 @@ import pyarrow.parquet as pq
 import pyarrow.types as kinds
 
 FIELD_ID = b"PARQUET:field_id"
+_LAST_BYTE = 0xFF
+_SURROGATES, _AFTER_SURROGATES = 0xD800, 0xE000
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,31 @@ def read_footer(source: str | IO[bytes]) -> Footer:
         _combined(leaf, [group.column(index) for group in groups], exact) for index, leaf in enumerate(leaves)
     )
     return Footer(metadata.num_rows, tuple(_offset(group.column(0)) for group in groups), columns)
+
+
+def lower_bound(value: Any, length: int) -> Any:
+    """A lower bound whose text or bytes are cut to `length`: a prefix sorts before what it was cut from."""
+    return value[:length] if isinstance(value, str | bytes) else value
+
+
+def upper_bound(value: Any, length: int) -> Any:
+    """An upper bound whose text or bytes are cut to `length` and raised; None where they cannot be raised."""
+    if not isinstance(value, str | bytes) or len(value) <= length:
+        return value
+    for end in range(length, 0, -1):
+        raised = _successor(value[end - 1 : end])
+        if raised is not None:
+            return value[: end - 1] + raised
+    return None
+
+
+def _successor(last: Any) -> Any:
+    if isinstance(last, bytes):
+        return bytes([last[0] + 1]) if last[0] < _LAST_BYTE else None
+    following = ord(last) + 1
+    # There are no characters between these two: they are halves of others in UTF-16.
+    following = _AFTER_SURROGATES if following == _SURROGATES else following
+    return chr(following) if following <= sys.maxunicode else None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,225 @@
+"""Delta tables through delta-rs, on the local disk.
+
+What a commit says of itself stands in its `userMetadata`. A snapshot's id is the version of its commit; versions that
+only change the schema or settings are no snapshots.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.schema import Field
+from deltalake.schema import Schema as DeltaSchema
+from deltalake.transaction import Transaction
+
+from datalab.errors import CommitFailed, NotSupported
+from datalab.lake.formats.base import FormatCapabilities, Overtaken
+from datalab.lake.formats.delta_files import absolute, add_action, is_ours, live_files, remove_action
+from datalab.lake.formats.delta_history import ADAPTER, moved, no_snapshot, snapshots
+from datalab.lake.formats.delta_log import NOTE_KEY, Entry, entry_path, read_entries, transaction_ids
+from datalab.lake.formats.delta_state import arrow_schema, is_newest, table_state
+from datalab.lake.formats.local import flush, local_path
+from datalab.lake.formats.recent import Recent
+from datalab.lake.formats.traces import DELTA_LOG, delta_tables, has_delta_table
+from datalab.lake.schema import difference, extend, normalise
+from datalab.lake.table import Change, DataFile, Difference, Relation, Snapshot, TableSpec, TableState
+from datalab.names import TableName
+
+_ATTEMPTS = 10
+_KEPT = 64
+
+
+def open_format(warehouse: str, _properties: Mapping[str, str]) -> DeltaFormat:
+    """The Delta tables of a warehouse folder. NotSupported elsewhere."""
+    folder = local_path(warehouse)
+    if folder is None:
+        raise NotSupported(ADAPTER, f"a warehouse that is not a local folder ({warehouse})", "use the iceberg format")
+    return DeltaFormat(folder.absolute())
+
+
+class DeltaFormat:
+    """The format port over the tables at `<warehouse>/<layer>/<table>`."""
+
+    name = "delta"
+    capabilities = FormatCapabilities(field_ids=False, partition_transforms=frozenset({"identity"}))
+
+    def __init__(self, warehouse: Path) -> None:
+        self._warehouse = warehouse
+        self._states: dict[TableName, tuple[int, TableState]] = {}
+        self._files = Recent[tuple[str, str, int], tuple[DataFile, ...]](_KEPT)
+
+    def names(self) -> tuple[TableName, ...]:
+        """All tables, by their folders."""
+        return delta_tables(str(self._warehouse))
+
+    def load(self, name: TableName) -> TableState | None:
+        """The newest state; a table whose newest commit is still the same is not read again."""
+        if not has_delta_table(str(self._warehouse), name):
+            return None
+        kept = self._states.get(name)
+        if kept is not None and is_newest(*kept):
+            return kept[1]
+        try:
+            table = DeltaTable(str(self._root(name)))
+        except TableNotFoundError:
+            return None
+        return self._state(name, table)
+
+    def define(self, name: TableName, spec: TableSpec) -> TableState:
+        """Create the table, or add columns. NotSupported for wider types: delta-rs cannot widen."""
+        problem: DeltaError | None = None
+        for _ in range(_ATTEMPTS):
+            state = self.load(name)
+            if state is not None and _is_defined(state, spec):
+                return state
+            try:
+                if state is None:
+                    self._create(name, spec)
+                else:
+                    _alter(self._root(name), state, spec)
+            except DeltaError as error:  # another writer was first, or storage failed: the next round shows which
+                problem = error
+        raise CommitFailed(f"{name} could not be defined: {problem}", "run again") from problem
+
+    def files(self, state: TableState, snapshot: int | None = None) -> Relation:
+        """The live data files; with delta-rs's own scan where they cannot be read as they are."""
+        table = self._at(state, state.snapshot if snapshot is None else snapshot)
+        current = table is state.handle
+        schema = state.schema if current else arrow_schema(table)
+        files = self._live(state, table)
+        partition = _columns(state)
+        scan = _scan(table, schema) if _is_foreign(table, files, partition) else None
+        return Relation(schema, files, scan=scan)
+
+    def diff(self, state: TableState, since: int | None, until: int) -> Difference:
+        """The net difference, from the commits in between; only their files are looked up."""
+        after = {file.path: file for file in self.files(state, until).files}
+        if since is None:
+            return Difference(Relation(state.schema, tuple(after.values())), Relation(state.schema))
+        entered, left = moved(state.name, self._root(state.name), since, until)
+        before = {file.path: file for file in self.files(state, since).files} if left else {}
+        added = tuple(file for path, file in after.items() if path in entered)
+        removed = tuple(file for path, file in before.items() if path in left)
+        return Difference(Relation(state.schema, added), Relation(state.schema, removed))
+
+    def history(self, state: TableState) -> tuple[Snapshot, ...]:
+        """The commits to data that the log still has."""
+        root = self._root(state.name)
+        entries = [*read_entries(root / DELTA_LOG, state.handle.version())][::-1]
+        rows = self._rows_before(state, entries[0]) if entries and entries[0].version > 0 else {}
+        return snapshots(entries, root, rows)
+
+    def commit(self, state: TableState, change: Change) -> TableState:
+        """One version, on top of exactly the version that was read."""
+        root, columns, moment = self._root(state.name), _columns(state), int(time.time() * 1000)
+        rearranged = change.provenance.kind == "compact"
+        adds = [add_action(file, root, columns, moment, rearranged=rearranged) for file in change.add]
+        removes = [remove_action(file, root, columns, moment, rearranged=rearranged) for file in change.remove]
+        version = state.handle.version() + 1
+        try:
+            state.handle.create_write_transaction(
+                [*adds, *removes],
+                mode="append",
+                schema=state.handle.schema(),
+                partition_by=columns,
+                commit_properties=_commit_properties(change, moment),
+            )
+        except CommitFailedError as error:
+            if not entry_path(root / DELTA_LOG, version).exists():
+                raise
+            raise Overtaken(f"{state.name} has moved on from version {version - 1}: {error}") from error
+        flush([str(entry_path(root / DELTA_LOG, version))])
+        return self._state(state.name, DeltaTable(str(root), version=version))
+
+    def _root(self, name: TableName) -> Path:
+        return self._warehouse / name.layer / name.table
+
+    def _state(self, name: TableName, table: DeltaTable) -> TableState:
+        root = self._root(name)
+        state = table_state(name, root, table)
+        entry = entry_path(root / DELTA_LOG, table.version())
+        self._states[name] = (entry.stat().st_mtime_ns if entry.exists() else 0, state)
+        return state
+
+    def _at(self, state: TableState, snapshot: int | None) -> DeltaTable:
+        if snapshot in (None, state.snapshot):
+            table: DeltaTable = state.handle
+            return table
+        try:
+            return DeltaTable(str(self._root(state.name)), version=snapshot)
+        except (DeltaError, OverflowError) as error:
+            raise no_snapshot(state.name, snapshot) from error
+
+    def _live(self, state: TableState, table: DeltaTable) -> tuple[DataFile, ...]:
+        root, columns = self._root(state.name), _columns(state)
+        key = (str(root), str(table.metadata().id), table.version())
+        return self._files.get(key, lambda: live_files(table, root, state.schema, columns))
+
+    def _rows_before(self, state: TableState, oldest: Entry) -> dict[str, int]:
+        root = self._root(state.name)
+        fresh = {absolute(path, root) for path in oldest.added}
+        return {file.path: file.rows for file in self.files(state, oldest.version).files if file.path not in fresh}
+
+    def _create(self, name: TableName, spec: TableSpec) -> None:
+        DeltaTable.create(
+            str(self._root(name)),
+            DeltaSchema.from_arrow(normalise(spec.schema)),
+            mode="error",
+            partition_by=[field.column for field in spec.partition if field.transform == "identity"],
+            description=spec.comment or None,
+        )
+
+
+def _columns(state: TableState) -> list[str]:
+    return [field.column for field in state.partition]
+
+
+def _is_defined(state: TableState, spec: TableSpec) -> bool:
+    grown = extend(state.schema, spec.schema, keep_missing=True)
+    described = not spec.comment or spec.comment == state.comment
+    return grown.equals(state.schema) and described and dict(spec.properties).items() <= dict(state.properties).items()
+
+
+def _alter(root: Path, state: TableState, spec: TableSpec) -> None:
+    grown = extend(state.schema, spec.schema, keep_missing=True)
+    widened = [words for words in difference(state.schema, grown) if words.startswith("widened")]
+    if widened:
+        raise NotSupported(
+            ADAPTER, f"wider column types ({state.name}: {'; '.join(widened)})", "use the iceberg format"
+        )
+    table = DeltaTable(str(root))
+    present = {field.name: field.type for field in state.schema}
+    fields = [Field.from_arrow(field) for field in grown if present.get(field.name) != field.type]
+    if fields:
+        table.alter.add_columns(fields)
+    if spec.comment and spec.comment != state.comment:
+        table.alter.set_table_description(spec.comment)
+    if not dict(spec.properties).items() <= dict(state.properties).items():
+        table.alter.set_table_properties(dict(spec.properties), raise_if_not_exists=False)
+
+
+def _is_foreign(table: DeltaTable, files: tuple[DataFile, ...], partition: list[str]) -> bool:
+    if partition and not all(is_ours(file.path) for file in files):
+        return True
+    if table.metadata().configuration.get("delta.columnMapping.mode", "none") != "none":
+        return True
+    features = table.protocol().reader_features or []
+    vectors = pa.RecordBatchReader.from_stream(table.deletion_vectors()) if "deletionVectors" in features else ()
+    return any(batch.num_rows for batch in vectors)
+
+
+def _scan(table: DeltaTable, schema: pa.Schema) -> Callable[[], pa.RecordBatchReader]:
+    return lambda: pa.RecordBatchReader.from_stream(table.scan(columns=schema.names)).cast(schema)
+
+
+def _commit_properties(change: Change, moment: int) -> CommitProperties:
+    return CommitProperties(
+        custom_metadata={NOTE_KEY: change.provenance.to_json()},
+        app_transactions=[Transaction(key, value, moment) for key, value in transaction_ids(change.provenance).items()],
+        max_commit_retries=0,
+    )

@@ -1,0 +1,149 @@
+"""Data files of Delta tables: from the log's actions to the lake's values, and from Parquet files to actions."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+import pyarrow as pa
+import pyarrow.types as kinds
+from deltalake.transaction import AddAction, RemoveAction
+
+from datalab.lake.formats.parquet import ColumnStatistics, lower_bound, read_footer, upper_bound
+from datalab.lake.table import DataFile
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+OUR_PREFIX = "dl-"
+_TEXT_BOUND = 32
+_EXACT_DIGITS = 15
+# Other writers cut the timestamps of their statistics to milliseconds, downwards.
+_CUT = timedelta(microseconds=999)
+
+
+def live_files(table: DeltaTable, root: Path, schema: pa.Schema, partition: Sequence[str]) -> tuple[DataFile, ...]:
+    """The live files of a table at the version of its handle."""
+    actions = pa.table(table.get_add_actions(flatten=False)).to_pylist()
+    return tuple(_data_file(action, root, schema, partition) for action in actions)
+
+
+def is_ours(path: str) -> bool:
+    """Whether one of our engines wrote the file: it holds the partition columns too, and its bounds are exact."""
+    return Path(path).name.startswith(OUR_PREFIX)
+
+
+def add_action(file: DataFile, root: Path, partition: Sequence[str], moment: int, *, rearranged: bool) -> AddAction:
+    """The action that adds a new file; its statistics come from its own footer. `moment` in ms since 1970."""
+    footer = read_footer(file.path)
+    return AddAction(
+        path=_relative(file.path, root),
+        size=file.size,
+        partition_values=_partition_values(file, partition),
+        modification_time=moment,
+        data_change=not rearranged,
+        stats=_statistics(footer.rows, footer.columns),
+    )
+
+
+def remove_action(
+    file: DataFile, root: Path, partition: Sequence[str], moment: int, *, rearranged: bool
+) -> RemoveAction:
+    """The action that removes a live file."""
+    values = _partition_values(file, partition)
+    return RemoveAction(_relative(file.path, root), not rearranged, moment, file.size, values)
+
+
+def absolute(path: str, root: Path) -> str:
+    """The place of a file that the log names, decoded, relative to the table or as a whole."""
+    return path if path.startswith("/") or urlsplit(path).scheme else str(root / path)
+
+
+def _data_file(action: Mapping[str, Any], root: Path, schema: pa.Schema, partition: Sequence[str]) -> DataFile:
+    path = unquote(action["path"])
+    upper = {name: value for name, value in (action.get("max") or {}).items() if not isinstance(value, dict)}
+    return DataFile(
+        path=absolute(path, root),
+        rows=action["num_records"] or 0,
+        size=action["size_bytes"],
+        partition=tuple((action.get("partition") or {}).get(column) for column in partition),
+        lower={name: value for name, value in (action.get("min") or {}).items() if _is_bound(value)},
+        upper=_known(upper) if is_ours(path) else _widened(_known(upper), schema),
+        nulls={name: count for name, count in (action.get("null_count") or {}).items() if isinstance(count, int)},
+    )
+
+
+def _is_bound(value: object) -> bool:
+    return value is not None and not isinstance(value, dict)
+
+
+def _known(bounds: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in bounds.items() if _is_bound(value)}
+
+
+def _widened(upper: Mapping[str, Any], schema: pa.Schema) -> dict[str, Any]:
+    floating = {field.name for field in schema if kinds.is_floating(field.type)}
+    return {
+        name: value + _CUT if isinstance(value, datetime) else value
+        for name, value in upper.items()
+        if name not in floating  # it may pass over NaN, which sorts after every number
+    }
+
+
+def _relative(path: str, root: Path) -> str:
+    place = Path(path)
+    return str(place.relative_to(root)) if place.is_relative_to(root) else path
+
+
+def _partition_values(file: DataFile, partition: Sequence[str]) -> dict[str, str | None]:
+    return {column: _text(value) for column, value in zip(partition, file.partition, strict=True)}
+
+
+def _text(value: Any) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return str(value).lower()
+    return _stamp(value) if isinstance(value, datetime) else str(value)
+
+
+def _stamp(value: datetime) -> str:
+    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _statistics(rows: int, columns: Sequence[ColumnStatistics]) -> str:
+    lower: dict[str, Any] = {}
+    upper: dict[str, Any] = {}
+    nulls: dict[str, Any] = {}
+    for column in columns:
+        _put(nulls, column.path, column.nulls)
+        _put(lower, column.path, _jsonable(lower_bound(column.lower, _TEXT_BOUND)))
+        _put(upper, column.path, _jsonable(upper_bound(column.upper, _TEXT_BOUND)))
+    return json.dumps({"numRecords": rows, "minValues": lower, "maxValues": upper, "nullCount": nulls})
+
+
+def _put(tree: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    if value is None:
+        return
+    for name in path[:-1]:
+        tree = tree.setdefault(name, {})
+    tree[path[-1]] = value
+
+
+def _jsonable(value: Any) -> Any:
+    """A bound as the log's JSON has it, None for what it cannot hold."""
+    if isinstance(value, bool | bytes) or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    if isinstance(value, Decimal):
+        return float(value) if len(value.as_tuple().digits) <= _EXACT_DIGITS else None
+    if isinstance(value, datetime):
+        return _stamp(value)
+    if isinstance(value, date):
+        return value.isoformat()
+    return value if isinstance(value, int | float | str) else None
