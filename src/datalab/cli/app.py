@@ -21,6 +21,10 @@ from datalab.cli.options import add_options
 _ENTRIES = {entry.name: entry for entry in COMMANDS}
 
 
+class ReaderGone(Exception):
+    """Whoever read our output has stopped; Typer would end the process with the code of a finding."""
+
+
 class LazyGroup(TyperGroup):
     """Lists commands by their lines in the table; imports a command's module when it is called."""
 
@@ -32,6 +36,15 @@ class LazyGroup(TyperGroup):
         """The real command behind the line."""
         name, command, rest = super().resolve_command(ctx, args)
         return name, load_command(name) if name in _ENTRIES else command, rest
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command and write out what it printed; ReaderGone."""
+        try:
+            answer = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError as error:
+            raise ReaderGone from error
+        return answer
 
 
 def load_command(name: str) -> Any:
@@ -54,7 +67,7 @@ def execute(args: Sequence[str]) -> int:
     as_json, debug = "--json" in args, "--debug" in args
     try:
         answer = root_command().main(args=[*args] or ["--help"], prog_name="datalab", standalone_mode=False)
-    except BrokenPipeError:
+    except ReaderGone:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except (KeyboardInterrupt, typer.Abort):

@@ -54,12 +54,14 @@ def masked(key: str, value: Any) -> Any:
         return str(value)
     if not isinstance(value, str):
         return value
-    return _MASK if is_plain_credential(key, value) else _USER_INFO.sub(rf"\1:{_MASK}", value)
+    return _MASK if _CREDENTIAL.search(key.lower()) else _USER_INFO.sub(rf"\1:{_MASK}", value)
 
 
 def is_plain_credential(key: str, value: Any) -> bool:
-    """Whether a setting looks like a credential and holds it as text instead of a reference."""
-    return isinstance(value, str) and bool(value) and bool(_CREDENTIAL.search(key.lower()))
+    """Whether a setting holds a credential as text, by its name or inside a URL, instead of a reference."""
+    if not isinstance(value, str) or not value:
+        return False
+    return bool(_CREDENTIAL.search(key.lower()) or _USER_INFO.search(value))
 
 
 def _read_variable(reference: SecretRef, environ: Mapping[str, str]) -> str:

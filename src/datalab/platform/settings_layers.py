@@ -115,10 +115,8 @@ def _refuse_duplicates(node: yaml.Node, file: str) -> None:
         if not isinstance(key, yaml.ScalarNode):
             raise InvalidSetting(f"{file}:{line}: a key must be text", "write key: value")
         if key.value in lines:
-            first = lines[key.value]
-            raise InvalidSetting(
-                f"{file}:{line}: '{key.value}' is there twice, first in line {first}", "keep one of them"
-            )
+            before = lines[key.value]
+            raise InvalidSetting(f"{file}:{line}: '{key.value}' stands in line {before} already", "keep one of them")
         lines[key.value] = line
         if isinstance(value, yaml.SequenceNode):
             _refuse_duplicates(value, file)

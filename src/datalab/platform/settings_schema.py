@@ -123,7 +123,8 @@ class SourceSettings(Section):
         Literal["avro", "csv", "jsonl", "parquet"] | None, "Format of the files; none: told by the suffix."
     ] = None
     partition_by: Annotated[
-        tuple[PartitionField, ...], "Columns that split the bronze table: column, months(column), days(column), …"
+        tuple[PartitionField, ...],
+        "Columns that split the bronze table: column, or years, months, days, hours of one: months(column).",
     ] = ()
     comment: Annotated[str, "What the bronze table holds, kept as its comment."] = ""
 

@@ -1,0 +1,60 @@
+"""Fixtures of all tests: a command line in this process, projects in temporary folders."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+from datalab.cli.app import execute
+
+settings.register_profile("steady", deadline=None, derandomize=True)
+settings.load_profile("steady")
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command line printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture(autouse=True)
+def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("DATALAB_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def datalab(capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
+    """Runs a command line in this process: `datalab("config", "show")`."""
+
+    def run(*args: str | Path) -> Answer:
+        capsys.readouterr()
+        code = execute([str(arg) for arg in args])
+        out, err = capsys.readouterr()
+        return Answer(code, out, err)
+
+    return run
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project, the current folder of the test."""
+    (tmp_path / "datalab.yaml").write_text("name: pedidos\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
