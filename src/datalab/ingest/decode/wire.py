@@ -1,0 +1,109 @@
+"""Avro's wire forms: a schema of the same bytes that decodes without trust, and the size that decoded values had.
+
+Booleans are read as one raw byte, ints and enums as longs, maps as arrays of pairs, logical types as what they
+are made of: polars then decides nothing, and conform.py checks each value.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from datalab.ingest.avro_schema import AvroType
+
+_LONGS = frozenset({"int", "long", "enum"})
+_ARROW = {
+    "boolean": pa.large_binary(),
+    "int": pa.int64(),
+    "long": pa.int64(),
+    "enum": pa.int64(),
+    "float": pa.float32(),
+    "double": pa.float64(),
+    "string": pa.large_string(),
+    "bytes": pa.large_binary(),
+    "fixed": pa.large_binary(),
+}
+
+
+def wire_schema(record: AvroType) -> Any:
+    """A JSON schema that reads the same bytes as `record`, with fresh names throughout."""
+    return _wire(record, count())
+
+
+def _wire(kind: AvroType, names: count[int]) -> Any:
+    if kind.nullable:
+        inner = _plain_wire(kind, names)
+        return ["null", inner] if kind.null_first else [inner, "null"]
+    return _plain_wire(kind, names)
+
+
+def _plain_wire(kind: AvroType, names: count[int]) -> Any:
+    if kind.kind == "record":
+        fields = [{"name": each.name, "type": _wire(each.type, names)} for each in kind.fields]
+        return {"type": "record", "name": f"r{next(names)}", "fields": fields}
+    if kind.kind == "array":
+        return {"type": "array", "items": _wire(kind.element, names)}
+    if kind.kind == "map":
+        pair = [{"name": "key", "type": "string"}, {"name": "value", "type": _wire(kind.element, names)}]
+        return {"type": "array", "items": {"type": "record", "name": f"r{next(names)}", "fields": pair}}
+    if kind.kind in ("boolean", "fixed"):
+        return {"type": "fixed", "name": f"f{next(names)}", "size": kind.size or 1}
+    return "long" if kind.kind in _LONGS else kind.kind
+
+
+def wire_type(kind: AvroType) -> pa.DataType:
+    """The Arrow type in which values of the wire schema arrive."""
+    if kind.kind == "record":
+        return pa.struct([(each.name, wire_type(each.type)) for each in kind.fields])
+    if kind.kind == "array":
+        return pa.large_list(wire_type(kind.element))
+    if kind.kind == "map":
+        return pa.large_list(pa.struct([("key", pa.large_string()), ("value", wire_type(kind.element))]))
+    return _ARROW[kind.kind]
+
+
+def encoded_size(array: pa.Array, kind: AvroType) -> int:
+    """The bytes that these values take in Avro's shortest form: equal to the bytes read, or something was left over."""
+    tags = len(array) if kind.nullable else 0
+    present = array.drop_null() if array.null_count else array
+    return tags + _size(present, kind)
+
+
+def _size(array: pa.Array, kind: AvroType) -> int:
+    if kind.kind == "record":
+        children = zip(array.flatten(), kind.fields, strict=True)
+        return sum(encoded_size(child, each.type) for child, each in children)
+    if kind.kind in ("array", "map"):
+        lengths = _numbers(pc.list_value_length(array))
+        frames = _varints(lengths[lengths > 0]) + len(array)
+        values = array.flatten()
+        if kind.kind == "array":
+            return frames + encoded_size(values, kind.element)
+        keys, items = values.flatten()
+        return frames + _size(keys, AvroType("string")) + encoded_size(items, kind.element)
+    if kind.kind in _LONGS:
+        return _varints(_numbers(array))
+    if kind.kind in ("float", "double"):
+        return len(array) * (4 if kind.kind == "float" else 8)
+    lengths = _numbers(pc.binary_length(array))
+    return int(lengths.sum()) + (_varints(lengths) if kind.kind in ("string", "bytes") else 0)
+
+
+def _numbers(array: pa.Array) -> np.ndarray[Any, np.dtype[np.int64]]:
+    return array.to_numpy(zero_copy_only=False).astype(np.int64, copy=False)
+
+
+def _varints(values: np.ndarray[Any, np.dtype[np.int64]]) -> int:
+    """Bytes of the zigzag variable-length form of all values."""
+    zigzag = ((values << 1) ^ (values >> 63)).view(np.uint64)
+    total = len(values)
+    for bits in range(7, 64, 7):
+        longer = int(np.count_nonzero(zigzag >= np.uint64(1 << bits)))
+        if not longer:
+            break
+        total += longer
+    return total
