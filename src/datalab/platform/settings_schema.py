@@ -108,8 +108,12 @@ class IngestSettings(Section):
     workers: Annotated[int, AtLeast(1), "Processes that decode files."] = 2
     worker_memory: Annotated[Size, "Memory of one decoding process; beyond it the process is ended."] = Size("2GB")
     worker_seconds: Annotated[int, AtLeast(1), "Time for one piece of decoding; beyond it the process is ended."] = 120
-    batch_files: Annotated[int, AtLeast(1), "Most files in one commit."] = 64
-    batch_size: Annotated[Size, "Most bytes of files in one commit."] = Size("256MB")
+    record_size: Annotated[Size, "Largest record of a text file; a larger one goes to quarantine."] = Size("8MiB")
+    block_size: Annotated[Size, "Largest block of an Avro file, unpacked; a larger one goes to quarantine."] = Size(
+        "128MiB"
+    )
+    batch_files: Annotated[int, AtLeast(1), "Most files in one commit."] = 256
+    batch_size: Annotated[Size, "Most bytes of files in one commit."] = Size("256MiB")
 
 
 @dataclass(frozen=True, kw_only=True)
