@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Protocol
 from uuid import uuid4
 
 from datalab import __version__
+from datalab.engine.base import Engine
 from datalab.errors import UnknownTable
 from datalab.events import Bus, RunFinished, RunStarted
-from datalab.ingest.ingest import Ingest
+from datalab.lake.lake import Lake
 from datalab.names import TableName
 from datalab.pipelines.execute import Context, Outcome, execute
 from datalab.pipelines.graph import FlowNode, Graph
@@ -22,88 +24,106 @@ from datalab.pipelines.steps import SourceRead, Step
 from datalab.platform.heads import read_heads
 
 
+class Feed(Protocol):
+    """A source and the table that it feeds."""
+
+    name: str
+    target: TableName
+
+    def pending(self) -> SourceRead:
+        """What the source has that the table has not consumed."""
+
+    def consume(self, context: Context) -> Outcome:
+        """Take in all that is pending, in as many commits as it needs."""
+
+
 @dataclass(frozen=True)
 class Wish:
     """What the user asked to run: these tables and all before them (none named: everything), some from scratch."""
 
     tables: tuple[TableName, ...] = ()
     refresh: frozenset[TableName] = field(default_factory=frozenset)
+    refresh_all: bool = False
     ingest: bool = True
     flows: bool = True
 
+    def refreshed(self, nodes: Sequence[FlowNode]) -> frozenset[TableName]:
+        """The tables to be computed from scratch."""
+        return frozenset(node.flow.target for node in nodes) if self.refresh_all else self.refresh
+
+    def without_ingest(self) -> Wish:
+        """The same, the flows alone."""
+        return replace(self, ingest=False)
+
 
 @dataclass(frozen=True)
-class Work:
+class Workload:
     """What there is to run: the project's sources and its graph, in one environment."""
 
-    sources: Sequence[Ingest]
+    sources: Sequence[Feed]
     graph: Graph
     environment: str = ""
 
 
-def new_context(lake: object, engine: object) -> Context:
+def new_context(lake: Lake, engine: Engine) -> Context:
     """A context with a fresh run id and the present moment."""
     now = datetime.now(UTC)
-    return Context(lake, engine, f"{now:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}", now)  # type: ignore[arg-type]
+    return Context(lake, engine, f"{now:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}", now)
 
 
-def plan_run(context: Context, work: Work, wish: Wish) -> tuple[Step, ...]:
+def plan_run(context: Context, workload: Workload, wish: Wish) -> tuple[Step, ...]:
     """What a run would do now, with reasons; nothing is written."""
-    nodes, sources = _chosen(work, wish)
+    nodes, sources = _chosen(workload, wish)
     ingest = [_ingest_step(source) for source in sources]
-    return plan(nodes, read_heads(context.lake, nodes), ingest, wish.refresh)
+    return plan(nodes, read_heads(context.lake, nodes), ingest, wish.refreshed(nodes))
 
 
-def run(context: Context, work: Work, wish: Wish, bus: Bus, options: RunOptions) -> RunRecord:
+def run(context: Context, workload: Workload, wish: Wish, bus: Bus, options: RunOptions) -> RunRecord:
     """Do what the plan says, each step planned again with the heads of its moment. Failures are in the record."""
     started = time.monotonic()
-    nodes, sources = _chosen(work, wish)
-    jobs = [*(_ingest_job(context, source) for source in sources), *(_flow_job(context, n, wish) for n in nodes)]
+    nodes, sources = _chosen(workload, wish)
+    jobs = [*(_ingest_job(context, source) for source in sources), *(_flow_job(context, node, wish.refreshed(nodes)) for node in nodes)]
     bus.emit(RunStarted(context.run_id, len(jobs)))
     results = run_jobs(jobs, options, bus)
-    record = RunRecord(context.run_id, context.now, datetime.now(UTC), work.environment, __version__, results)
+    record = RunRecord(context.run_id, context.now, datetime.now(UTC), workload.environment, __version__, results)
     record_run(context, record)
     bus.emit(RunFinished(context.run_id, record.status, time.monotonic() - started))
     return record
 
 
-def _chosen(work: Work, wish: Wish) -> tuple[list[FlowNode], list[Ingest]]:
-    wanted = _upstream(work, {*wish.tables, *wish.refresh}) if wish.tables else None
-    nodes = [node for node in work.graph.flows if wanted is None or node.flow.target in wanted]
-    sources = [source for source in work.sources if wanted is None or source.target in wanted]
+def _chosen(workload: Workload, wish: Wish) -> tuple[list[FlowNode], list[Feed]]:
+    wanted = _upstream(workload, {*wish.tables, *wish.refresh}) if wish.tables else None
+    nodes = [node for node in workload.graph.flows if wanted is None or node.flow.target in wanted]
+    sources = [source for source in workload.sources if wanted is None or source.target in wanted]
     return nodes if wish.flows else [], sources if wish.ingest else []
 
 
-def _upstream(work: Work, tables: Collection[TableName]) -> set[TableName]:
-    known = {node.flow.target for node in work.graph.flows} | {source.target for source in work.sources}
+def _upstream(workload: Workload, tables: Collection[TableName]) -> set[TableName]:
+    known = {node.flow.target for node in workload.graph.flows} | {source.target for source in workload.sources}
     unknown = sorted(set(tables) - known)
     if unknown:
         raise UnknownTable(f"no source or flow makes {unknown[0]}", "datalab pipelines list")
     wanted = set(tables)
-    for node in reversed(work.graph.flows):
+    for node in reversed(workload.graph.flows):
         if node.flow.target in wanted:
             wanted |= {read.table for read in node.inputs}
     return wanted
 
 
-def _ingest_step(source: Ingest) -> Step:
-    pending = source.pending()
-    read = SourceRead(source.name, pending.unit, pending.new, pending.total)
-    step = Step(source.target, source.name, "append", f"{source.target}: {pending.reason}", (read,))
-    return step if pending.new else step.skipped(step.reason)
+def _ingest_step(feed: Feed) -> Step:
+    read = feed.pending()
+    news = f"{read.new:,} of {read.total:,} {read.unit} are new" if read.new else f"nothing new in {read.source}"
+    step = Step(feed.target, feed.name, "append", f"{feed.target}: {news}", (read,))
+    return step if read.new else step.skipped(step.reason)
 
 
-def _ingest_job(context: Context, source: Ingest) -> Job:
-    def consume(_: Step) -> Outcome:
-        done = source.run(context.run_id, context.now)
-        return Outcome(done.snapshot, done.read, done.written, done.quarantined)
-
-    return Job(source.target, source.name, frozenset(), lambda: _ingest_step(source), consume)
+def _ingest_job(context: Context, feed: Feed) -> Job:
+    return Job(feed.target, feed.name, frozenset(), lambda: _ingest_step(feed), lambda _: feed.consume(context))
 
 
-def _flow_job(context: Context, node: FlowNode, wish: Wish) -> Job:
+def _flow_job(context: Context, node: FlowNode, refresh: Collection[TableName]) -> Job:
     def planned() -> Step:
-        return plan_flow(node, read_heads(context.lake, [node]), (), wish.refresh)
+        return plan_flow(node, read_heads(context.lake, [node]), (), refresh)
 
     after = frozenset(read.table for read in node.inputs)
     return Job(node.flow.target, node.flow.name, after, planned, lambda step: execute(context, step, node.dataset))

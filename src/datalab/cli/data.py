@@ -1,0 +1,142 @@
+"""`datalab data`: what comes in, what there is, and what happened to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from datalab.cli import output
+from datalab.cli.configured import configuration_of
+from datalab.cli.opened import lab_of
+from datalab.cli.options import options_of
+from datalab.cli.query import AT, moment
+from datalab.cli.run import perform
+from datalab.lake.lake import Lake
+from datalab.lake.table import Snapshot
+from datalab.names import TableName
+from datalab.platform.runs import Wish
+from datalab.platform.simulate import Shares, simulate_project
+
+app = typer.Typer(help="Take in, list, show and validate data.")
+TABLE = Annotated[str, typer.Argument(help="A table: layer.table.")]
+
+
+@app.command()
+def ingest(
+    ctx: typer.Context,
+    tables: Annotated[list[str] | None, typer.Argument(help="Bronze tables to feed; none: all sources.")] = None,
+) -> None:
+    """Take in new records of the sources; no flow runs."""
+    perform(ctx, Wish(tuple(map(TableName.parse, tables or [])), flows=False))
+
+
+@app.command("list")
+def list_tables(ctx: typer.Context) -> None:
+    """List all tables: format, rows, files, bytes, last commit."""
+    with lab_of(ctx) as lab:
+        rows = [_table(lab.lake, name) for name in lab.tables()]
+    formats = dict.fromkeys(("rows", "files", "bytes"), ",")
+    columns = ("table", "format", "rows", "files", "bytes", "snapshot", "last_commit", "comment")
+    output.show(output.Table.of(rows, columns, formats=formats), as_json=options_of(ctx).json)
+
+
+@app.command()
+def show(
+    ctx: typer.Context,
+    table: TABLE,
+    at: AT = None,
+    limit: Annotated[int, typer.Option("--limit", help="Rows to show.", min=0)] = 10,
+) -> None:
+    """Show columns and first rows of a table, now or as of an earlier moment."""
+    name = TableName.parse(table)
+    with lab_of(ctx) as lab:
+        columns = [{"column": field.name, "type": str(field.type)} for field in lab.lake.require(name).schema]
+        rows = lab.query(f"SELECT * FROM {name} LIMIT {limit}", moment(at)).read_all()  # noqa: S608 - a validated name
+    if options_of(ctx).json:
+        output.show({"columns": columns, "rows": rows.to_pylist()}, as_json=True)
+        return
+    output.show(output.Table.of([c for c in columns if not c["column"].startswith("__")], title=str(name)), as_json=False)
+    output.show(output.Table.of(rows.to_pylist(), rows.column_names, title=f"first {rows.num_rows} rows"), as_json=False)
+
+
+@app.command()
+def history(ctx: typer.Context, table: TABLE) -> None:
+    """Show every commit of a table: when, by which run and flow, from what, rows in and out, checks."""
+    name = TableName.parse(table)
+    with lab_of(ctx) as lab:
+        snapshots = lab.lake.history(lab.lake.require(name))
+    rows = [_commit(snapshot) for snapshot in reversed(snapshots)]
+    columns = ("snapshot", "at", "kind", "run", "flow", "code", "inputs", "read", "written", "quarantined", "total")
+    formats = dict.fromkeys(("read", "written", "quarantined", "total"), ",")
+    as_json = options_of(ctx).json
+    output.show(output.Table.of(rows, (*columns, "checks") if as_json else columns, formats=formats), as_json=as_json)
+
+
+@app.command()
+def validate(
+    ctx: typer.Context,
+    source: Annotated[str, typer.Argument(help="A source of the project: its contract and format are used.")],
+    files: Annotated[list[Path] | None, typer.Argument(help="Files to judge; none: all files of the source.")] = None,
+) -> None:
+    """Judge files by a source's contract without taking them in; exit code 1 where a record would be quarantined."""
+    with lab_of(ctx) as lab:
+        verdicts = lab.validate(source, tuple(files or ()))
+    output.show(output.Table.of(verdicts, ("file", "records", "accepted", "quarantined", "reasons")), as_json=options_of(ctx).json)
+    if any(verdict["quarantined"] for verdict in verdicts):
+        raise typer.Exit(1)
+
+
+@app.command()
+def simulate(
+    ctx: typer.Context,
+    rows: Annotated[int, typer.Option("--rows", min=1, help="Records to make.")] = 20_000,
+    bad: Annotated[str, typer.Option("--bad", help="Share of records that are broken or impossible.")] = "0.5%",
+    late: Annotated[str, typer.Option("--late", help="Share that arrives long after it happened.")] = "2%",
+    duplicates: Annotated[str, typer.Option("--duplicates", help="Share that is delivered again.")] = "1%",
+    seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same bytes.")] = 42,
+    files: Annotated[int | None, typer.Option("--files", min=1, help="Files to spread them over.")] = None,
+    ledger: Annotated[Path | None, typer.Option("--ledger", help="Also write what was produced, per record.")] = None,
+) -> None:
+    """Make test data for the project's sources with its own simulator."""
+    shares = Shares.parse(bad=bad, late=late, duplicates=duplicates)
+    summary = simulate_project(configuration_of(ctx), rows, shares, seed, files=files, ledger=ledger)
+    output.show(summary, as_json=options_of(ctx).json)
+
+
+def _table(lake: Lake, name: TableName) -> dict[str, Any]:
+    state = lake.require(name)
+    live = lake.files(state)
+    last = lake.history(state)
+    return {
+        "table": str(name),
+        "format": state.format,
+        "rows": live.rows,
+        "files": len(live.files),
+        "bytes": sum(file.size for file in live.files),
+        "snapshot": state.snapshot,
+        "last_commit": last[-1].at if last else None,
+        "comment": state.comment,
+    }
+
+
+def _commit(snapshot: Snapshot) -> dict[str, Any]:
+    record: dict[str, Any] = {"snapshot": snapshot.id, "at": snapshot.at, "kind": snapshot.operation}
+    record["total"] = snapshot.rows_total
+    if snapshot.provenance is None:
+        return {**record, "written": snapshot.rows_added}
+    made = snapshot.provenance
+    inputs = [f"{name} {part.start or 'start'} → {part.to}" for name, part in made.inputs.items()]
+    files = made.details.get("files")
+    return {
+        **record,
+        "run": made.run_id,
+        "flow": made.flow,
+        "code": made.code[:12],
+        "inputs": inputs or ([f"{len(files)} files"] if files else []),
+        "read": made.read,
+        "written": made.written,
+        "quarantined": made.quarantined,
+        "checks": [vars(check) for check in made.checks],
+    }

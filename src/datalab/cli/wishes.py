@@ -1,0 +1,24 @@
+"""Arguments that say what to run, the same for every command that plans or runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from datalab.names import TableName
+from datalab.platform.runs import Wish
+
+TABLES = Annotated[
+    list[str] | None, typer.Argument(help="Tables to bring up to date, with all before them; none: everything.")
+]
+FULL_REFRESH = Annotated[
+    bool, typer.Option("--full-refresh", help="Compute the named tables (none: all that flows make) from scratch.")
+]
+
+
+def wish_of(tables: Sequence[str], *, full_refresh: bool = False) -> Wish:
+    """What the arguments ask for. InvalidName."""
+    names = tuple(TableName.parse(text) for text in tables)
+    return Wish(names, frozenset(names), refresh_all=full_refresh and not names) if full_refresh else Wish(names)

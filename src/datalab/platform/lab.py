@@ -1,0 +1,101 @@
+"""The facade: one project in one environment, its parts opened when they are first needed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from datalab.engine.base import Engine
+from datalab.events import Bus
+from datalab.lake.lake import Lake
+from datalab.names import TableName
+from datalab.pipelines.execute import Context
+from datalab.pipelines.graph import Graph
+from datalab.pipelines.records import RunRecord
+from datalab.pipelines.run import RunOptions
+from datalab.pipelines.steps import Step
+from datalab.platform.feeds import SourceFeed, wire_feeds
+from datalab.platform.queries import Moment, ask
+from datalab.platform.runs import Wish, Workload, new_context, plan_run, run
+from datalab.platform.settings import Configuration
+from datalab.platform.wiring import check_graph, wire_engine, wire_graph, wire_lake
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Lab:
+    """A project opened for work. Use it as a context manager: the engine must be closed before the process ends."""
+
+    def __init__(self, configuration: Configuration, environ: Mapping[str, str] | None = None) -> None:
+        self.configuration = configuration
+        self.bus = Bus()
+        self._environ = os.environ if environ is None else environ
+
+    def __enter__(self) -> Lab:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the engine and the decoding workers, if they were used."""
+        if "feeds" in self.__dict__:
+            for feed in self.feeds:
+                feed.close()
+        if "engine" in self.__dict__:
+            self.engine.close()
+
+    @cached_property
+    def lake(self) -> Lake:
+        """The project's tables."""
+        return wire_lake(self.configuration, self._environ, self.bus)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """Who computes."""
+        return wire_engine(self.configuration)
+
+    @cached_property
+    def feeds(self) -> tuple[SourceFeed, ...]:
+        """The sources with the tables that they feed. ContractError."""
+        return wire_feeds(self.configuration, self.lake, self.engine, self.bus)
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The pipelines, parsed, resolved and bound against their inputs: nothing wrong is left. PipelineError."""
+        schemas = {feed.target: feed.schema for feed in self.feeds}
+        graph = wire_graph(self.configuration, {*schemas, *self.lake.names()})
+        check_graph(graph, self.engine, self.lake, schemas)
+        return graph
+
+    @property
+    def workload(self) -> Workload:
+        """What there is to run."""
+        return Workload(self.feeds, self.graph, self.configuration.environment or "")
+
+    def context(self) -> Context:
+        """A run's context: a new id, this moment."""
+        return new_context(self.lake, self.engine)
+
+    def plan(self, wish: Wish) -> tuple[Step, ...]:
+        """What a run would do now; nothing is written."""
+        return plan_run(self.context(), self.workload, wish)
+
+    def run(self, wish: Wish) -> RunRecord:
+        """Ingest and pipelines; failures are in the record."""
+        context, chosen = self.context(), self.configuration.settings.run
+        options = RunOptions(context.run_id, chosen.parallel, chosen.retries)
+        return run(context, self.workload, wish, self.bus, options)
+
+    def query(self, sql: str, at: Moment | None = None) -> pa.RecordBatchReader:
+        """The rows of a SELECT in the Spark dialect, now or as of an earlier moment."""
+        return ask(self.lake, self.engine, sql, datetime.now(UTC), at)
+
+    def tables(self) -> tuple[TableName, ...]:
+        """All tables of the lake, sorted."""
+        return self.lake.names()

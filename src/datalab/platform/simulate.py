@@ -1,0 +1,77 @@
+"""Test data from a project's own simulator: a Python file with a function `simulate`."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from datalab.errors import ConfigError, InvalidSetting
+from datalab.platform.settings import Configuration
+
+_SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*(%?)\Z")
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Which part of simulated records is broken, late, delivered again: 0 to 1."""
+
+    bad: float
+    late: float
+    duplicates: float
+
+    @classmethod
+    def parse(cls, *, bad: str, late: str, duplicates: str) -> Shares:
+        """Read `0.5%` or `0.005`; InvalidSetting."""
+        return cls(_share("--bad", bad), _share("--late", late), _share("--duplicates", duplicates))
+
+
+def simulate_project(
+    configuration: Configuration,
+    rows: int,
+    shares: Shares,
+    seed: int,
+    *,
+    files: int | None = None,
+    ledger: Path | None = None,
+) -> Mapping[str, Any]:
+    """Let the project's simulator write into its landing folders; answers its summary. ConfigError without one."""
+    path = configuration.settings.simulate
+    if path is None:
+        raise ConfigError("this project has no simulator", "name one in datalab.yaml: simulate: simulator.py")
+    optional = {name: value for name, value in (("files", files), ("ledger", ledger)) if value is not None}
+    module = load_file(path)
+    summary: Mapping[str, Any] = module.simulate(
+        configuration.folder,
+        rows=rows,
+        bad=shares.bad,
+        late=shares.late,
+        duplicates=shares.duplicates,
+        seed=seed,
+        **optional,
+    )
+    return summary
+
+
+def load_file(path: Path) -> ModuleType:
+    """A project's own Python file as a module; ConfigError where it is missing."""
+    specification = importlib.util.spec_from_file_location(f"datalab_project_{path.stem}", path)
+    if specification is None or specification.loader is None or not path.is_file():
+        raise ConfigError(f"{path} cannot be loaded", "write the path of a Python file, relative to the project")
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[specification.name] = module
+    specification.loader.exec_module(module)
+    return module
+
+
+def _share(name: str, text: str) -> float:
+    match = _SHARE.match(text.strip())
+    share = float(match[1]) / (100 if match[2] else 1) if match else -1.0
+    if not 0 <= share <= 1:
+        raise InvalidSetting(f"{name} {text} is not a share", "write 0.5% or 0.005")
+    return share

@@ -1,0 +1,53 @@
+"""Settings to parts: the only place where a setting chooses an adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pyarrow as pa
+
+from datalab.engine.base import Engine
+from datalab.events import Bus
+from datalab.lake.lake import Lake, open_lake
+from datalab.names import TableName
+from datalab.pipelines.graph import Graph, build_graph
+from datalab.pipelines.parse import parse_files
+from datalab.pipelines.typecheck import check_types
+from datalab.platform.secrets import resolve
+from datalab.platform.settings import Configuration
+from datalab.plugins import Adapter, adapter
+
+ENGINES = {"duckdb": Adapter("datalab.engine.duckdb:DuckDBEngine")}
+
+
+def wire_engine(configuration: Configuration) -> Engine:
+    """The engine that the settings name, with its memory limit and a folder for what it spills."""
+    chosen = configuration.settings.engine
+    chosen.temp.mkdir(parents=True, exist_ok=True, mode=0o700)
+    engine: Engine = adapter("engine", chosen.kind, ENGINES)(str(chosen.memory_limit), chosen.threads, chosen.temp)
+    return engine
+
+
+def wire_lake(configuration: Configuration, environ: Mapping[str, str], bus: Bus) -> Lake:
+    """The lake that the settings name; secrets of its catalog are resolved here."""
+    chosen = configuration.settings.lake
+    catalog = resolve(chosen.catalog, configuration.folder, environ)
+    return open_lake(chosen.format, str(chosen.warehouse), catalog, bus)
+
+
+def wire_graph(configuration: Configuration, known: Iterable[TableName]) -> Graph:
+    """The project's pipeline files, parsed and checked for names and circles. PipelineError and its kinds."""
+    return build_graph(parse_files(pipeline_files(configuration), configuration.folder), set(known))
+
+
+def pipeline_files(configuration: Configuration) -> tuple[Path, ...]:
+    """The pipeline files of a project, each once, in order of their names."""
+    found = {path for pattern in configuration.settings.pipelines for path in configuration.folder.glob(pattern)}
+    return tuple(sorted(path for path in found if path.is_file()))
+
+
+def check_graph(graph: Graph, engine: Engine, lake: Lake, sources: Mapping[TableName, pa.Schema]) -> None:
+    """Bind every query of the graph before anything runs. PipelineTypeError, UntranslatableFunction."""
+    others = {name: lake.require(name).schema for name in graph.sources if name not in sources}
+    check_types(graph, engine, {**sources, **others})
