@@ -101,6 +101,22 @@ class CommitLanded(Event):
     resolved: bool = False
 
 
+@dataclass(frozen=True)
+class ReportWritten(Event):
+    """The project's report was written after a run that changed something."""
+
+    run_id: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Notified(Event):
+    """A finished run was announced."""
+
+    run_id: str
+    channel: str
+
+
 Listener = Callable[[Event], None]
 
 

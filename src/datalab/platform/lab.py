@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,8 @@ from datalab.pipelines.graph import Graph
 from datalab.pipelines.records import RunRecord
 from datalab.pipelines.run import RunOptions
 from datalab.pipelines.steps import Step
-from datalab.platform.feeds import SourceFeed, wire_feeds
+from datalab.platform.announce import announce
+from datalab.platform.feeds import SourceFeed, feed_named, wire_feeds
 from datalab.platform.queries import Moment, ask
 from datalab.platform.runs import Wish, Workload, new_context, plan_run, run
 from datalab.platform.settings import Configuration
@@ -87,14 +89,25 @@ class Lab:
         return plan_run(self.context(), self.workload, wish)
 
     def run(self, wish: Wish) -> RunRecord:
-        """Ingest and pipelines; failures are in the record."""
+        """Ingest and pipelines, then the report and the notification; failures of steps are in the record."""
         context, chosen = self.context(), self.configuration.settings.run
         options = RunOptions(context.run_id, chosen.parallel, chosen.retries)
-        return run(context, self.workload, wish, self.bus, options)
+        record = run(context, self.workload, wish, self.bus, options)
+        announce(self.configuration, record, lambda sql: self.query(sql).read_all(), self.bus)
+        return record
 
     def query(self, sql: str, at: Moment | None = None) -> pa.RecordBatchReader:
         """The rows of a SELECT in the Spark dialect, now or as of an earlier moment."""
         return ask(self.lake, self.engine, sql, datetime.now(UTC), at)
+
+    @property
+    def personal_fields(self) -> tuple[str, ...]:
+        """Names of all fields that a contract tags as personal data."""
+        return tuple(sorted({field for feed in self.feeds for field in feed.personal_fields}))
+
+    def validate(self, source: str, files: Sequence[Path]) -> list[dict[str, object]]:
+        """What ingest would say of files, without taking them in. UnknownSetting for a source that is not there."""
+        return feed_named(self.feeds, source).validate(files)
 
     def tables(self) -> tuple[TableName, ...]:
         """All tables of the lake, sorted."""
