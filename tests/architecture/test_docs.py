@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -51,7 +52,15 @@ def test_every_command_and_option_is_documented(entry: Any) -> None:
 @pytest.mark.parametrize("entry", COMMANDS, ids=lambda entry: entry.name)
 def test_the_line_in_the_help_is_the_commands_own(entry: Any) -> None:
     help_text = " ".join((load_command(entry.name).help or "").split())
-    assert help_text.startswith(entry.summary)
+    assert help_text.startswith(entry.summary.rstrip("."))
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    pages = [ROOT / "README.md", *DOCS.rglob("*.md")]
+    links = [
+        (page, link) for page in pages for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8"))
+    ]
+    assert [f"{page.name}: {link}" for page, link in links if not (page.parent / link).exists()] == []
 
 
 def test_every_setting_is_documented_with_its_meaning() -> None:

@@ -29,11 +29,11 @@ class Entry:
 
 COMMANDS = (
     Entry("init", "Start a project in a new folder from a template."),
-    Entry("demo", "Run the farmers' example from files to gold, and ask it three questions."),
-    Entry("plan", "Show what a run would do now, and why."),
-    Entry("run", "Take in new records and bring the tables up to date, as far as something changed."),
-    Entry("check", "Check settings, contracts and pipelines before anything runs."),
-    Entry("query", "Ask the tables: one SELECT, now or as of an earlier moment."),
+    Entry("demo", "Run the farmers' example: Avro files to bronze, silver and gold."),
+    Entry("plan", "Show what a run would do now and why."),
+    Entry("run", "Take in new source records and bring the tables up to date, as far as something changed."),
+    Entry("check", "Check settings, contracts and pipelines: names, circles, types, functions."),
+    Entry("query", "Ask the tables: one SELECT in the Spark dialect, now or as of an earlier moment."),
     Entry("pipelines", "List, run and watch the flows of the project.", group=True),
     Entry("data", "Take in, list, show and validate data.", group=True),
     Entry("quarantine", "Look at records that could not be accepted; replay or discard them.", group=True),
