@@ -38,13 +38,13 @@ class Cursor:
         """Whether the file is over."""
         return self.token.kind == "end"
 
-    def error(self, message: str, hint: str = "") -> PipelineSyntaxError:
+    def error(self, message: str, hint: str) -> PipelineSyntaxError:
         """A syntax error at the next token."""
         return self.source.syntax_error(self.token.start, message, hint)
 
     def unexpected(self, wanted: str, hint: str = "") -> PipelineSyntaxError:
         """A syntax error: something else than `wanted` stands here."""
-        return self.error(f"expected {wanted}, found {_shown(self.token)}", hint)
+        return self.error(f"expected {wanted}, found {_shown(self.token)}", hint or f"write {wanted} here")
 
     def unsupported(self, what: str, hint: str) -> UnsupportedStatement:
         """An error at the next token for grammar that DataLab does not run."""
@@ -120,7 +120,7 @@ class Cursor:
 
         def column() -> None:
             if self.token.text.lower() in (name.lower() for name in names):
-                raise self.error(f"column {self.token.text} is named twice")
+                raise self.error(f"column {self.token.text} is named twice", "remove one of the two")
             names.append(self.name("a column"))
             if self.at("."):
                 raise self.unsupported("a field of a struct here", "select it under a name of its own in the query")
@@ -134,7 +134,7 @@ class Cursor:
         self.expect("(")
         start, end = self.until((")",))
         if not self.accept(")"):
-            raise self.source.syntax_error(opening.start, "a bracket that is never closed")
+            raise self.source.syntax_error(opening.start, "a bracket that is never closed", "close it with )")
         return start, end
 
     def until(self, *phrases: Words | Sequence[str]) -> tuple[int, int]:

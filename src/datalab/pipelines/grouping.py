@@ -135,20 +135,25 @@ def _level(scope: Scope, columns: frozenset[str]) -> _Level:
 
 def _below(scope: Scope, columns: frozenset[str]) -> _Level:
     """The one source of a SELECT."""
-    (reference, source), *others = scope.selected_sources.values() or ((None, None),)
-    if others or not isinstance(reference, exp.Table | exp.Subquery | exp.Query):
+    if len(scope.selected_sources) != 1:
         raise _NotGrouped("it does not read one table")
-    alias = reference.args.get("alias")
-    if isinstance(alias, exp.TableAlias) and alias.columns:
-        raise _NotGrouped("it renames the columns of its table")
+    ((name, (reference, source)),) = scope.selected_sources.items()
+    if any(alias.columns for alias in _aliases(reference, source)):
+        raise _NotGrouped("it renames the columns of what it reads")
     if isinstance(source, Scope):
-        if isinstance(source.expression.parent, exp.CTE) and source.expression.parent.args["alias"].columns:
-            raise _NotGrouped("it renames the columns of a view")
-        return replace(_level(source, columns), names=frozenset({reference.alias_or_name.lower()}))
+        return replace(_level(source, columns), names=frozenset({name.lower()}))
     if not isinstance(source, exp.Table):
         raise _NotGrouped("it does not read a table")
-    names = {reference.alias_or_name.lower(), source.db.lower()}
-    return _Level(source, {}, star=True, names=frozenset(names))
+    return _Level(source, {}, star=True, names=frozenset({name.lower(), source.db.lower()}))
+
+
+def _aliases(reference: exp.Expr, source: exp.Expr | Scope) -> Iterator[exp.TableAlias]:
+    """The names given to a source where it is read and where it is defined."""
+    nodes = [reference, reference.parent, source.expression.parent if isinstance(source, Scope) else None]
+    for node in nodes:
+        alias = node.args.get("alias") if isinstance(node, exp.Table | exp.Subquery | exp.CTE) else None
+        if isinstance(alias, exp.TableAlias):
+            yield alias
 
 
 def _row_wise(tree: exp.Select, below: _Level) -> _Level:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -15,8 +16,8 @@ Kind = Literal["word", "quoted", "string", "number", "symbol", "end"]
 
 _TOKEN = re.compile(
     r"""
-      (?P<blank>\s+|--[^\n]*)
-    | (?P<comment>/\*)
+      (?P<blank>\s+)
+    | (?P<comment>--[^\n]*|/\*)
     | (?P<string>[rR](?:'[^']*'|"[^"]*")|'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*")
     | (?P<quoted>`(?:[^`]|``)+`)
     | (?P<word>[^\W\d]\w*)
@@ -26,6 +27,7 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+_NOT_NEWLINE = re.compile(r"[^\n]")
 _COMMENT_MARK = re.compile(r"/\*|\*/")
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "0": "\0", "Z": "\x1a", "%": "\\%", "_": "\\_"}
@@ -42,12 +44,18 @@ class Source:
     def _line_starts(self) -> list[int]:
         return [0, *(match.end() for match in re.finditer("\n", self.text))]
 
+    @cached_property
+    def code(self) -> str:
+        """The text with a blank for each character of a comment: sqlglot does not know GROUP /* … */ BY."""
+        pieces = ((kind, self.text[start:end]) for kind, start, end in _scan(self))
+        return "".join(_NOT_NEWLINE.sub(" ", text) if kind == "comment" else text for kind, text in pieces)
+
     def origin(self, offset: int) -> Origin:
         """Line and column of a character, from 1."""
         line = bisect_right(self._line_starts, offset)
         return Origin(self.file, line, offset - self._line_starts[line - 1] + 1)
 
-    def syntax_error(self, offset: int, message: str, hint: str = "") -> PipelineSyntaxError:
+    def syntax_error(self, offset: int, message: str, hint: str) -> PipelineSyntaxError:
         """An error that shows the offending line with a caret below the character."""
         return PipelineSyntaxError(self.show(offset, message), hint)
 
@@ -83,27 +91,29 @@ class Token:
 
 def tokenize(source: Source) -> tuple[Token, ...]:
     """All tokens without comments, closed by one of kind `end`; PipelineSyntaxError for what never closes."""
-    tokens: list[Token] = []
-    position = 0
-    while match := _TOKEN.match(source.text, position):
-        kind, position = match.lastgroup or "", match.end()
-        if kind == "comment":
-            position = _comment_end(source, match.start())
-        elif kind == "unclosed":
-            raise _unclosed(source, match.start())
-        elif kind != "blank":
-            tokens.append(_token(kind, match))
+    tokens = [_token(source, *piece) for piece in _scan(source) if piece[0] not in ("blank", "comment")]
     return (*tokens, Token("end", "the end of the file", len(source.text), len(source.text)))
 
 
-def _token(kind: str, match: re.Match[str]) -> Token:
-    text = match.group()
+def _scan(source: Source) -> Iterator[tuple[str, int, int]]:
+    """Every piece of the text: what it is, and the range of offsets that it takes."""
+    position = 0
+    while match := _TOKEN.match(source.text, position):
+        kind, start = match.lastgroup or "", match.start()
+        if kind == "unclosed":
+            raise _unclosed(source, start)
+        position = _comment_end(source, start) if match.group() == "/*" else match.end()
+        yield kind, start, position
+
+
+def _token(source: Source, kind: str, start: int, end: int) -> Token:
+    text = source.text[start:end]
     if kind == "string":
-        return Token("string", _unquote_string(text), match.start(), match.end())
+        return Token("string", _unquote_string(text), start, end)
     if kind == "quoted":
-        return Token("quoted", text[1:-1].replace("``", "`"), match.start(), match.end())
+        return Token("quoted", text[1:-1].replace("``", "`"), start, end)
     plain: Kind = "word" if kind == "word" else "number" if kind == "number" else "symbol"
-    return Token(plain, text, match.start(), match.end())
+    return Token(plain, text, start, end)
 
 
 def _unquote_string(text: str) -> str:

@@ -18,6 +18,7 @@ from datalab.pipelines.lex import Source
 from datalab.pipelines.model import Origin
 
 _NOT_NEWLINE = re.compile(r"[^\n]")
+_INTERNALS = re.compile(r" but got <Token.*", re.DOTALL)
 _SPARK = Dialect.get_or_raise("spark")
 _END_OF_FROM = frozenset(
     {
@@ -34,6 +35,7 @@ _UNSUPPORTED_PHRASES = {
     ("CHANGES", "FROM", "VERSION"): ("CHANGES FROM VERSION", "read the table with STREAM: new rows come by themselves"),
     ("CHANGES", "FROM", "TIMESTAMP"): ("CHANGES FROM TIMESTAMP", "read the table with STREAM"),
 }
+_ROW_HINT = "leave queries and AS out: a > 0 AND b IS NOT NULL"
 _FILES_HINT = "declare the files as a source in datalab.yaml and read its bronze table with STREAM"
 
 
@@ -52,7 +54,7 @@ def parse_condition(source: Source, start: int, end: int) -> exp.Expression:
     """The expression between two offsets, without queries inside."""
     tree = _parse(source, start, end)
     if not isinstance(tree, exp.Expression) or tree.find(exp.Query) or isinstance(tree, exp.Alias):
-        raise source.syntax_error(start, "expected an expression over the columns of one row")
+        raise source.syntax_error(start, "expected an expression over the columns of one row", _ROW_HINT)
     return tree
 
 
@@ -69,11 +71,12 @@ def parse_stream(source: Source, start: int, end: int) -> exp.Query:
 
 
 def origin_of(node: exp.Expr, default: Origin) -> Origin:
-    """Where a node stands, by its own position or that of the first part that has one."""
-    for part in node.walk():
-        if "line" in part.meta:
-            return Origin(str(part.meta.get("file", default.file)), int(part.meta["line"]), int(part.meta["col"]))
-    return default
+    """Where a node begins: the first of the positions that it and its parts have."""
+    parts = [part.meta for part in node.walk() if "line" in part.meta]
+    if not parts:
+        return default
+    first = min(parts, key=lambda meta: (meta["line"], meta["col"]))
+    return Origin(str(first.get("file", default.file)), int(first["line"]), int(first["col"]))
 
 
 def is_stream(table: exp.Table) -> bool:
@@ -93,7 +96,7 @@ def _parse(source: Source, start: int, end: int) -> exp.Expr:
 def _tokens(source: Source, start: int, end: int) -> list[Token]:
     blank = _NOT_NEWLINE.sub(" ", source.text[:start])
     try:
-        tokens = _SPARK.tokenize(blank + source.text[start:end])
+        tokens = _SPARK.tokenize(blank + source.code[start:end])
     except TokenError as error:
         raise source.syntax_error(start, "the query cannot be read", str(error)) from error
     for phrase, (what, hint) in _UNSUPPORTED_PHRASES.items():
@@ -101,7 +104,7 @@ def _tokens(source: Source, start: int, end: int) -> list[Token]:
             if _phrase_at(tokens, index, phrase):
                 raise source.unsupported(token.start, what, hint)
     _refuse_stray_commas(source, tokens)
-    return _join_strings(tokens)
+    return _join_strings(source, tokens)
 
 
 def _refuse_stray_commas(source: Source, tokens: list[Token]) -> None:
@@ -115,13 +118,13 @@ def _phrase_at(tokens: list[Token], index: int, phrase: tuple[str, ...]) -> bool
     return tuple(token.text.upper() for token in tokens[index : index + len(phrase)]) == phrase
 
 
-def _join_strings(tokens: list[Token]) -> list[Token]:
+def _join_strings(source: Source, tokens: list[Token]) -> list[Token]:
     """In Spark two quotes inside a string are one quote; sqlglot reads 'a''b' as two strings side by side."""
     joined: list[Token] = []
     for token in tokens:
         last = joined[-1] if joined else None
         if last and last.token_type == token.token_type == TokenType.STRING and last.end + 1 == token.start:
-            text = f"{last.text}'{token.text}"
+            text = f"{last.text}{source.text[token.start]}{token.text}"
             joined[-1] = Token(TokenType.STRING, text, token.line, token.col, last.start, token.end)
         else:
             joined.append(token)
@@ -206,7 +209,7 @@ def _run_parser(source: Source, tokens: list[Token], into: type[exp.Table] | Non
     except ParseError as error:
         raise _syntax_error(source, tokens, error) from error
     if len(trees) != 1 or trees[0] is None:
-        raise source.syntax_error(tokens[0].start, "expected one query")
+        raise source.syntax_error(tokens[0].start, "expected one query", "write SELECT … FROM …")
     return trees[0]
 
 
@@ -215,7 +218,8 @@ def _syntax_error(source: Source, tokens: list[Token], error: ParseError) -> Dat
     place = next(
         (token for token in tokens if (token.line, token.col) == (first.get("line"), first.get("col"))), tokens[-1]
     )
-    description = str(first.get("description") or error).split(" but got <Token")[0]
+    description = str(first.get("description") or error)
+    description = "something is missing" if "Required keyword" in description else _INTERNALS.sub("", description)
     return source.syntax_error(
         place.start,
         f"the query does not follow the Spark dialect near '{place.text}': {description}",

@@ -56,6 +56,7 @@ _UNSUPPORTED_CLAUSE = {
     ("DEFAULT", "COLLATION"): "leave it out: strings compare by their bytes",
     ("COLLATE",): "leave it out: strings compare by their bytes",
 }
+_TYPE_HINT = "STRING, BIGINT, INT, DOUBLE, DECIMAL(p, s), BOOLEAN, DATE, TIMESTAMP, ARRAY<…>, MAP<…>, STRUCT<a: …>"
 _TRANSFORMS = {word: f"{unit}s" for unit in ("year", "month", "day", "hour") for word in (unit, f"{unit}s")}
 FORMATS = ("iceberg", "delta")
 
@@ -73,7 +74,7 @@ def parse_elements(cursor: Cursor) -> tuple[tuple[Column, ...], tuple[Constraint
             found = _column(cursor, constraints)
         named: list[Column | Constraint] = [*(columns if isinstance(found, Column) else constraints)]
         if found.name.lower() in (other.name.lower() for other in named):
-            raise cursor.source.syntax_error(place, f"{found.name} is declared twice")
+            raise cursor.source.syntax_error(place, f"{found.name} is declared twice", "remove or rename one")
         if isinstance(found, Column):
             columns.append(found)
         else:
@@ -137,7 +138,7 @@ def _type(cursor: Cursor) -> str:
     try:
         exp.DataType.build(text, dialect="spark")
     except ParseError as error:
-        raise cursor.source.syntax_error(place, f"'{text}' is not a type of Spark") from error
+        raise cursor.source.syntax_error(place, f"'{text}' is not a type of Spark", _TYPE_HINT) from error
     return text
 
 

@@ -33,6 +33,9 @@ def _check_scope(flow: Flow, scope: Scope) -> None:
         return
     if any(map(_streams, scope.subquery_scopes)):
         raise _unsupported(flow, tree, "a stream in a subquery", "read the table there without STREAM")
+    names = [name for name, _ in scope.references]
+    if len(names) > len({*names}):
+        raise PipelineError(f"{flow.origin}: two tables share an alias", "give each table of a FROM its own alias")
     if isinstance(tree, exp.Select) and any(map(_is_streaming, _sources(scope))):
         _check_select(flow, tree)
         _check_joins(flow, tree, scope)
@@ -63,11 +66,12 @@ def _check_joins(flow: Flow, tree: exp.Select, scope: Scope) -> None:
 def _check_join(flow: Flow, join: exp.Join, *, left: bool, right: bool) -> None:
     if left and right:
         raise _unsupported(flow, join, "a join of two streams", "read one of the two without STREAM")
-    kept = _KEPT_ROWS.get(join.side.upper(), "")
+    semi = join.kind.upper() in ("SEMI", "ANTI")
+    kept = "" if semi else _KEPT_ROWS.get(join.side.upper(), "")
     if kept and ((left and kept != "left") or (right and kept != "right")):
         what = f"{join.side} JOIN that keeps rows of a table beside a stream"
         raise _unsupported(flow, join, what, "keep the rows of the stream only")
-    if right and join.kind.upper() in ("SEMI", "ANTI"):
+    if right and semi:
         raise _unsupported(flow, join, f"{join.kind} JOIN with a stream", "put the stream on the left")
 
 

@@ -46,8 +46,9 @@ def _flow_schema(node: FlowNode, engine: Engine, schemas: Schemas) -> pa.Schema:
         if read.table not in schemas:
             raise UnknownTable(f"{read.origin}: the columns of {read.table} are not known", "is its contract declared?")
     relations = {str(read.table): Relation(schemas[read.table]) for read in node.inputs}
+    _check_names(node.query.named_selects, node.flow.origin)
     schema = _ask(engine, node.query, relations, node.flow.origin)
-    _check_names(schema, node.flow.origin)
+    _check_names(schema.names, node.flow.origin)
     return _cdc_schema(node, node.flow.cdc, schema, engine) if node.flow.cdc else schema
 
 
@@ -129,7 +130,7 @@ def _check_constraint(constraint: Constraint, schema: pa.Schema, engine: Engine)
 def _same_schema(node: FlowNode, schema: pa.Schema, first: pa.Schema) -> None:
     """A further flow into a table: the same columns, in the same order unless it is BY NAME, of types that fit."""
     flow = node.flow
-    _check_columns(f"flow {flow.name} lacks columns of {flow.target}:", first.names, schema.names, flow.origin)
+    _check_columns(f"flow {flow.name} lacks columns of {flow.target}", first.names, schema.names, flow.origin)
     _check_columns(f"flow {flow.name} into {flow.target}", schema.names, first.names, flow.origin)
     if not flow.by_name and [*map(str.lower, schema.names)] != [*map(str.lower, first.names)]:
         raise PipelineTypeError(
@@ -162,8 +163,8 @@ def _ask(engine: Engine, tree: exp.Query, relations: Mapping[str, Relation], ori
     return engine.schema(Query(tree, relations, _NOW, str(origin)))
 
 
-def _check_names(schema: pa.Schema, origin: Origin) -> None:
-    names = [name.lower() for name in schema.names]
+def _check_names(given: Iterable[str], origin: Origin) -> None:
+    names = [name.lower() for name in given if name != "*"]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise PipelineTypeError(f"{origin}: the query answers two columns named {twice}", "rename one: expr AS name")
@@ -182,4 +183,5 @@ def _check_columns(clause: str, names: Iterable[str], known: list[str], origin: 
 
 
 def _exact(name: str, schema: pa.Schema) -> str:
-    return next(known for known in schema.names if known.lower() == name.lower())
+    names: list[str] = schema.names
+    return next(known for known in names if known.lower() == name.lower())

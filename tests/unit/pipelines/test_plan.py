@@ -129,7 +129,9 @@ def test_full_refresh_starts_over(table):
 def test_a_table_of_two_flows_starts_over_once():
     sql = SQL + "CREATE FLOW mais AS INSERT INTO silver.limpos SELECT id, uf, valor FROM STREAM bronze.pedidos"
     g = graph(sql)
-    first, second, _ = sorted(steps(g, {PEDIDOS: Head(1, {}, history(5))}, refresh={LIMPOS}), key=lambda s: s.target.layer == "gold")
+    first, second, _ = sorted(
+        steps(g, {PEDIDOS: Head(1, {}, history(5))}, refresh={LIMPOS}), key=lambda s: s.target.layer == "gold"
+    )
     assert (first.fresh, second.fresh) == (True, False)
 
 
