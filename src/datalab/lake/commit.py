@@ -93,7 +93,9 @@ def _resolve(tables: Format, state: TableState, change: Change, error: Exception
         raise StorageFull(f"{state.name}: no space left for the commit", "free space, then run again") from error
     if isinstance(error, DataLabError):
         raise error
-    raise CommitFailed(f"{state.name}: the commit did not land: {error}", "run again once storage answers") from error
+    raise CommitFailed(
+        f"{state.name}: the commit did not land: {_said(error)}", "run again once storage answers"
+    ) from error
 
 
 def _read_back(tables: Format, state: TableState, error: Exception) -> TableState:
@@ -101,7 +103,7 @@ def _read_back(tables: Format, state: TableState, error: Exception) -> TableStat
         newest = tables.load(state.name)
     except Exception as second:  # noqa: BLE001 - whatever it says, nothing is known
         raise CommitUnknown(
-            f"{state.name}: the commit may or may not have landed: {error}; reading back failed too: {second}",
+            f"{state.name}: the commit may or may not have landed: {_said(error)}; nor can it be read: {_said(second)}",
             f"once storage answers, datalab data history {state.name} shows whether it did; a new run finds out itself",
         ) from error
     if newest is None:
@@ -120,6 +122,11 @@ def _newer(tables: Format, newest: TableState, state: TableState) -> Iterator[Sn
 def _is_among(change: Change, snapshots: tuple[Snapshot, ...]) -> bool:
     ours = change.provenance.commit_id
     return any(snapshot.provenance and snapshot.provenance.commit_id == ours for snapshot in snapshots)
+
+
+def _said(error: Exception) -> str:
+    # Some libraries put a stack trace behind the first line.
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _is_full(error: BaseException | None) -> bool:

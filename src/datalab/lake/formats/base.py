@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from datalab.lake.table import Change, Difference, Relation, Snapshot, TableSpec, TableState
+from datalab.errors import LakeError
+from datalab.lake.table import Change, DataFile, Difference, Relation, Snapshot, TableSpec, TableState
 from datalab.names import TableName
 
 
 @dataclass(frozen=True)
 class FormatCapabilities:
-    """What a format can do; callers branch on these fields, never on the class."""
+    """What a format can do; callers branch on these fields, never on the class.
+
+    `widens`: a column of a table may get a wider type.
+    """
 
     field_ids: bool
     partition_transforms: frozenset[str]
+    widens: bool
 
 
 class Overtaken(Exception):
     """Raised by `Format.commit` when, and only when, the table is known to have moved on: nothing was written."""
+
+
+def require_live(state: TableState, live: Iterable[DataFile], wanted: Sequence[DataFile]) -> list[DataFile]:
+    """The live files that `wanted` names, as the format itself knows them. LakeError where one is not live."""
+    known = {file.path: file for file in live}
+    missing = [file.path for file in wanted if file.path not in known]
+    if missing:
+        raise LakeError(f"{state.name} has no live file {missing[0]} at snapshot {state.snapshot}")
+    return [known[file.path] for file in wanted]
 
 
 class Format(Protocol):

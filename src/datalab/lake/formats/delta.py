@@ -6,6 +6,7 @@ only change the schema or settings are no snapshots.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,8 +19,8 @@ from deltalake.schema import Schema as DeltaSchema
 from deltalake.transaction import Transaction
 
 from datalab.errors import CommitFailed, NotSupported
-from datalab.lake.formats.base import FormatCapabilities, Overtaken
-from datalab.lake.formats.delta_files import absolute, add_action, is_ours, live_files, remove_action
+from datalab.lake.formats.base import FormatCapabilities, Overtaken, require_live
+from datalab.lake.formats.delta_files import Layout, absolute, add_action, is_ours, live_files, remove_action
 from datalab.lake.formats.delta_history import ADAPTER, moved, no_snapshot, snapshots
 from datalab.lake.formats.delta_log import NOTE_KEY, Entry, entry_path, read_entries, transaction_ids
 from datalab.lake.formats.delta_state import arrow_schema, is_newest, table_state
@@ -31,6 +32,7 @@ from datalab.lake.table import Change, DataFile, Difference, Relation, Snapshot,
 from datalab.names import TableName
 
 _ATTEMPTS = 10
+_ENCODED = re.compile("%[0-9A-Fa-f]{2}")
 _KEPT = 64
 
 
@@ -39,6 +41,11 @@ def open_format(warehouse: str, _properties: Mapping[str, str]) -> DeltaFormat:
     folder = local_path(warehouse)
     if folder is None:
         raise NotSupported(ADAPTER, f"a warehouse that is not a local folder ({warehouse})", "use the iceberg format")
+    if _ENCODED.search(str(folder.absolute())):
+        # It decodes such a path once too often and then looks elsewhere.
+        raise NotSupported(
+            ADAPTER, f"a folder name with a percent-encoded character ({folder.absolute()})", "rename it"
+        )
     return DeltaFormat(folder.absolute())
 
 
@@ -46,7 +53,7 @@ class DeltaFormat:
     """The format port over the tables at `<warehouse>/<layer>/<table>`."""
 
     name = "delta"
-    capabilities = FormatCapabilities(field_ids=False, partition_transforms=frozenset({"identity"}))
+    capabilities = FormatCapabilities(field_ids=False, partition_transforms=frozenset({"identity"}), widens=False)
 
     def __init__(self, warehouse: Path) -> None:
         self._warehouse = warehouse
@@ -92,8 +99,7 @@ class DeltaFormat:
         current = table is state.handle
         schema = state.schema if current else arrow_schema(table)
         files = self._live(state, table)
-        partition = _columns(state)
-        scan = _scan(table, schema) if _is_foreign(table, files, partition) else None
+        scan = _scan(table, schema) if _is_foreign(table, files, bool(state.partition)) else None
         return Relation(schema, files, scan=scan)
 
     def diff(self, state: TableState, since: int | None, until: int) -> Difference:
@@ -116,17 +122,18 @@ class DeltaFormat:
 
     def commit(self, state: TableState, change: Change) -> TableState:
         """One version, on top of exactly the version that was read."""
-        root, columns, moment = self._root(state.name), _columns(state), int(time.time() * 1000)
+        root, layout, moment = self._root(state.name), self._layout(state), int(time.time() * 1000)
         rearranged = change.provenance.kind == "compact"
-        adds = [add_action(file, root, columns, moment, rearranged=rearranged) for file in change.add]
-        removes = [remove_action(file, root, columns, moment, rearranged=rearranged) for file in change.remove]
+        adds = [add_action(file, layout, moment, rearranged=rearranged) for file in change.add]
+        gone = require_live(state, self._live(state, state.handle), change.remove) if change.remove else []
+        removes = [remove_action(file, layout, moment, rearranged=rearranged) for file in gone]
         version = state.handle.version() + 1
         try:
             state.handle.create_write_transaction(
                 [*adds, *removes],
                 mode="append",
                 schema=state.handle.schema(),
-                partition_by=columns,
+                partition_by=list(layout.partition),
                 commit_properties=_commit_properties(change, moment),
             )
         except CommitFailedError as error:
@@ -135,6 +142,9 @@ class DeltaFormat:
             raise Overtaken(f"{state.name} has moved on from version {version - 1}: {error}") from error
         flush([str(entry_path(root / DELTA_LOG, version))])
         return self._state(state.name, DeltaTable(str(root), version=version))
+
+    def _layout(self, state: TableState) -> Layout:
+        return Layout(self._root(state.name), state.schema, tuple(field.column for field in state.partition))
 
     def _root(self, name: TableName) -> Path:
         return self._warehouse / name.layer / name.table
@@ -156,9 +166,9 @@ class DeltaFormat:
             raise no_snapshot(state.name, snapshot) from error
 
     def _live(self, state: TableState, table: DeltaTable) -> tuple[DataFile, ...]:
-        root, columns = self._root(state.name), _columns(state)
-        key = (str(root), str(table.metadata().id), table.version())
-        return self._files.get(key, lambda: live_files(table, root, state.schema, columns))
+        layout = self._layout(state)
+        key = (str(layout.root), str(table.metadata().id), table.version())
+        return self._files.get(key, lambda: live_files(table, layout))
 
     def _rows_before(self, state: TableState, oldest: Entry) -> dict[str, int]:
         root = self._root(state.name)
@@ -173,10 +183,6 @@ class DeltaFormat:
             partition_by=[field.column for field in spec.partition if field.transform == "identity"],
             description=spec.comment or None,
         )
-
-
-def _columns(state: TableState) -> list[str]:
-    return [field.column for field in state.partition]
 
 
 def _is_defined(state: TableState, spec: TableSpec) -> bool:
@@ -203,8 +209,8 @@ def _alter(root: Path, state: TableState, spec: TableSpec) -> None:
         table.alter.set_table_properties(dict(spec.properties), raise_if_not_exists=False)
 
 
-def _is_foreign(table: DeltaTable, files: tuple[DataFile, ...], partition: list[str]) -> bool:
-    if partition and not all(is_ours(file.path) for file in files):
+def _is_foreign(table: DeltaTable, files: tuple[DataFile, ...], partitioned: bool) -> bool:
+    if partitioned and not all(is_ours(file.path) for file in files):
         return True
     if table.metadata().configuration.get("delta.columnMapping.mode", "none") != "none":
         return True

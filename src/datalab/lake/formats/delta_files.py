@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.types as kinds
 from deltalake.transaction import AddAction, RemoveAction
 
-from datalab.lake.formats.parquet import ColumnStatistics, lower_bound, read_footer, upper_bound
+from datalab.lake.formats.parquet import ColumnStatistics, lower_bound, read_footer, require_fit, upper_bound
 from datalab.lake.table import DataFile
 
 if TYPE_CHECKING:
@@ -28,10 +29,19 @@ _EXACT_DIGITS = 15
 _CUT = timedelta(microseconds=999)
 
 
-def live_files(table: DeltaTable, root: Path, schema: pa.Schema, partition: Sequence[str]) -> tuple[DataFile, ...]:
+@dataclass(frozen=True)
+class Layout:
+    """Where a table's files are, what columns they have, and by which of them they are split."""
+
+    root: Path
+    schema: pa.Schema
+    partition: tuple[str, ...]
+
+
+def live_files(table: DeltaTable, layout: Layout) -> tuple[DataFile, ...]:
     """The live files of a table at the version of its handle."""
     actions = pa.table(table.get_add_actions(flatten=False)).to_pylist()
-    return tuple(_data_file(action, root, schema, partition) for action in actions)
+    return tuple(_data_file(action, layout) for action in actions)
 
 
 def is_ours(path: str) -> bool:
@@ -39,25 +49,24 @@ def is_ours(path: str) -> bool:
     return Path(path).name.startswith(OUR_PREFIX)
 
 
-def add_action(file: DataFile, root: Path, partition: Sequence[str], moment: int, *, rearranged: bool) -> AddAction:
+def add_action(file: DataFile, layout: Layout, moment: int, *, rearranged: bool) -> AddAction:
     """The action that adds a new file; its statistics come from its own footer. `moment` in ms since 1970."""
     footer = read_footer(file.path)
+    require_fit(file.path, footer, layout.schema)
     return AddAction(
-        path=_relative(file.path, root),
+        path=_relative(file.path, layout.root),
         size=file.size,
-        partition_values=_partition_values(file, partition),
+        partition_values=_partition_values(file, layout),
         modification_time=moment,
         data_change=not rearranged,
         stats=_statistics(footer.rows, footer.columns),
     )
 
 
-def remove_action(
-    file: DataFile, root: Path, partition: Sequence[str], moment: int, *, rearranged: bool
-) -> RemoveAction:
+def remove_action(file: DataFile, layout: Layout, moment: int, *, rearranged: bool) -> RemoveAction:
     """The action that removes a live file."""
-    values = _partition_values(file, partition)
-    return RemoveAction(_relative(file.path, root), not rearranged, moment, file.size, values)
+    values = _partition_values(file, layout)
+    return RemoveAction(_relative(file.path, layout.root), not rearranged, moment, file.size, values)
 
 
 def absolute(path: str, root: Path) -> str:
@@ -65,26 +74,22 @@ def absolute(path: str, root: Path) -> str:
     return path if path.startswith("/") or urlsplit(path).scheme else str(root / path)
 
 
-def _data_file(action: Mapping[str, Any], root: Path, schema: pa.Schema, partition: Sequence[str]) -> DataFile:
+def _data_file(action: Mapping[str, Any], layout: Layout) -> DataFile:
     path = unquote(action["path"])
-    upper = {name: value for name, value in (action.get("max") or {}).items() if not isinstance(value, dict)}
+    upper = _known(action.get("max") or {})
     return DataFile(
-        path=absolute(path, root),
+        path=absolute(path, layout.root),
         rows=action["num_records"] or 0,
         size=action["size_bytes"],
-        partition=tuple((action.get("partition") or {}).get(column) for column in partition),
-        lower={name: value for name, value in (action.get("min") or {}).items() if _is_bound(value)},
-        upper=_known(upper) if is_ours(path) else _widened(_known(upper), schema),
+        partition=tuple((action.get("partition") or {}).get(column) for column in layout.partition),
+        lower=_known(action.get("min") or {}),
+        upper=upper if is_ours(path) else _widened(upper, layout.schema),
         nulls={name: count for name, count in (action.get("null_count") or {}).items() if isinstance(count, int)},
     )
 
 
-def _is_bound(value: object) -> bool:
-    return value is not None and not isinstance(value, dict)
-
-
 def _known(bounds: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in bounds.items() if _is_bound(value)}
+    return {name: value for name, value in bounds.items() if value is not None and not isinstance(value, dict)}
 
 
 def _widened(upper: Mapping[str, Any], schema: pa.Schema) -> dict[str, Any]:
@@ -101,8 +106,8 @@ def _relative(path: str, root: Path) -> str:
     return str(place.relative_to(root)) if place.is_relative_to(root) else path
 
 
-def _partition_values(file: DataFile, partition: Sequence[str]) -> dict[str, str | None]:
-    return {column: _text(value) for column, value in zip(partition, file.partition, strict=True)}
+def _partition_values(file: DataFile, layout: Layout) -> dict[str, str | None]:
+    return {column: _text(value) for column, value in zip(layout.partition, file.partition, strict=True)}
 
 
 def _text(value: Any) -> str | None:
@@ -122,6 +127,8 @@ def _statistics(rows: int, columns: Sequence[ColumnStatistics]) -> str:
     upper: dict[str, Any] = {}
     nulls: dict[str, Any] = {}
     for column in columns:
+        if column.repeated:
+            continue  # the log's readers take statistics of lists for an error, and then refuse the whole table
         _put(nulls, column.path, column.nulls)
         _put(lower, column.path, _jsonable(lower_bound(column.lower, _TEXT_BOUND)))
         _put(upper, column.path, _jsonable(upper_bound(column.upper, _TEXT_BOUND)))

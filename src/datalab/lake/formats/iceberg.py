@@ -15,12 +15,11 @@ from pyiceberg.exceptions import (
     NoSuchTableError,
     TableAlreadyExistsError,
 )
-from pyiceberg.manifest import DataFile as IcebergFile
 from pyiceberg.manifest import ManifestContent, ManifestFile
 from pyiceberg.table import Table
 
 from datalab.errors import CommitFailed, InvalidName, NotSupported, SnapshotNotFound
-from datalab.lake.formats.base import FormatCapabilities, Overtaken
+from datalab.lake.formats.base import FormatCapabilities, Overtaken, require_live
 from datalab.lake.formats.iceberg_catalog import open_catalog
 from datalab.lake.formats.iceberg_files import from_manifest, to_manifest
 from datalab.lake.formats.iceberg_schema import TRANSFORMS, partition_spec, to_arrow, to_iceberg
@@ -55,7 +54,7 @@ class IcebergFormat:
     """The format port over one PyIceberg catalog."""
 
     name = "iceberg"
-    capabilities = FormatCapabilities(field_ids=True, partition_transforms=frozenset(TRANSFORMS))
+    capabilities = FormatCapabilities(field_ids=True, partition_transforms=frozenset(TRANSFORMS), widens=True)
 
     def __init__(self, catalog: Catalog, warehouse: str) -> None:
         self._catalog = catalog
@@ -126,14 +125,15 @@ class IcebergFormat:
         """One snapshot and the table's properties, in one transaction."""
         table = _draft(state.handle)
         entries = [to_manifest(file, table.metadata, table.io) for file in change.add]
+        removed = require_live(state, self.files(state).files, change.remove) if change.remove else []
         transaction = table.transaction()
         transaction.set_properties(marks(change.provenance))
         update = transaction.update_snapshot({PROVENANCE_KEY: change.provenance.to_json()})
         snapshot = update.overwrite() if change.remove else update.merge_append()
         for entry in entries:
             snapshot.append_data_file(entry)
-        for gone in self._handles(state, change.remove):
-            snapshot.delete_data_file(gone)
+        for gone in removed:
+            snapshot.delete_data_file(gone.handle)
         try:
             snapshot.commit()
             transaction.commit_transaction()
@@ -187,16 +187,6 @@ class IcebergFormat:
             return tuple(from_manifest(entry.data_file, schema, spec) for entry in entries)
 
         return self._manifests.get((manifest.manifest_path, metadata.current_schema_id), read)
-
-    def _handles(self, state: TableState, files: Iterable[DataFile]) -> list[IcebergFile]:
-        wanted = [file.path for file in files]
-        if not wanted:
-            return []
-        live = {file.path: file.handle for file in self.files(state).files}
-        missing = [path for path in wanted if path not in live]
-        if missing:
-            raise ValueError(f"{state.name} has no live file {missing[0]} at snapshot {state.snapshot}")
-        return [live[path] for path in wanted]
 
 
 def _draft(table: Table) -> Table:

@@ -26,7 +26,8 @@ from pyiceberg.types import (
 )
 from pyiceberg.utils.datetime import date_to_days, datetime_to_micros, time_to_micros
 
-from datalab.lake.formats.parquet import ColumnStatistics, Footer, lower_bound, read_footer, upper_bound
+from datalab.lake.formats.iceberg_schema import to_arrow
+from datalab.lake.formats.parquet import ColumnStatistics, Footer, lower_bound, read_footer, require_fit, upper_bound
 from datalab.lake.table import DataFile
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def to_manifest(file: DataFile, metadata: TableMetadata, io: FileIO) -> IcebergF
     """A manifest entry for a new file: sizes and bounds come from its own footer."""
     with io.new_input(file.path).open() as stream:
         footer = read_footer(stream)  # type: ignore[arg-type]
+    require_fit(file.path, footer, to_arrow(metadata.schema()))
     schema = metadata.schema()
     values = [_internal(value) for value in file.partition]
     entry = IcebergFile.from_args(

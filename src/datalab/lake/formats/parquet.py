@@ -11,6 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.types as kinds
 
+from datalab.errors import SchemaConflict
+from datalab.lake.schema import difference
+
 FIELD_ID = b"PARQUET:field_id"
 _LAST_BYTE = 0xFF
 _SURROGATES, _AFTER_SURROGATES = 0xD800, 0xE000
@@ -20,12 +23,13 @@ _SURROGATES, _AFTER_SURROGATES = 0xD800, 0xE000
 class ColumnStatistics:
     """One leaf column over all row groups. `size` is in bytes, compressed; `values` counts nulls too.
 
-    `lower` and `upper` are None where they are not known, for values inside lists and maps, and for floating
-    numbers that may include NaN.
+    `repeated`: inside a list or map. `lower` and `upper` are None where they are not known, for repeated values, and
+    for floating numbers that may include NaN.
     """
 
     path: tuple[str, ...]
     field_id: int | None
+    repeated: bool
     size: int
     values: int
     nulls: int | None
@@ -35,9 +39,10 @@ class ColumnStatistics:
 
 @dataclass(frozen=True)
 class Footer:
-    """Rows of a file, where its row groups begin, and its leaf columns in order."""
+    """Rows of a file, its schema, where its row groups begin, and its leaf columns in order."""
 
     rows: int
+    schema: pa.Schema
     offsets: tuple[int, ...]
     columns: tuple[ColumnStatistics, ...]
 
@@ -46,13 +51,24 @@ def read_footer(source: str | IO[bytes]) -> Footer:
     """Read the footer of a file, given as a local path or an open file."""
     metadata = pq.read_metadata(source)
     groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
-    leaves = [leaf for field in metadata.schema.to_arrow_schema() for leaf in _leaves(field, ())]
+    schema = metadata.schema.to_arrow_schema()
+    leaves = [leaf for field in schema for leaf in _leaves(field, ())]
     # DuckDB leaves bounds out where a NaN is among the values; others pass over it.
     exact = str(metadata.created_by).startswith("DuckDB")
     columns = tuple(
         _combined(leaf, [group.column(index) for group in groups], exact) for index, leaf in enumerate(leaves)
     )
-    return Footer(metadata.num_rows, tuple(_offset(group.column(0)) for group in groups), columns)
+    return Footer(metadata.num_rows, schema, tuple(_offset(group.column(0)) for group in groups), columns)
+
+
+def require_fit(path: str, footer: Footer, schema: pa.Schema) -> None:
+    """Refuse a file whose columns are not the table's: committed, it could make the table unreadable.
+
+    Columns that the file lacks are fine. SchemaConflict.
+    """
+    surplus = [words for words in difference(schema, footer.schema) if not words.startswith("removed")]
+    if surplus:
+        raise SchemaConflict(f"the file {path} does not fit the table: {'; '.join(surplus)}", "cast in the query")
 
 
 def lower_bound(value: Any, length: int) -> Any:
@@ -110,6 +126,7 @@ def _combined(leaf: _Leaf, chunks: list[Any], exact: bool) -> ColumnStatistics:
     return ColumnStatistics(
         path=leaf.path,
         field_id=leaf.field_id,
+        repeated=leaf.repeated,
         size=sum(chunk.total_compressed_size for chunk in chunks),
         values=sum(chunk.num_values for chunk in chunks),
         nulls=sum(nulls) if len(nulls) == len(chunks) else None,
