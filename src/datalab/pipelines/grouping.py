@@ -48,14 +48,13 @@ class _NotGrouped(Exception):
 class _Level:
     """One SELECT of the chain: what its columns are over the rows of the table; None where they are aggregates.
 
-    `names` are those that may stand before a column of it. `whole`: no group was left out by HAVING.
+    `names` are those that may stand before a column of it.
     """
 
     table: exp.Table
     columns: dict[str, tuple[str, exp.Expr | None]]
     star: bool
     keys: tuple[exp.Expr, ...] | None = None
-    whole: bool = True
     names: frozenset[str] = frozenset()
 
     def column(self, name: str) -> exp.Expr | None:
@@ -130,7 +129,7 @@ def _level(scope: Scope, columns: frozenset[str]) -> _Level:
     if scope.subquery_scopes:
         raise _NotGrouped("it has a subquery")
     below = _below(scope, columns)
-    return _grouped(tree, below, columns) if tree.args.get("group") else _row_wise(tree, below)
+    return _grouped(tree, below, columns) if tree.args.get("group") else _row_wise(tree, below, columns)
 
 
 def _below(scope: Scope, columns: frozenset[str]) -> _Level:
@@ -156,13 +155,10 @@ def _aliases(reference: exp.Expr, source: exp.Expr | Scope) -> Iterator[exp.Tabl
             yield alias
 
 
-def _row_wise(tree: exp.Select, below: _Level) -> _Level:
-    aggregates = any(isinstance(node, exp.AggFunc) for node in _own_nodes(tree))
-    if below.keys is None and aggregates:
-        raise _NotGrouped("it has no GROUP BY")
-    if below.keys is not None and (aggregates or tree.args.get("where") or not below.whole):
-        raise _NotGrouped("it aggregates or filters its groups once more")
-    return _projected(tree, below, below.keys)
+def _row_wise(tree: exp.Select, below: _Level, columns: frozenset[str]) -> _Level:
+    if any(isinstance(node, exp.AggFunc) for node in _own_nodes(tree)):
+        raise _NotGrouped("it has no GROUP BY" if below.keys is None else "it aggregates its groups once more")
+    return _projected(tree, below, columns, below.keys)
 
 
 def _own_nodes(tree: exp.Select) -> Iterator[exp.Expr]:
@@ -178,7 +174,7 @@ def _grouped(tree: exp.Select, below: _Level, columns: frozenset[str]) -> _Level
         raise _NotGrouped("its groups overlap, or are named by ALL")
     keys = tuple(_over_table(_key(item, tree, below, columns), below) for item in group.expressions)
     known = tuple(key for key in keys if key is not None)
-    return replace(_projected(tree, below, known), whole=tree.args.get("having") is None)
+    return _projected(tree, below, columns, known)
 
 
 def _key(item: exp.Expr, tree: exp.Select, below: _Level, columns: frozenset[str]) -> exp.Expr:
@@ -218,27 +214,34 @@ def _renames(item: exp.Expr, below: _Level) -> bool:
     return [part.lower() for part in parts] != [item.alias.lower()]
 
 
-def _projected(tree: exp.Select, below: _Level, keys: tuple[exp.Expr, ...] | None) -> _Level:
-    outputs: dict[str, tuple[str, exp.Expr | None]] = {}
-    star = False
+def _projected(tree: exp.Select, below: _Level, columns: frozenset[str], keys: tuple[exp.Expr, ...] | None) -> _Level:
+    stars = [item for item in tree.expressions if item.is_star]
+    outputs = _starred(stars[0], below) if stars else {}
     for item in tree.expressions:
-        if item.is_star:
-            star = star or below.star
-            outputs |= _starred(item, below)
+        name = item.alias_or_name
+        if item.is_star or not name:
             continue
+        if name.lower() in outputs or (stars and _may_pass(stars[0], name, below, columns)):
+            raise _NotGrouped(f"it may have two columns named {name}")
         opaque = item.find(exp.AggFunc) or _uses_sibling(item, tree, below)
-        expression = None if opaque else _over_table(item.unalias(), below)
-        if item.alias_or_name:
-            outputs[item.alias_or_name.lower()] = (item.alias_or_name, expression)
-    return _Level(below.table, outputs, star and tree.args.get("group") is None, keys)
+        outputs[name.lower()] = (name, None if opaque else _over_table(item.unalias(), below))
+    return _Level(below.table, outputs, below.star and bool(stars) and not tree.args.get("group"), keys)
 
 
 def _starred(item: exp.Expr, below: _Level) -> dict[str, tuple[str, exp.Expr | None]]:
+    return {name: column for name, column in below.columns.items() if name not in _left_out(item)}
+
+
+def _may_pass(item: exp.Expr, name: str, below: _Level, columns: frozenset[str]) -> bool:
+    """Whether a star may stand for a column of the table that has this name."""
+    return below.star and name.lower() not in _left_out(item) and (not columns or name.lower() in columns)
+
+
+def _left_out(item: exp.Expr) -> set[str]:
     star = item.this if isinstance(item, exp.Column) else item
     if star.args.get("replace") or star.args.get("rename"):
         raise _NotGrouped("it replaces columns of a star")
-    left_out = {part.name.lower() for part in star.args.get("except_") or ()}
-    return {name: column for name, column in below.columns.items() if name not in left_out}
+    return {part.name.lower() for part in star.args.get("except_") or ()}
 
 
 def _uses_sibling(item: exp.Expr, tree: exp.Select, below: _Level) -> bool:
