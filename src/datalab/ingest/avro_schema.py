@@ -1,4 +1,4 @@
-"""Avro schemas as values: parsed, bounded and free of recursion, for contracts and for the headers of untrusted files."""
+"""Avro schemas as values: parsed, bounded, free of recursion; for contracts and for headers of untrusted files."""
 
 from __future__ import annotations
 

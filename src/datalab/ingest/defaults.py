@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
-from datetime import timezone as tz
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from datalab.ingest.avro_schema import MISSING, AvroType, SchemaProblem
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=tz.utc)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BITS = {"int": 31, "long": 63}
 
 

@@ -10,8 +10,9 @@ class Limits:
     """Bounds in bytes and seconds.
 
     `workers` processes decode side by side, each with `worker_memory` and at most `worker_seconds`, plus a second
-    per megabyte, for one task. `record_bytes` bounds one record of text and one decompressed Avro block is bounded
-    by `block_bytes`. A batch (one commit) is closed at `batch_files` or `batch_bytes`; `chunk_bytes` is decoded at once.
+    per megabyte, for one task. `record_bytes` bounds one record of text, `block_bytes` one decompressed Avro block. A
+    batch (one commit) is closed at `batch_files` or `batch_bytes`; about `chunk_bytes` are decoded at once.
+    `plain_bytes` bounds what a compressed file of text may unpack to.
     """
 
     workers: int = 2
@@ -22,3 +23,4 @@ class Limits:
     batch_files: int = 256
     batch_bytes: int = 256 << 20
     chunk_bytes: int = 16 << 20
+    plain_bytes: int = 512 << 20

@@ -9,6 +9,7 @@ from enum import StrEnum
 from datalab.quality.quarantine import MAX_RAW_BYTES
 
 RAW_BUDGET = 32 << 20
+WHOLE = -1
 
 
 class Reason(StrEnum):
@@ -37,7 +38,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True)
 class Reject:
-    """One entry for quarantine: the record at `row` (0-based), or `records` records from there on.
+    """One entry for quarantine: the record at `row` (0-based), or `records` records from there on, or the WHOLE file.
 
     `detail` names the field and what was expected, never a value. `raw` may be cut; `raw_size` is the whole.
     """

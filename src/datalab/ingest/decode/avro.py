@@ -18,11 +18,11 @@ import pyarrow as pa
 from datalab.ingest.avro_schema import AvroType, SchemaProblem, fingerprint, min_size, parse_schema
 from datalab.ingest.contracts import Contract
 from datalab.ingest.decode.container import Block, Header, Unreadable, decompress, read_header, walk, write_long
-from datalab.ingest.decode.parts import Part, refused, settle
+from datalab.ingest.decode.parts import Described, Part, refused, settle
 from datalab.ingest.decode.spans import Span
 from datalab.ingest.decode.wire import encoded_size, wire_schema, wire_type
 from datalab.ingest.limits import Limits
-from datalab.ingest.reasons import Reason, Reject
+from datalab.ingest.reasons import WHOLE, Reason, Reject
 from datalab.ingest.resolution import differences
 
 _SYNC = bytes(16)
@@ -63,10 +63,15 @@ class _Reading:
 class _Body:
     """The plain bytes of one block and what is known of it. `row` is the number of its first record."""
 
-    plain: bytes
+    plain: bytes | memoryview
     row: int
     count: int
     problem: str = ""
+
+    @property
+    def read(self) -> int:
+        """How many source records the block stands for."""
+        return self.count
 
 
 def decode_avro(data: memoryview, contract: Contract, limits: Limits, span: Span | None = None) -> Iterator[Part]:
@@ -75,15 +80,15 @@ def decode_avro(data: memoryview, contract: Contract, limits: Limits, span: Span
         header = read_header(data)
         writer = parse_schema(header.schema, strict=False)
     except Unreadable as problem:
-        yield refused(0, problem.reason, problem.detail, data)
+        yield refused(WHOLE, problem.reason, problem.detail, data)
         return
     except SchemaProblem as problem:
-        yield refused(0, Reason.SCHEMA_MISMATCH, f"the file's schema cannot be used: {problem}", data)
+        yield refused(WHOLE, Reason.SCHEMA_MISMATCH, f"the file's schema cannot be used: {problem}", data)
         return
     wrong = differences(writer, contract.record)
     if wrong or min_size(writer) == 0:
         detail = "; ".join(wrong) or "records of this schema take no bytes"
-        yield _labelled(refused(0, Reason.SCHEMA_MISMATCH, detail, data), header)
+        yield _labelled(refused(WHOLE, Reason.SCHEMA_MISMATCH, detail, data), header)
         return
     reading = _Reading(data, header, writer, contract.record, limits)
     for part in _parts(reading, span):
@@ -96,6 +101,19 @@ def count_blocks(data: memoryview) -> int:
         return sum(1 for _ in walk(data, read_header(data)))
     except (Unreadable, SchemaProblem):
         return 0
+
+
+def describe_block(data: memoryview, limits: Limits, unit: int) -> Described:
+    """A block's first record number, how many records it stands for, and its plain bytes."""
+    header = read_header(data)
+    writer = parse_schema(header.schema, strict=False)
+    reading = _Reading(data, header, writer, writer, limits)
+    row = 0
+    for index, body in enumerate(_numbered(reading, Span(unit, unit + 1))):
+        if index == unit:
+            return row, body.read, bytes(body.plain) if isinstance(body, _Body) else b""
+        row += body.read
+    return row, 1, b""
 
 
 def _labelled(part: Part, header: Header) -> Part:
@@ -127,18 +145,24 @@ def _parts(reading: _Reading, span: Span | None) -> Iterator[Part]:
 
 
 def _bodies(reading: _Reading, span: Span | None) -> Iterator[_Body | Part]:
-    """The blocks of the span, decompressed and numbered; what cannot be decompressed is refused as a whole."""
+    """The blocks of the span that hold anything."""
+    for index, body in enumerate(_numbered(reading, span)):
+        empty = isinstance(body, _Body) and not body.count and not body.problem
+        if not empty and (span is None or index >= span.start):
+            yield body
+
+
+def _numbered(reading: _Reading, span: Span | None) -> Iterator[_Body | Part]:
+    """All blocks up to the end of the span, decompressed and numbered; one that cannot be is refused as a whole."""
     row = 0
     last = span.stop if span else None
     for index, block in enumerate(islice(walk(reading.data, reading.header), last)):
-        wanted = span is None or index >= span.start
         try:
-            body = _opened(reading, block, row, wanted)
+            body: _Body | Part = _opened(reading, block, row, span is None or index >= span.start)
         except Unreadable as problem:
             body = _unopened(reading, block, row, problem)
-        row += body.count if isinstance(body, _Body) else body.read
-        if wanted and (body.problem or body.count if isinstance(body, _Body) else True):
-            yield body
+        row += body.read
+        yield body
 
 
 def _opened(reading: _Reading, block: Block, row: int, wanted: bool) -> _Body:
@@ -162,7 +186,7 @@ def _decode_run(reading: _Reading, run: Sequence[_Body]) -> Iterator[Part]:
     if not run:
         return
     count = sum(body.count for body in run)
-    wire = _bulk(reading, count, b"".join(body.plain for body in run))
+    wire = _bulk(reading, count, [body.plain for body in run])
     if wire is not None:
         rows = np.arange(run[0].row, run[0].row + count, dtype=np.int64)
         yield settle(wire, rows, lambda bad: _raws(reading, run, bad), reading.reader, reading.writer)
@@ -174,10 +198,11 @@ def _decode_run(reading: _Reading, run: Sequence[_Body]) -> Iterator[Part]:
         yield from _judge(reading, run[0], None)
 
 
-def _bulk(reading: _Reading, count: int, body: bytes) -> pa.StructArray | None:
+def _bulk(reading: _Reading, count: int, bodies: Sequence[bytes | memoryview]) -> pa.StructArray | None:
     """The records, or None unless exactly `count` of them take up exactly all bytes."""
+    size = sum(map(len, bodies))
+    container = b"".join([reading.prefix, write_long(count), write_long(size), *bodies, _SYNC])
     try:
-        container = reading.prefix + write_long(count) + write_long(len(body)) + body + _SYNC
         frame = pl.read_avro(io.BytesIO(container))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError):
         return None
@@ -185,7 +210,7 @@ def _bulk(reading: _Reading, count: int, body: bytes) -> pa.StructArray | None:
         return None
     records = frame.to_arrow().combine_chunks().to_struct_array()
     wire = records.chunk(0) if isinstance(records, pa.ChunkedArray) else records
-    return wire if encoded_size(wire, reading.writer) == len(body) else None
+    return wire if encoded_size(wire, reading.writer) == size else None
 
 
 def _judge(reading: _Reading, body: _Body, head: int | None) -> Iterator[Part]:
@@ -204,7 +229,7 @@ def _judge(reading: _Reading, body: _Body, head: int | None) -> Iterator[Part]:
             yield settle(
                 pa.array(batch, wire_type(reading.writer)),
                 rows,
-                lambda bad, cuts=cuts: [body.plain[cuts[at] : cuts[at + 1]] for at in bad],  # type: ignore[misc]
+                lambda bad, cuts=cuts: [bytes(body.plain[cuts[at] : cuts[at + 1]]) for at in bad],  # type: ignore[misc]
                 reading.reader,
                 reading.writer,
             )
@@ -233,7 +258,7 @@ def _some(reading: _Reading, stream: io.BytesIO, most: int) -> tuple[list[Any], 
 
 
 def _rest(reading: _Reading, body: _Body, done: int, at: int) -> Iterator[Part]:
-    rest = body.plain[at:]
+    rest = bytes(body.plain[at:])
     if done < body.count:
         records = max(1, min(body.count - done, len(rest) // reading.smallest))
         words = body.problem or "a record that cannot be decoded, and what follows it in its block"
@@ -259,12 +284,11 @@ def _raws(reading: _Reading, run: Sequence[_Body], bad: Sequence[int]) -> list[b
     return found
 
 
-def _cut(reading: _Reading, plain: bytes, inside: Sequence[int]) -> Iterator[bytes]:
+def _cut(reading: _Reading, plain: bytes | memoryview, inside: Sequence[int]) -> Iterator[bytes]:
     stream = io.BytesIO(plain)
     wanted = set(inside)
     for index in range(inside[-1] + 1):
         start = stream.tell()
         fastavro.schemaless_reader(stream, reading.fast, None)
         if index in wanted:
-            yield plain[start : stream.tell()]
-
+            yield bytes(plain[start : stream.tell()])

@@ -99,9 +99,11 @@ def _list(array: pa.Array, reader: AvroType, writer: AvroType | None, path: str)
 
 
 def _map(array: pa.Array, reader: AvroType, writer: AvroType | None, path: str) -> Conformed:
-    pairs = array.cast(pa.large_list(pa.struct([("key", array.type.key_type), ("value", array.type.item_type)]))) if (
-        pa.types.is_map(array.type)
-    ) else array
+    pairs = (
+        array.cast(pa.large_list(pa.struct([("key", array.type.key_type), ("value", array.type.item_type)])))
+        if (pa.types.is_map(array.type))
+        else array
+    )
     keys, values = pairs.flatten().flatten()
     keys = keys.cast(pa.string())
     kinds = (reader.element, writer.element if writer else None)
@@ -130,7 +132,7 @@ def _offsets(array: pa.Array) -> tuple[pa.Array, pa.Array | None]:
 
 
 def _parents(array: pa.Array) -> np.ndarray[Any, np.dtype[np.int64]]:
-    return pc.list_parent_indices(array).to_numpy(zero_copy_only=False).astype(np.int64)
+    return np.asarray(pc.list_parent_indices(array).to_numpy(zero_copy_only=False), dtype=np.int64)
 
 
 def _lift(faults: list[Fault], array: pa.Array) -> list[Fault]:
@@ -147,4 +149,4 @@ def _lift(faults: list[Fault], array: pa.Array) -> list[Fault]:
 
 
 def _mask(array: pa.Array) -> Mask:
-    return array.to_numpy(zero_copy_only=False).astype(bool)
+    return np.asarray(array.to_numpy(zero_copy_only=False), dtype=bool)

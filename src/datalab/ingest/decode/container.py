@@ -164,7 +164,7 @@ def _up_to_marker(data: memoryview, block: Block, sync: bytes) -> Block:
     return Block(block.start, stop, end, block.count, block.problem)
 
 
-def decompress(codec: str, body: memoryview, limit: int) -> bytes:
+def decompress(codec: str, body: memoryview, limit: int) -> bytes | memoryview:
     """A block's plain bytes; Unreadable where they are damaged or more than `limit`."""
     try:
         plain = _decompress(codec, body, limit)
@@ -175,9 +175,9 @@ def decompress(codec: str, body: memoryview, limit: int) -> bytes:
     return plain
 
 
-def _decompress(codec: str, body: memoryview, limit: int) -> bytes:
+def _decompress(codec: str, body: memoryview, limit: int) -> bytes | memoryview:
     if codec == "null":
-        return bytes(body)
+        return body
     if codec == "deflate":
         return zlib.decompressobj(-zlib.MAX_WBITS).decompress(body, limit + 1)
     if codec == "bzip2":

@@ -1,4 +1,4 @@
-"""CSV: text columns in bulk by Arrow's reader, or by the csv module where quotes are out of place; then the contract."""
+"""CSV: text columns in bulk by Arrow's reader, or by the csv module where quotes are out of place."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from datalab.ingest.decode.lines import (
     too_long,
     within,
 )
-from datalab.ingest.decode.parts import Part, refused, settle
+from datalab.ingest.decode.parts import Described, Part, refused, settle
 from datalab.ingest.decode.spans import Span
 from datalab.ingest.limits import Limits
-from datalab.ingest.reasons import Reason, Reject
+from datalab.ingest.reasons import WHOLE, Reason, Reject
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,13 @@ def decode_csv(
     csv.field_size_limit(limits.record_bytes)
     header, start = _header(data, delimiter)
     if header is None:
-        yield refused(0, Reason.CORRUPT_FILE, "the header line is not CSV in UTF-8", data)
+        yield refused(WHOLE, Reason.CORRUPT_FILE, "the header line is not CSV in UTF-8", data)
         return
     if not header:
         return
     wrong = _differences(header, contract.record)
     if wrong:
-        yield refused(0, Reason.SCHEMA_MISMATCH, "; ".join(wrong), data)
+        yield refused(WHOLE, Reason.SCHEMA_MISMATCH, "; ".join(wrong), data)
         return
     renamed = tuple(_renamed(name, contract.record) for name in header)
     table = _Table(data, header, renamed, contract.record, limits, delimiter, start)
@@ -67,12 +67,23 @@ def decode_csv(
 
 def count_records(data: memoryview, limits: Limits, delimiter: str = ",") -> int:
     """How many records the file has."""
+    return sum(len(lines.raw) for lines in _all_lines(data, limits, delimiter))
+
+
+def describe_record(data: memoryview, limits: Limits, unit: int, delimiter: str = ",") -> Described:
+    """One record's number and its text."""
+    for lines in _all_lines(data, limits, delimiter):
+        if len(lines.raw) and lines.rows[-1] >= unit:
+            return unit, 1, lines.texts([unit - int(lines.rows[0])])[0]
+    return unit, 1, b""
+
+
+def _all_lines(data: memoryview, limits: Limits, delimiter: str) -> Iterator[Lines]:
     csv.field_size_limit(limits.record_bytes)
     header, start = _header(data, delimiter)
-    if not header:
-        return 0
-    table = _Table(data, header, header, AvroType("record"), limits, delimiter, start)
-    return sum(len(lines.raw) for lines, _ in _records(table))
+    if header:
+        table = _Table(data, header, header, AvroType("record"), limits, delimiter, start)
+        yield from (lines for lines, _ in _records(table))
 
 
 def _header(data: memoryview, delimiter: str) -> tuple[tuple[str, ...] | None, int]:

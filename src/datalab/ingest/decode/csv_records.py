@@ -44,7 +44,7 @@ def well_placed_ends(chunk: memoryview, delimiter: str) -> _Positions | None:
         return None
     if not _well_placed(text, quotes, ord(delimiter)):
         return None
-    return ends[np.searchsorted(quotes, ends) % 2 == 0] + 1
+    return np.asarray(ends[np.searchsorted(quotes, ends) % 2 == 0] + 1, dtype=np.int64)
 
 
 def _well_placed(text: npt.NDArray[np.uint8], quotes: _Positions, delimiter: int) -> bool:
@@ -135,4 +135,3 @@ def _next(reader: Any) -> tuple[Sequence[str], str]:
         return (), ""
     except csv.Error as error:
         return (), str(error)
-

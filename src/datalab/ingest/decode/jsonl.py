@@ -15,7 +15,7 @@ from datalab.ingest.avro_schema import AvroType
 from datalab.ingest.contracts import Contract
 from datalab.ingest.decode.judge_json import BadLine, has_map, json_type, judge_line
 from datalab.ingest.decode.lines import Lines, chunks_of_lines, contiguous, cut, line_ends, not_text, too_long, within
-from datalab.ingest.decode.parts import Part, Rows, settle
+from datalab.ingest.decode.parts import Described, Part, Rows, settle
 from datalab.ingest.decode.spans import Span
 from datalab.ingest.limits import Limits
 from datalab.ingest.reasons import Reject
@@ -38,6 +38,14 @@ def decode_jsonl(data: memoryview, contract: Contract, limits: Limits, span: Spa
 def count_lines(data: memoryview, limits: Limits) -> int:
     """How many records the file has."""
     return sum(len(lines.raw) for lines in _lines(data, limits.chunk_bytes))
+
+
+def describe_line(data: memoryview, limits: Limits, unit: int) -> Described:
+    """One record's number and its line."""
+    for lines in _lines(data, limits.chunk_bytes):
+        if len(lines.raw) and lines.rows[-1] >= unit:
+            return unit, 1, lines.texts([unit - int(lines.rows[0])])[0]
+    return unit, 1, b""
 
 
 def _lines(data: memoryview, size: int) -> Iterator[Lines]:
@@ -153,7 +161,7 @@ def _doubts_within(array: pa.Array, kind: AvroType) -> npt.NDArray[np.bool_]:
 
 
 def _mask(array: pa.Array) -> npt.NDArray[np.bool_]:
-    return array.to_numpy(zero_copy_only=False).astype(bool)
+    return np.asarray(array.to_numpy(zero_copy_only=False), dtype=bool)
 
 
 def _judge(

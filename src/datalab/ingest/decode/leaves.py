@@ -54,7 +54,7 @@ def _without(array: pa.Array, bad: Mask) -> pa.Array:
 
 
 def _true(array: pa.Array) -> Mask:
-    return pc.fill_null(array, False).to_numpy(zero_copy_only=False).astype(bool)
+    return np.asarray(pc.fill_null(array, False).to_numpy(zero_copy_only=False), dtype=bool)
 
 
 def _set_aside(array: pa.Array, bad: Mask, reason: Reason, words: str) -> Leaf:
@@ -90,7 +90,7 @@ def _search(array: pa.Array, target: pa.DataType, start: int, bad: Mask) -> None
         _search(array.slice(half), target, start + half, bad)
 
 
-def _boolean(array: pa.Array, reader: AvroType) -> Leaf:
+def _boolean(array: pa.Array, _reader: AvroType) -> Leaf:
     if _is_binary(array):  # Avro's one byte, decoded as fixed(1): only 0 and 1 are valid
         yes, no = pc.equal(array, b"\x01"), pc.equal(array, b"\x00")
         bad = _true(pc.invert(pc.or_(yes, no)))
@@ -130,7 +130,7 @@ def _narrow(array: pa.Array, target: pa.DataType) -> Leaf:
     return _set_aside(made, bad, Reason.OUT_OF_RANGE, "outside the range of float")
 
 
-def _string(array: pa.Array, reader: AvroType) -> Leaf:
+def _string(array: pa.Array, _reader: AvroType) -> Leaf:
     return _cast(array, pa.string(), Reason.INVALID_UTF8, "not UTF-8")
 
 
@@ -157,7 +157,7 @@ def _enum(array: pa.Array, reader: AvroType, writer: AvroType | None) -> Leaf:
     return kept, faults + more
 
 
-def _date(array: pa.Array, reader: AvroType) -> Leaf:
+def _date(array: pa.Array, _reader: AvroType) -> Leaf:
     if is_text(array):
         kept, faults = _matching(array, _DATE, "not a date (YYYY-MM-DD)")
         made, more = _cast(kept, pa.date32(), Reason.WRONG_TYPE, "not a date (YYYY-MM-DD)")

@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 
 from datalab.ingest.avro_schema import MISSING, AvroType
 from datalab.ingest.contracts import Contract
-from datalab.ingest.decode.parts import Part, refused, settle
+from datalab.ingest.decode.parts import Described, Part, refused, settle
 from datalab.ingest.decode.spans import Span
 from datalab.ingest.limits import Limits
-from datalab.ingest.reasons import Reason
+from datalab.ingest.reasons import WHOLE, Reason
 
 _BATCH = 1 << 16
 _BAD = (pa.ArrowException, OSError, ValueError, UnicodeDecodeError)
@@ -36,17 +36,17 @@ _FITS: dict[str, Callable[[pa.DataType], bool]] = {
 }
 
 
-def decode_parquet(data: memoryview, contract: Contract, limits: Limits, span: Span | None = None) -> Iterator[Part]:
+def decode_parquet(data: memoryview, contract: Contract, _limits: Limits, span: Span | None = None) -> Iterator[Part]:
     """The file's parts; a span counts row groups. A row group that cannot be read is refused as a whole."""
     try:
         file = _open(data)
         schema = file.schema_arrow
     except _BAD as error:
-        yield refused(0, Reason.CORRUPT_FILE, f"not a readable Parquet file: {_words(error)}", data)
+        yield refused(WHOLE, Reason.CORRUPT_FILE, f"not a readable Parquet file: {_words(error)}", data)
         return
     wrong = _differences(schema, contract.record)
     if wrong:
-        yield refused(0, Reason.SCHEMA_MISMATCH, "; ".join(wrong), data)
+        yield refused(WHOLE, Reason.SCHEMA_MISMATCH, "; ".join(wrong), data)
         return
     row = 0
     for group in range(file.num_row_groups):
@@ -64,6 +64,13 @@ def count_groups(data: memoryview) -> int:
         return 0
 
 
+def describe_group(data: memoryview, _limits: Limits, unit: int) -> Described:
+    """A row group's first record number and its rows; its bytes are not set apart in the file."""
+    metadata = _open(data).metadata
+    rows = [_believable(metadata.row_group(group).num_rows, len(data)) for group in range(unit + 1)]
+    return sum(rows[:-1]), rows[-1], b""
+
+
 def _open(data: memoryview) -> pq.ParquetFile:
     return pq.ParquetFile(pa.BufferReader(pa.py_buffer(data)), page_checksum_verification=True)
 
@@ -76,7 +83,7 @@ def _believable(declared: int, size: int) -> int:
 def _group(file: pq.ParquetFile, group: int, row: int, rows: int, record: AvroType) -> Iterator[Part]:
     """Batches are held back until the whole group has been read: half a group would leave its number unknown."""
     try:
-        batches = [batch for batch in file.iter_batches(_BATCH, row_groups=[group], use_threads=False)]
+        batches = list(file.iter_batches(_BATCH, row_groups=[group], use_threads=False))
         for batch in batches:
             batch.validate(full=True)
         if sum(batch.num_rows for batch in batches) != rows:
@@ -85,9 +92,7 @@ def _group(file: pq.ParquetFile, group: int, row: int, rows: int, record: AvroTy
         yield refused(row, Reason.CORRUPT_FILE, f"row group {group}: {_words(error)}", b"", max(rows, 1))
         return
     for batch in batches:
-        wire = pa.StructArray.from_arrays(
-            [_plain(column) for column in batch.columns], names=batch.schema.names
-        )
+        wire = pa.StructArray.from_arrays([_plain(column) for column in batch.columns], names=batch.schema.names)
         numbers = np.arange(row, row + len(wire), dtype=np.int64)
         yield settle(wire, numbers, lambda bad: [b""] * len(bad), record)
         row += len(wire)
@@ -107,8 +112,11 @@ def _words(error: BaseException) -> str:
 def _differences(schema: pa.Schema | pa.StructType, record: AvroType, path: str = "") -> tuple[str, ...]:
     by_name = {each.name: each for each in schema}
     prefix = f"{path}." if path else ""
-    found = [f"{prefix}{name[:60]}: not in the contract" for name in by_name if name not in
-             {each.name for each in record.fields}]
+    found = [
+        f"{prefix}{name[:60]}: not in the contract"
+        for name in by_name
+        if name not in {each.name for each in record.fields}
+    ]
     if len(by_name) != len(schema):
         found.append(f"{prefix}: two columns have the same name")
     for each in record.fields:

@@ -11,9 +11,11 @@ import pyarrow as pa
 
 from datalab.ingest.avro_schema import AvroType
 from datalab.ingest.decode.conform import conform, first_faults
-from datalab.ingest.reasons import Reason, Reject
+from datalab.ingest.reasons import WHOLE, Reason, Reject
 
 Rows = npt.NDArray[np.int64]
+Described = tuple[int, int, bytes]  # number of the first record, how many records, their bytes
+Ranges = Sequence[tuple[int, int]]
 Raws = Callable[[Sequence[int]], Sequence[bytes]]
 
 
@@ -34,6 +36,22 @@ class Part:
     def read(self) -> int:
         """How many source records this part stands for."""
         return self.accepted + sum(reject.records for reject in self.rejects)
+
+    def only(self, wanted: Ranges) -> Part:
+        """The same part without what lies outside the ranges of record numbers `wanted`."""
+        rejects = tuple(reject for reject in self.rejects if _touches(reject, wanted))
+        if self.records is None or self.rows is None:
+            return Part(rejects=rejects)
+        keep = np.zeros(len(self.rows), dtype=bool)
+        for start, stop in wanted:
+            keep |= (self.rows >= start) & (self.rows < stop)
+        return Part(self.records.filter(pa.array(keep)), self.rows[keep], rejects)
+
+
+def _touches(reject: Reject, wanted: Ranges) -> bool:
+    if reject.row == WHOLE:
+        return True
+    return any(reject.row < stop and start < reject.row + reject.records for start, stop in wanted)
 
 
 def refused(row: int, reason: Reason, detail: str, raw: bytes | memoryview = b"", records: int = 1) -> Part:

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Span:
-    """Units `start` to `stop`. `alone` says that the one unit is to be decoded record by record, and `head`, with
-    it, that only its first so many records are to be decoded."""
+    """Units `start` to `stop`.
+
+    `alone` says that the one unit is to be decoded record by record, and `head`, with it, that only its first so many
+    records are to be decoded.
+    """
 
     start: int
     stop: int

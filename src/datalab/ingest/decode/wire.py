@@ -94,7 +94,7 @@ def _size(array: pa.Array, kind: AvroType) -> int:
 
 
 def _numbers(array: pa.Array) -> np.ndarray[Any, np.dtype[np.int64]]:
-    return array.to_numpy(zero_copy_only=False).astype(np.int64, copy=False)
+    return np.asarray(array.to_numpy(zero_copy_only=False), dtype=np.int64)
 
 
 def _varints(values: np.ndarray[Any, np.dtype[np.int64]]) -> int:

@@ -1,0 +1,86 @@
+"""One batch of a source, staged for its bronze table: data files, rejected records, and the provenance of both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+from sqlglot import exp
+
+from datalab.engine.base import Engine, Query, Staged
+from datalab.events import Event, SourceFileIgnored
+from datalab.ingest.sources.base import Batch, Consumed, Ignored, Run, Source
+from datalab.lake.provenance import Provenance
+from datalab.lake.table import DataFile, Relation, Snapshot, TableState
+from datalab.quality.quarantine import Rejected
+from datalab.quality.replay import Restaged
+
+
+@dataclass(frozen=True)
+class IngestStaged:
+    """A batch ready to be published against the state that it was staged for."""
+
+    add: tuple[DataFile, ...]
+    rejected: Rejected
+    provenance: Provenance
+    events: tuple[Event, ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was consumed, so that there is nothing to commit."""
+        return not self.provenance.details.get("files", True)
+
+
+def consumed(
+    source: str, state: TableState | None, history: Iterable[Snapshot], rows: Callable[[], pa.Table]
+) -> Consumed:
+    """What a table has consumed of a source: its position, what its commits list, and `rows` as the last resort."""
+    if state is None:
+        return Consumed()
+    commits = (snapshot.provenance for snapshot in history)
+    details = tuple(commit.details for commit in commits if commit is not None and commit.flow == source)
+    return Consumed(offsets_of(source, state), details, rows)
+
+
+def offsets_of(source: str, state: TableState) -> Mapping[str, Any]:
+    """Where a source stands in a table."""
+    position = state.positions.get(source)
+    return position.offsets if position else {}
+
+
+def source_positions(engine: Engine, relation: Relation, run: Run) -> pa.Table:
+    """The distinct `source_file, source_version` of a bronze table's rows."""
+    columns = [exp.column(name, quoted=True) for name in ("source_file", "source_version")]
+    tree = exp.select(*columns).distinct().from_("rows")
+    return engine.read(Query(tree, {"rows": relation}, run.now, "consumed files")).read_all()
+
+
+def ingest(source: Source, batch: Batch, state: TableState, run: Run) -> IngestStaged:
+    """Stage one batch for the table as it was read. Does not commit; on any error nothing is left behind."""
+    staged = source.stage(batch, state.target(), offsets_of(source.name, state), run)
+    provenance = Provenance(
+        run_id=run.run_id,
+        flow=source.name,
+        kind="append",
+        code=source.contract.schema_id,
+        offsets=staged.offsets,
+        details=staged.details,
+        read=staged.written + staged.quarantined,
+        written=staged.written,
+        quarantined=staged.quarantined,
+    )
+    rejected = Rejected(state.name, source.name, staged.rejected, staged.units)
+    return IngestStaged(staged.add, rejected, provenance, ignored_events(source.name, staged.ignored))
+
+
+def ignored_events(source: str, ignored: Iterable[Ignored]) -> tuple[Event, ...]:
+    """What was not taken, as events."""
+    return tuple(SourceFileIgnored(source, each.unit, each.reason) for each in ignored)
+
+
+def replay(source: Source, state: TableState, records: pa.Table, run: Run) -> Restaged:
+    """Quarantined records of the source decoded again, under the present contract, staged for the table."""
+    found = source.replay(records, state.target(), run)
+    return Restaged(found.accepted, Staged(found.add, read=found.written, written=found.written))

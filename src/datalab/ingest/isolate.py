@@ -1,0 +1,180 @@
+"""One killer record costs only itself: a job that ends its worker is halved, down to file, block and record."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from datalab.ingest.decode.opened import Unstable
+from datalab.ingest.decode.spans import Span
+from datalab.ingest.jobs import Done, FileDone, Job, Unit
+from datalab.ingest.reasons import WHOLE, Reject
+from datalab.ingest.work import count_job, decode_job, describe_job
+from datalab.ingest.workers import Call, Died, Failed, Outcome, Value, Workers
+from datalab.lake.table import DataFile
+
+_SPEED = 1 << 20
+Run = Callable[[Callable[[Any], Any], Job], Outcome]
+
+
+def run_jobs(workers: Workers, jobs: Iterable[Job]) -> Done:
+    """The answers to all jobs as one. An error of storage or engine is raised, and no file is left behind."""
+    made: list[Job] = []
+
+    def begin(function: Callable[[Any], Any], job: Job) -> None:
+        own = _in_own_folder(job)
+        made.append(own)
+        seconds = job.limits.worker_seconds + sum(each.size for each in job.files) / _SPEED
+        workers.submit(Call(function, own, seconds))
+
+    def run(function: Callable[[Any], Any], job: Job) -> Outcome:
+        begin(function, job)
+        return workers.next()[1]
+
+    try:
+        for job in jobs:
+            begin(decode_job, job)
+        first = [workers.next() for _ in range(len(made))]
+        done = [each for call, outcome in first for each in conclude(run, call.argument, outcome)]
+    except BaseException:
+        workers.close()
+        for each in made:
+            _remove(each)
+        raise
+    merged = merge(done)
+    _remove_unused(made, merged.data)
+    return merged
+
+
+def conclude(run: Run, job: Job, outcome: Outcome) -> Iterator[Done]:
+    """What is known of a job after its outcome, running smaller ones where that is not all of it."""
+    if isinstance(outcome, Value):
+        yield outcome.value
+    elif isinstance(outcome, Failed):
+        yield from _without_unstable(run, job, outcome.error)
+    elif len(job.files) > 1:
+        half = len(job.files) // 2
+        yield from _again(run, [replace(job, files=part) for part in (job.files[:half], job.files[half:])])
+    else:
+        yield from _narrow(run, job, outcome)
+
+
+def _again(run: Run, jobs: Sequence[Job]) -> Iterator[Done]:
+    for job in jobs:
+        yield from conclude(run, job, run(decode_job, job))
+
+
+def _without_unstable(run: Run, job: Job, error: BaseException) -> Iterator[Done]:
+    """A file that changed while it was read is left for later; any other error is not the records' fault."""
+    if not isinstance(error, Unstable):
+        raise error
+    yield Done((FileDone(error.path, problem="it is still being written"),))
+    rest = tuple(each for each in job.files if each.name != error.path)
+    if rest:
+        yield from _again(run, [replace(job, files=rest)])
+
+
+def _narrow(run: Run, job: Job, died: Died) -> Iterator[Done]:
+    (each,) = job.files
+    span = each.span
+    if span is None:
+        counted = run(count_job, job)
+        if isinstance(counted, Value):
+            yield from _again(run, [_with_span(job, part) for part in _halves(Span(0, max(counted.value, 1)))])
+        else:
+            yield _refused(job, died, Unit(WHOLE, 1, b"", each.size))
+    elif span.stop - span.start > 1:
+        yield from _again(run, [_with_span(job, part) for part in _halves(span)])
+    elif each.format == "avro" and not span.alone:
+        yield from _again(run, [_with_span(job, replace(span, alone=True))])
+    else:
+        yield from _killer(run, job, died)
+
+
+def _killer(run: Run, job: Job, died: Died) -> Iterator[Done]:
+    """One unit that cannot be decoded as a whole: its first records as far as they can, the rest is refused."""
+    (each,) = job.files
+    described = run(describe_job, job)
+    unit = described.value if isinstance(described, Value) else Unit(WHOLE, 1, b"", each.size)
+    head = 0
+    if each.span and each.span.alone and unit.row != WHOLE:
+        head = _longest_head(run, job, unit.records)
+        yield from _again(run, [_with_span(job, replace(each.span, head=head))] if head else [])
+    yield _refused(job, died, replace(unit, row=unit.row + head, records=unit.records - head))
+
+
+def _longest_head(run: Run, job: Job, records: int) -> int:
+    """How many records of the unit can be decoded before its worker dies; nothing is written meanwhile."""
+    (each,) = job.files
+    assert each.span is not None
+    good, bad = 0, records
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        trial = replace(_with_span(job, replace(each.span, head=middle)), target=None)
+        good, bad = (good, middle) if isinstance(run(decode_job, trial), Died) else (middle, bad)
+    return good
+
+
+def _refused(job: Job, died: Died, unit: Unit) -> Done:
+    (each,) = job.files
+    reject = Reject(unit.row, died.reason, died.detail, unit.raw, unit.raw_size, max(unit.records, 1))
+    return Done((FileDone(each.name, unit.version, rejects=(reject,)),))
+
+
+def _with_span(job: Job, span: Span) -> Job:
+    (each,) = job.files
+    return replace(job, files=(replace(each, span=span),))
+
+
+def _halves(span: Span) -> tuple[Span, ...]:
+    if span.stop - span.start < 2:
+        return (span,)
+    middle = (span.start + span.stop) // 2
+    return Span(span.start, middle), Span(middle, span.stop)
+
+
+def merge(done: Iterable[Done]) -> Done:
+    """Several answers as one: a file that was decoded in pieces is one file again."""
+    files: dict[str, FileDone] = {}
+    data: list[DataFile] = []
+    for each in done:
+        data.extend(each.data)
+        for file in each.files:
+            known = files.get(file.name)
+            files[file.name] = _merged(known, file) if known else file
+    return Done(tuple(files.values()), tuple(data))
+
+
+def _merged(known: FileDone, more: FileDone) -> FileDone:
+    return FileDone(
+        known.name,
+        known.version or more.version,
+        known.accepted + more.accepted,
+        tuple(dict.fromkeys((*known.rejects, *more.rejects))),
+        known.problem or more.problem,
+        known.rows + more.rows,
+    )
+
+
+def _in_own_folder(job: Job) -> Job:
+    """What a worker that dies has written must be found again: each job writes into a folder of its own."""
+    if job.target is None:
+        return job
+    base = job.target.location.rpartition("/ingest-")[0] or job.target.location
+    return replace(job, target=replace(job.target, location=f"{base.rstrip('/')}/ingest-{uuid4().hex}"))
+
+
+def _remove(job: Job) -> None:
+    if job.target is not None:
+        shutil.rmtree(job.target.location.removeprefix("file://"), ignore_errors=True)
+
+
+def _remove_unused(jobs: Iterable[Job], data: Sequence[DataFile]) -> None:
+    used = {str(Path(file.path.removeprefix("file://")).parent) for file in data}
+    for job in jobs:
+        if job.target and job.target.location.removeprefix("file://").rstrip("/") not in used:
+            _remove(job)

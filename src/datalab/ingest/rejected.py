@@ -1,0 +1,47 @@
+"""Rejected records as rows of the quarantine table, with ids that follow from their source position."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pyarrow as pa
+
+from datalab.ingest.jobs import FileDone
+from datalab.ingest.reasons import WHOLE, Reject
+from datalab.ingest.sources.base import Run
+from datalab.names import TableName
+from datalab.quality.quarantine import QUARANTINE_SCHEMA, record_id
+
+
+def unit_of(name: str, version: str) -> str:
+    """What quarantine calls the granule that is consumed: a version of a file."""
+    return f"{name}@{version}"
+
+
+def rejected_table(files: Iterable[FileDone], flow: tuple[str, TableName, str], run: Run) -> pa.Table:
+    """Rows in QUARANTINE_SCHEMA; `flow` is the source's name, its target and the contract's schema id."""
+    rows = [_row(each, reject, flow, run) for each in files for reject in each.rejects]
+    return pa.Table.from_pylist(rows, schema=QUARANTINE_SCHEMA)
+
+
+def _row(each: FileDone, reject: Reject, flow: tuple[str, TableName, str], run: Run) -> dict[str, Any]:
+    source, target, schema_id = flow
+    return {
+        "id": record_id(target, each.name, each.version, reject.row),
+        "quarantined_at": run.now,
+        "run_id": run.run_id,
+        "target": str(target),
+        "flow": source,
+        "unit": unit_of(each.name, each.version),
+        "source": source,
+        "source_file": each.name,
+        "source_row": None if reject.row == WHOLE else reject.row,
+        "records": reject.records,
+        "reason": str(reject.reason),
+        "detail": reject.detail,
+        "schema_id": reject.schema_id or schema_id,
+        "raw": reject.raw,
+        "raw_size": reject.raw_size,
+        "status": "open",
+    }

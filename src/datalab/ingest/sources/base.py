@@ -1,0 +1,119 @@
+"""The source port: where records come from, what a table has not consumed yet, and how that becomes data files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from datalab.ingest.contracts import Contract
+from datalab.lake.table import DataFile, WriteTarget
+
+
+@dataclass(frozen=True)
+class Run:
+    """The run that ingests; `now` becomes the rows' ingestion_timestamp."""
+
+    run_id: str
+    now: datetime
+
+
+@dataclass(frozen=True)
+class Consumed:
+    """What the target table says that it has consumed of a source. Nothing else is known, and nothing else counts.
+
+    `offsets` are those of the flow's last position, `details` those of its commits that still exist, oldest first.
+    `rows` answers the distinct `source_file, source_version` of the table's rows; it reads data, so it is called only
+    where commits have expired.
+    """
+
+    offsets: Mapping[str, Any] = field(default_factory=dict)
+    details: tuple[Mapping[str, Any], ...] = ()
+    rows: Callable[[], pa.Table] | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one commit is to consume: the source's own `units`, how many bytes they have, and that in words."""
+
+    units: tuple[Any, ...]
+    size: int
+    words: str
+
+
+@dataclass(frozen=True)
+class Ignored:
+    """Something of a source that is not taken, and why."""
+
+    unit: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Pending:
+    """What the table has not consumed, in the order in which it is taken, and what will not be taken."""
+
+    batches: tuple[Batch, ...] = ()
+    ignored: tuple[Ignored, ...] = ()
+
+
+@dataclass(frozen=True)
+class StagedBatch:
+    """A batch as data files that nobody sees yet. Counts are records: read = written + quarantined.
+
+    `rejected` has QUARANTINE_SCHEMA; `units` names, as in its column `unit`, all that was consumed. `offsets` is where
+    the source stands once this is committed; `details` what this commit alone consumed.
+    """
+
+    add: tuple[DataFile, ...]
+    rejected: pa.Table
+    units: tuple[str, ...]
+    offsets: Mapping[str, Any]
+    details: Mapping[str, Any]
+    written: int = 0
+    quarantined: int = 0
+    ignored: tuple[Ignored, ...] = ()
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """Quarantined entries decoded again: the ids that are good now, and the rows that they stand for, as data files."""
+
+    accepted: tuple[str, ...]
+    add: tuple[DataFile, ...] = ()
+    written: int = 0
+
+
+class Source(Protocol):
+    """Records under one contract. Used by one thread at a time.
+
+    Only the content of a record sends it to quarantine. Trouble with storage, network or memory of the machine raises
+    an error, and then nothing that was staged is left behind.
+    """
+
+    name: str
+    contract: Contract
+
+    def pending(self, consumed: Consumed) -> Pending:
+        """What is there and not consumed. Changes nothing; opens data only where a file looks changed. SourceError."""
+
+    def stage(self, batch: Batch, target: WriteTarget, before: Mapping[str, Any], run: Run) -> StagedBatch:
+        """Decode a batch into data files; `before` are the offsets of the state that it will be committed against."""
+
+    def acknowledge(self, offsets: Mapping[str, Any]) -> None:
+        """Told after the commit that carries `offsets` has landed, and never before; may be repeated.
+
+        For sources that keep positions of their own for others to see; the table stays the truth.
+        """
+
+    def replay(self, records: pa.Table, target: WriteTarget, run: Run) -> Replayed:
+        """Decode quarantined entries (QUARANTINE_SCHEMA) again, from the source or from their raw bytes.
+
+        An entry is good only if every record that it stands for is.
+        """
+
+    def close(self) -> None:
+        """End processes and connections. Safe to call twice."""

@@ -1,0 +1,58 @@
+"""The files below a project that match a pattern, without those that are still being written."""
+
+from __future__ import annotations
+
+import glob
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from datalab.errors import SourceError
+
+_UNFINISHED = (".tmp", ".part")
+_FORMATS = {".avro": "avro", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
+_COMPRESSED = frozenset({"csv", "jsonl"})
+
+
+@dataclass(frozen=True, order=True)
+class Listed:
+    """A file: its name relative to the project, in POSIX form, and what a look from outside tells."""
+
+    name: str
+    path: str
+    size: int
+    mtime_ns: int
+
+
+def list_files(root: Path, pattern: str) -> tuple[Listed, ...]:
+    """The pattern's files, sorted by name. SourceError where the pattern leads out of the project."""
+    if Path(pattern).is_absolute() or ".." in Path(pattern).parts:
+        raise SourceError(f"the pattern {pattern} leads out of the project", "write it relative to the project")
+    names = glob.iglob(pattern, root_dir=root, recursive=True)  # noqa: PTH207 - names relative to the root, fast
+    found = (_listed(root, name) for name in names if _finished(name))
+    return tuple(sorted(each for each in found if each is not None))
+
+
+def _finished(name: str) -> bool:
+    if name.endswith(_UNFINISHED):
+        return False
+    return not any(part.startswith((".", "_")) for part in Path(name).parts)
+
+
+def _listed(root: Path, name: str) -> Listed | None:
+    path = f"{root}{os.sep}{name}"
+    try:
+        status = os.stat(path)  # noqa: PTH116 - ten thousand files in a fraction of a second
+    except FileNotFoundError:
+        return None
+    regular = (status.st_mode & 0o170000) == 0o100000
+    return Listed(name.replace(os.sep, "/"), path, status.st_size, status.st_mtime_ns) if regular else None
+
+
+def format_of(name: str, setting: str | None) -> str | None:
+    """The format by setting or suffix, with `.gz` where the file is compressed; None where it cannot be told."""
+    stem, compressed = (name[:-3], True) if name.lower().endswith(".gz") else (name, False)
+    kind = setting or _FORMATS.get(Path(stem).suffix.lower())
+    if compressed and kind not in _COMPRESSED:
+        return None
+    return f"{kind}.gz" if compressed else kind

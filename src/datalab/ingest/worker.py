@@ -1,0 +1,61 @@
+"""The main program of a worker process: takes calls from a pipe and answers them, within a memory limit."""
+
+from __future__ import annotations
+
+import pickle
+import resource
+import sys
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import datalab.ingest.work  # noqa: F401 - loaded before the limit is set, so that the limit is for data alone
+from datalab.errors import DataLabError, OutOfMemory
+
+READY = "datalab.ingest.worker: ready\n"
+
+
+def main(descriptor: int, memory: int) -> None:
+    """Serve calls until the other end closes the pipe."""
+    _limit(memory)
+    connection: Connection[Any, Any] = Connection(descriptor)
+    sys.stdout.write(READY)
+    sys.stdout.flush()
+    while True:
+        try:
+            function, argument = connection.recv()
+        except EOFError:
+            return
+        with suppress(OSError):
+            connection.send(_answer(function, argument))
+
+
+def _answer(function: Any, argument: Any) -> tuple[bool, Any]:
+    try:
+        return True, function(argument)
+    except (MemoryError, OutOfMemory) as error:
+        return False, MemoryError(str(error))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the caller decides
+        return False, _portable(error)
+
+
+def _portable(error: Exception) -> Exception:
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+    except Exception:  # noqa: BLE001 - an error that cannot cross is told in words
+        return DataLabError(f"{type(error).__name__}: {error}")
+    return error
+
+
+def _limit(memory: int) -> None:
+    """Bound what the process may allocate from now on, and leave no core files."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    status = Path("/proc/self/status")
+    if status.exists():
+        held = next(int(line.split()[1]) << 10 for line in status.read_text().splitlines() if line.startswith("VmData"))
+        resource.setrlimit(resource.RLIMIT_DATA, (held + memory, held + memory))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))

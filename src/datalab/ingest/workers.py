@@ -1,0 +1,188 @@
+"""Worker processes with bounds on memory and time. A worker that breaks them is ended, and its call is told so."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, Pipe, wait
+from types import TracebackType
+from typing import IO, Any, Self
+
+from datalab.errors import WorkerCrashed
+from datalab.ingest.reasons import Reason
+
+_QUIET = {"RUST_BACKTRACE": "0", "POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": ""}
+_OUT_OF_MEMORY = ("memory allocation of", "bad_alloc", "MemoryError", "out of memory")
+_START_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Call:
+    """A function at the top of a module, its argument, and the seconds it may take."""
+
+    function: Callable[[Any], Any]
+    argument: Any
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Value:
+    """The call answered."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The call raised; the worker lives on."""
+
+    error: BaseException
+
+
+@dataclass(frozen=True)
+class Died:
+    """The worker died of the call, or was ended: `reason` is worker_crashed, too_large or too_slow."""
+
+    reason: Reason
+    detail: str
+
+
+Outcome = Value | Failed | Died
+
+
+class _Worker:
+    """One process, and the call that it is busy with."""
+
+    def __init__(self, memory: int) -> None:
+        self.connection, child = Pipe()
+        self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
+        path = os.pathsep.join(entry for entry in sys.path if entry)
+        command = [sys.executable, "-m", "datalab.ingest.worker", str(child.fileno()), str(memory)]
+        self.process = subprocess.Popen(
+            command,
+            pass_fds=[child.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=self.errors,
+            stderr=self.errors,
+            env={**os.environ, **_QUIET, "PYTHONPATH": path},
+            start_new_session=True,
+        )
+        child.close()
+        self.call: Call | None = None
+        self.deadline = 0.0
+        self.fresh = True
+
+    def begin(self, call: Call) -> None:
+        """Send the call; time begins to run, with an allowance for a process that has just been started."""
+        self.call = call
+        self.deadline = time.monotonic() + call.seconds + (_START_SECONDS if self.fresh else 0)
+        self.fresh = False
+        with suppress(BrokenPipeError):  # its end is noticed when the answer is awaited
+            self.connection.send((call.function, call.argument))
+
+    def end(self) -> str:
+        """End the process; answers the last words it wrote."""
+        with suppress(ProcessLookupError):
+            self.process.kill()
+        self.process.wait()
+        self.connection.close()
+        self.errors.seek(0)
+        words = self.errors.read()[-4_000:].decode("utf-8", "replace")
+        self.errors.close()
+        return words
+
+
+class Workers:
+    """Up to `count` processes, started when there is work; calls are answered in the order in which they finish."""
+
+    def __init__(self, count: int, memory: int) -> None:
+        self._count = count
+        self._memory = memory
+        self._queue: deque[Call] = deque()
+        self._idle: list[_Worker] = []
+        self._busy: dict[Connection[Any, Any], _Worker] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def submit(self, call: Call) -> None:
+        """Queue a call, and begin it if a worker is free."""
+        self._queue.append(call)
+        self._feed()
+
+    @property
+    def pending(self) -> bool:
+        """Whether calls are queued or under way."""
+        return bool(self._queue or self._busy)
+
+    def next(self) -> tuple[Call, Outcome]:
+        """Wait for the next call to finish. Must be `pending`."""
+        while True:
+            self._feed()
+            soonest = min(worker.deadline for worker in self._busy.values())
+            ready = wait(list(self._busy), timeout=max(0.0, soonest - time.monotonic()))
+            for connection in ready:
+                return self._answer(self._busy.pop(connection))  # type: ignore[call-overload]
+            late = [each for each, worker in self._busy.items() if worker.deadline <= time.monotonic()]
+            for connection in late:
+                return self._overdue(self._busy.pop(connection))
+
+    def close(self) -> None:
+        """End all processes; calls that were not answered are dropped."""
+        self._queue.clear()
+        for worker in (*self._idle, *self._busy.values()):
+            worker.end()
+        self._idle, self._busy = [], {}
+
+    def _feed(self) -> None:
+        while self._queue and (self._idle or len(self._busy) < self._count):
+            worker = self._idle.pop() if self._idle else self._start()
+            worker.begin(self._queue.popleft())
+            self._busy[worker.connection] = worker
+
+    def _start(self) -> _Worker:
+        try:
+            return _Worker(self._memory)
+        except OSError as error:
+            raise WorkerCrashed(f"no decoding process can be started: {error}", "free memory or processes") from error
+
+    def _answer(self, worker: _Worker) -> tuple[Call, Outcome]:
+        call = worker.call
+        assert call is not None
+        try:
+            good, value = worker.connection.recv()
+        except (EOFError, ConnectionResetError):
+            return call, self._death(worker)
+        if not good and isinstance(value, MemoryError):
+            worker.end()
+            return call, Died(Reason.TOO_LARGE, "decoding needs more memory than a worker may have")
+        self._idle.append(worker)
+        return call, Value(value) if good else Failed(value)
+
+    def _overdue(self, worker: _Worker) -> tuple[Call, Outcome]:
+        call = worker.call
+        assert call is not None
+        worker.end()
+        return call, Died(Reason.TOO_SLOW, f"decoding took more than {call.seconds:.0f} seconds")
+
+    def _death(self, worker: _Worker) -> Died:
+        code = worker.process.wait()
+        words = worker.end()
+        if "datalab.ingest.worker: ready" not in words:
+            raise WorkerCrashed(f"a decoding process did not start: {words[-500:]}", "datalab doctor")
+        if code == -signal.SIGKILL or any(sign in words for sign in _OUT_OF_MEMORY):
+            return Died(Reason.TOO_LARGE, "decoding needs more memory than a worker may have")
+        return Died(Reason.WORKER_CRASHED, f"the decoding process ended with code {code}")
