@@ -323,14 +323,15 @@ def auc(chance: Array, happened: Array) -> float | None:
 
 
 def summary(plan: Plan, delivered: Columns, outcomes: Columns) -> dict[str, Any]:
-    """What was written; counts are records, except `requests`."""
+    """What was written; counts are records, except `requests`. `bad` includes `corrupt`, which cannot be decoded."""
     kinds = delivered["kind"].tolist()
     best = auc(outcomes["_chance"], outcomes["inadimplente"])
     return {
         "files": len(np.unique(delivered["file"])) + len(np.unique(outcomes["file"])),
         "requests": plan.rows,
         "records": len(kinds),
-        **{name: kinds.count(name) for name in ("bad", "corrupt", "late", "duplicate", "correction")},
+        "bad": kinds.count("bad") + kinds.count("corrupt"),
+        **{name: kinds.count(name) for name in ("corrupt", "late", "duplicate", "correction")},
         "outcomes": len(outcomes["kind"]),
         "default_rate": round(float(outcomes["inadimplente"].mean()), 4) if len(outcomes["kind"]) else None,
         "best_auc": round(best, 4) if best is not None else None,
