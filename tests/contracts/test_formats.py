@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import subprocess
-import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -16,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from tests.contracts.formats_files import PEDIDOS, PLAIN, SCHEMA, change, ids, pedidos, write
+from tests.contracts.formats_race import append_until, define, together
 
 from datalab.errors import (
     CommitFailed,
@@ -419,12 +418,7 @@ def test_two_processes_race_and_every_acknowledged_commit_is_there_once(
     place: Place, state: TableState, tmp_path: Path
 ) -> None:
     ledgers = [tmp_path / "um.txt", tmp_path / "dois.txt"]
-    arguments = [place.name, str(place.warehouse)]
-    writers = [
-        subprocess.Popen([sys.executable, "-m", "tests.contracts.formats_race", *arguments, str(ledger), "6"])
-        for ledger in ledgers
-    ]
-    assert [writer.wait(timeout=60) for writer in writers] == [0, 0]
+    assert together(append_until, [(place.name, str(place.warehouse), ledger, 6) for ledger in ledgers]) == [0, 0]
     told = [line.split() for ledger in ledgers for line in ledger.read_text(encoding="utf-8").splitlines()]
     landed = [commit_id for outcome, commit_id in told if outcome == "landed"]
     newest = place.fresh().require(PEDIDOS)
@@ -435,14 +429,8 @@ def test_two_processes_race_and_every_acknowledged_commit_is_there_once(
     assert set(newest.positions) == {"um", "dois"}
 
 
-def test_many_lakes_define_the_same_table_at_once(place: Place) -> None:
-    script = (
-        "import sys; from datalab.lake.lake import open_lake; from datalab.lake.table import TableSpec;"
-        "from tests.contracts.formats_files import PEDIDOS, SCHEMA;"
-        "open_lake(sys.argv[1], sys.argv[2]).define(PEDIDOS, TableSpec(SCHEMA))"
-    )
-    makers = [subprocess.Popen([sys.executable, "-c", script, place.name, str(place.warehouse)]) for _ in range(3)]
-    assert [maker.wait(timeout=60) for maker in makers] == [0, 0, 0]
+def test_many_processes_define_the_same_table_at_once(place: Place) -> None:
+    assert together(define, [(place.name, str(place.warehouse))] * 3) == [0, 0, 0]
     assert normalise(place.lake.require(PEDIDOS).schema) == normalise(SCHEMA)
 
 

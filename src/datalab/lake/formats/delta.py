@@ -157,12 +157,14 @@ class DeltaFormat:
         return state
 
     def _at(self, state: TableState, snapshot: int | None) -> DeltaTable:
-        if snapshot in (None, state.snapshot):
-            table: DeltaTable = state.handle
+        table: DeltaTable = state.handle
+        if snapshot is None or snapshot == state.snapshot:
             return table
+        if not 0 <= snapshot <= table.version():
+            raise no_snapshot(state.name, snapshot)  # delta-rs would look for each version in between
         try:
             return DeltaTable(str(self._root(state.name)), version=snapshot)
-        except (DeltaError, OverflowError) as error:
+        except DeltaError as error:
             raise no_snapshot(state.name, snapshot) from error
 
     def _live(self, state: TableState, table: DeltaTable) -> tuple[DataFile, ...]:
