@@ -2,26 +2,147 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
 
 from sqlglot import exp
 
+from datalab.engine.casting import call, cast, convert
+from datalab.engine.functions import (
+    CALLS,
+    IGNORED_ARGUMENTS,
+    INTEGER_WINDOWS,
+    NAMED,
+    PLAIN_AGGREGATES,
+    SAME,
+    STRUCTURE,
+    UNREPEATABLE,
+)
+from datalab.engine.places import place
+from datalab.engine.rewrites import REWRITES, field_of
+from datalab.errors import UntranslatableFunction
+
+_ENGINE = "DuckDB"
+_CALL = re.compile(r"(?P<name>\w*)\((?P<arguments>.*)\)(::(?P<type>\w+))?\Z")
+_NOW = frozenset({"now", "current_timestamp"})
+_TODAY = frozenset({"curdate", "current_date"})
+
 
 def translate(tree: exp.Expr, now: datetime, origin: str) -> exp.Expr:
-    """A copy of a Spark tree that means the same in DuckDB. UntranslatableFunction."""
-    return tree.copy()
+    """A copy of a Spark tree that means the same in DuckDB; `now` stands for the clock. UntranslatableFunction."""
+    root = exp.Paren(this=tree.copy())
+    for node in reversed(list(root.this.walk())):
+        translated = _translated(node, now)
+        if translated is None:
+            raise _untranslatable(node, origin)
+        if translated is not node:
+            node.replace(translated)
+    return root.this
 
 
 def sql_of(tree: exp.Expr) -> str:
     """The text of a translated tree."""
-    return tree.sql(dialect="duckdb")
+    return tree.sql(dialect="duckdb", comments=False)
 
 
-def nondeterministic(tree: exp.Expr) -> tuple[str, ...]:
-    """Names."""
-    return ()
+def is_repeatable(tree: exp.Expr) -> bool:
+    """Whether a query answers the same rows when it is computed twice at the same moment."""
+    return not tree.find(*UNREPEATABLE)
 
 
-def uses_windows(tree: exp.Expr) -> bool:
-    """Whether."""
-    return tree.find(exp.Window) is not None
+def _translated(node: exp.Expr, now: datetime) -> exp.Expr | None:
+    kind = type(node)
+    if kind in STRUCTURE:
+        return node
+    for handles, translate_node in _GROUPS:
+        if handles(node):
+            return translate_node(node)
+    return _clock(node, now) if _is_clock(node) else _named(node)
+
+
+def _is_clock(node: exp.Expr) -> bool:
+    named = isinstance(node, exp.Anonymous) and node.name.lower() in _NOW | _TODAY
+    return named or isinstance(node, exp.CurrentTimestamp | exp.CurrentDate)
+
+
+def _clock(node: exp.Expr, now: datetime) -> exp.Expr:
+    moment = cast(exp.Literal.string(now.astimezone(UTC).isoformat(sep=" ")), "TIMESTAMPTZ")
+    is_today = isinstance(node, exp.CurrentDate) or node.name.lower() in _TODAY
+    return convert(moment, "date") if is_today else moment
+
+
+def _window(node: exp.Window) -> exp.Expr | None:
+    """OVER may follow what is still one call. Positions are INT in Spark and BIGINT in DuckDB."""
+    if isinstance(node.this, INTEGER_WINDOWS):
+        return cast(node.copy(), "INT")
+    windowed = isinstance(node.this, exp.Identifier | exp.IgnoreNulls | exp.Filter)
+    return node if windowed or _is_one_call(node.this) else None
+
+
+def _filter(node: exp.Filter) -> exp.Expr | None:
+    return node if _is_one_call(node.this) else None
+
+
+def _is_one_call(node: exp.Expr) -> bool:
+    return type(node) in SAME or (isinstance(node, exp.Anonymous) and node.name in PLAIN_AGGREGATES)
+
+
+def _called(node: exp.Expr) -> exp.Expr | None:
+    spec = CALLS[type(node)]
+    known = set(re.findall(r"[(\s](\w+)", spec)) | IGNORED_ARGUMENTS
+    if any(value for name, value in node.args.items() if name not in known):
+        return None
+    return _call_of(spec, lambda name: node.args.get(name))
+
+
+def _named(node: exp.Expr) -> exp.Expr | None:
+    """A function that sqlglot knows by name only."""
+    if not isinstance(node, exp.Anonymous):
+        return None
+    name, given = node.name.lower(), node.expressions
+    if name in ("isnull", "isnotnull") and len(given) == 1:
+        missing = exp.paren(exp.Is(this=given[0], expression=exp.Null()))
+        return missing if name == "isnull" else exp.paren(exp.Not(this=missing))
+    if name == "date_part" and len(given) == 2:
+        return field_of(given[0].name, given[1])
+    spec = NAMED.get(name)
+    if spec is None or len(given) != len(set(re.findall(r"\d", spec.split("::", maxsplit=1)[0]))):
+        return None
+    return _call_of(spec, lambda position: given[int(position)])
+
+
+def _call_of(spec: str, argument: Callable[[str], exp.Expr | None]) -> exp.Expr:
+    match = _CALL.match(spec)
+    assert match is not None
+    arguments = [_argument(part, argument) for part in match["arguments"].split(", ")]
+    made = call(match["name"], *arguments) if match["name"] else exp.paren(arguments[0])
+    return cast(made, match["type"]) if match["type"] else made
+
+
+def _argument(part: str, argument: Callable[[str], exp.Expr | None]) -> exp.Expr:
+    name, _, default = part.partition("|")
+    name, _, conversion = name.partition(":")
+    value = argument(name)
+    if value is None:
+        return exp.Literal.string("") if default == "''" else exp.Literal.number(default)
+    return convert(value, conversion) if conversion else value
+
+
+def _untranslatable(node: exp.Expr, origin: str) -> UntranslatableFunction:
+    name = node.name if isinstance(node, exp.Anonymous) else node.sql(dialect="spark").partition("(")[0].strip()
+    what = f"{name.lower()}(…)" if isinstance(node, exp.Func) else f"'{name}'"
+    return UntranslatableFunction(
+        f"{place(origin, node)}: {what} has no equal in {_ENGINE}",
+        "write it with other functions; docs/engine.md lists those that are translated",
+    )
+
+
+_GROUPS: tuple[tuple[Callable[[exp.Expr], bool], Callable[[Any], exp.Expr | None]], ...] = (
+    (lambda node: isinstance(node, exp.Window), _window),
+    (lambda node: isinstance(node, exp.Filter), _filter),
+    (lambda node: type(node) in REWRITES, lambda node: REWRITES[type(node)](node)),
+    (lambda node: type(node) in CALLS, _called),
+    (lambda node: type(node) in SAME, lambda node: node),
+)

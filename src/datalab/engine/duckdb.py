@@ -12,6 +12,7 @@ import duckdb
 
 from datalab.engine.base import EngineCapabilities, Query, ReplaceGroups, Staged, Upsert, Work
 from datalab.engine.faults import translated
+from datalab.engine.macros import MACROS
 from datalab.engine.merging import replace_groups, upsert
 from datalab.engine.results import result_schema, results
 from datalab.engine.session import Session, empty
@@ -94,8 +95,8 @@ def _database(scratch: Path, memory_limit: str, threads: int | None) -> duckdb.D
         config["threads"] = threads
     with translated(""):
         database = duckdb.connect(":memory:", config=config)
-        for setting in _SETTINGS:
-            database.execute(setting)
+        for statement in (*_SETTINGS, *MACROS):
+            database.execute(statement)
         return database
 
 

@@ -6,7 +6,7 @@ import pyarrow as pa
 from sqlglot import exp
 
 from datalab.engine.base import ReplaceGroups, Staged, Upsert, Work
-from datalab.engine.dialect import nondeterministic
+from datalab.engine.dialect import is_repeatable
 from datalab.engine.pruning import key_ranges
 from datalab.engine.relations import columns, file_rows, quoted
 from datalab.engine.rewriting import Existing, Gone, existing_rows, rewrite
@@ -24,7 +24,7 @@ from datalab.engine.staging import (
 from datalab.engine.writing import BUCKET, Folder, write
 from datalab.lake.table import WriteTarget
 
-_COSTLY = (exp.Join, exp.Group, exp.Distinct, exp.Window, exp.AggFunc, exp.SetOperation, exp.Limit, exp.Lateral)
+_COSTLY = (exp.Join, exp.Group, exp.Distinct, exp.Window, exp.AggFunc, exp.SetOperation, exp.Lateral)
 
 
 def upsert(session: Session, folder: Folder, work: Work, mode: Upsert) -> Staged:
@@ -60,7 +60,7 @@ def replace_groups(session: Session, folder: Folder, work: Work, mode: ReplaceGr
 def _computed_once(session: Session, work: Work, source: Batch) -> Batch:
     """A batch is read twice (keys, then rows): a costly or non-deterministic query is kept in files first."""
     tree = work.query.tree
-    if not tree.find(*_COSTLY) and not nondeterministic(tree):
+    if not tree.find(*_COSTLY) and is_repeatable(tree):
         return source
     target = WriteTarget(work.target.name, "", work.target.schema)
     files = write(session, f"SELECT * FROM {source.view}", target, session.folder())

@@ -16,7 +16,8 @@ def partition_value(field: PartitionField) -> str:
     column = quoted(field.column)
     if field.transform == "identity":
         return column
-    return f"CAST(datediff('{field.transform.removesuffix('s')}', {_EPOCH}, CAST({column} AS TIMESTAMP)) AS INTEGER)"
+    moment = f"make_timestamp(epoch_us({column}))"
+    return f"CAST(datediff('{field.transform.removesuffix('s')}', {_EPOCH}, {moment}) AS INTEGER)"
 
 
 def partition_key(text: str | None, field: PartitionField, schema: pa.Schema) -> object:

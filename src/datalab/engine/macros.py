@@ -1,0 +1,161 @@
+"""Spark's functions where DuckDB's differ, as DuckDB macros. One that must fail does so by a CAST that cannot succeed:
+unlike error(), that may stand inside TRY.
+"""
+
+from __future__ import annotations
+
+# Overloads of a macro are told apart by the type of the argument. `_us` is microseconds since 1970: going through them
+# avoids the time zone library, which costs more than everything else together. Macros over dates and moments want
+# their arguments converted already: a macro cannot call an overloaded one on an argument of unknown type.
+_NUMBER = r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*"
+_SPECIAL = r"(?i)\s*[+-]?(nan|inf|infinity)\s*"
+_DATE = r"\d{4}(-\d{1,2}(-\d{1,2})?)?"
+_ZONE = r"(\s?(Z|UTC|GMT|[+-]\d{1,2}(:?\d{2})?))?"
+_MOMENT = rf"\d{{4}}-\d{{1,2}}-\d{{1,2}}([ T]\d{{1,2}}:\d{{2}}(:\d{{2}}(\.\d{{1,6}})?)?{_ZONE})?"
+
+_ARITHMETIC = """
+divide(a, b) AS CASE WHEN b = 0 AND a IS NOT NULL THEN CAST('division by zero' AS DOUBLE) ELSE a / b END
+try_divide(a, b) AS CASE WHEN b = 0 THEN NULL ELSE a / b END
+remainder(a, b) AS CASE WHEN b = 0 AND a IS NOT NULL THEN CAST('division by zero' AS TINYINT) ELSE a % b END
+pmod(a, b) AS CASE WHEN spark_remainder(a, b) < 0 THEN (a % b + b) % b ELSE a % b END
+div(a BIGINT, b BIGINT) AS CASE WHEN b = 0 AND a IS NOT NULL THEN CAST('division by zero' AS BIGINT) ELSE a // b END, \
+ (a DOUBLE, b DOUBLE) AS CAST(trunc(spark_divide(a, b)) AS BIGINT)
+floor(x) AS CAST(floor(x) AS BIGINT)
+ceil(x) AS CAST(ceil(x) AS BIGINT)
+floor_div(a, b) AS a // b - CAST(a % b < 0 AS INTEGER)
+sign(x) AS CAST(sign(x) AS DOUBLE)
+sqrt(x) AS CASE WHEN x < 0 THEN CAST('nan' AS DOUBLE) ELSE sqrt(x) END
+ln(x) AS CASE WHEN x <= 0 THEN NULL ELSE ln(x) END
+log10(x) AS CASE WHEN x <= 0 THEN NULL ELSE log10(x) END
+log(b, x) AS CASE WHEN x <= 0 OR b <= 0 THEN NULL ELSE ln(x) / ln(b) END
+isnan(x) AS coalesce(isnan(x), false)
+nanvl(a, b) AS CASE WHEN isnan(a) THEN b ELSE a END
+near_half(scaled) AS abs(abs(scaled) - floor(abs(scaled)) - 0.5) < 1e-6 + abs(scaled) * 1e-15
+"""
+
+_TEXT = r"""
+length(x) AS CAST(length(x) AS INTEGER)
+start(s, p) AS CASE WHEN p > 0 THEN p - 1 WHEN p < 0 THEN length(s) + p ELSE 0 END
+substring(s, p, l) AS substring(s, greatest(spark_start(s, p), 0) + 1, \
+ greatest(spark_start(s, p) + greatest(l, 0) - greatest(spark_start(s, p), 0), 0))
+left(s, n) AS left(s, greatest(n, 0))
+right(s, n) AS right(s, greatest(n, 0))
+repeat(s, n) AS repeat(s, greatest(n, 0))
+position(s, part) AS CAST(strpos(s, part) AS INTEGER)
+initcap(s) AS array_to_string(list_transform(string_split(lower(s), ' '), lambda w: upper(w[1]) || w[2:]), ' ')
+capital_e(s) AS (CASE WHEN contains(split_part(s, 'e', 1), '.') THEN split_part(s, 'e', 1) \
+ ELSE split_part(s, 'e', 1) || '.0' END) || 'E' || CAST(CAST(split_part(s, 'e', 2) AS INTEGER) AS VARCHAR)
+digits(d, e) AS d[1] || '.' || CASE WHEN d[2:] = '' THEN '0' ELSE d[2:] END || 'E' || CAST(e AS VARCHAR)
+large(s) AS spark_digits(rtrim(replace(s, '.', ''), '0'), length(split_part(s, '.', 1)) - 1)
+small(s) AS spark_digits(ltrim(replace(s, '.', ''), '0'), \
+ length(ltrim(split_part(s, '.', 2), '0')) - length(split_part(s, '.', 2)) - 1)
+scientific(s, x) AS CASE WHEN contains(s, 'e') THEN spark_capital_e(s) \
+ WHEN x >= 1e7 THEN spark_large(s) ELSE spark_small(s) END
+real_text(s, x) AS CASE WHEN isnan(x) THEN 'NaN' WHEN isinf(x) THEN CASE WHEN x > 0 THEN 'Infinity' ELSE '-Infinity' END \
+ WHEN x = 0 OR (abs(x) >= 1e-3 AND abs(x) < 1e7) THEN s \
+ ELSE CASE WHEN x < 0 THEN '-' ELSE '' END || spark_scientific(ltrim(s, '-'), abs(x)) END
+text(x) AS CASE WHEN typeof(x) IN ('DOUBLE', 'FLOAT') THEN spark_real_text(CAST(x AS VARCHAR), TRY_CAST(x AS DOUBLE)) \
+ WHEN typeof(x) = 'TIMESTAMP WITH TIME ZONE' \
+ THEN CAST(make_timestamp(epoch_us(TRY_CAST(x AS TIMESTAMP WITH TIME ZONE))) AS VARCHAR) \
+ WHEN typeof(x) = 'BLOB' OR typeof(x) = 'INTERVAL' OR typeof(x) LIKE '%(%' AND typeof(x) NOT LIKE 'DECIMAL%' \
+ OR typeof(x) LIKE '%]' THEN CASE WHEN x IS NOT NULL \
+ THEN CAST(CAST('no equal text of ' || typeof(x) AS INTEGER) AS VARCHAR) END ELSE CAST(x AS VARCHAR) END
+"""
+
+_CASTS = rf"""
+to_bigint(x BIGINT) AS x, (x HUGEINT) AS CAST(x AS BIGINT), (x DOUBLE) AS CAST(trunc(x) AS BIGINT), \
+ (x DECIMAL(38,10)) AS CAST(trunc(x) AS BIGINT), (x BOOLEAN) AS CAST(x AS BIGINT), \
+ (x TIMESTAMP WITH TIME ZONE) AS spark_floor_div(epoch_us(x), 1000000), \
+ (x DATE) AS CAST('not a number: ' || x AS BIGINT), \
+ (x VARCHAR) AS CASE WHEN regexp_full_match(x, '\s*[+-]?\d+\s*') THEN CAST(x AS BIGINT) \
+ ELSE CAST('not an integer: ' || x AS BIGINT) END
+to_double(x DOUBLE) AS x, (x BOOLEAN) AS CAST(x AS DOUBLE), \
+ (x TIMESTAMP WITH TIME ZONE) AS epoch_us(x) / 1000000, (x DATE) AS CAST('not a number: ' || x AS DOUBLE), \
+ (x VARCHAR) AS CASE WHEN regexp_full_match(x, '{_NUMBER}') OR regexp_full_match(x, '{_SPECIAL}') \
+ THEN CAST(x AS DOUBLE) ELSE CAST('not a number: ' || x AS DOUBLE) END
+decimal_text(x) AS CASE WHEN regexp_full_match(x, '{_NUMBER}') THEN x ELSE 'not a decimal: ' || x END
+to_boolean(x BOOLEAN) AS x, (x DOUBLE) AS x <> 0, (x BIGINT) AS x <> 0, \
+ (x VARCHAR) AS CASE WHEN lower(trim(x)) IN ('t', 'true', 'y', 'yes', '1') THEN true \
+ WHEN lower(trim(x)) IN ('f', 'false', 'n', 'no', '0') THEN false ELSE CAST('not a boolean: ' || x AS BOOLEAN) END
+to_date(x DATE) AS x, (x TIMESTAMP WITH TIME ZONE) AS CAST(make_timestamp(epoch_us(x)) AS DATE), \
+ (x VARCHAR) AS CASE WHEN regexp_full_match(trim(x), '{_DATE}([ T].*)?') \
+ THEN CAST(regexp_extract(trim(x), '{_DATE}') || CASE length(regexp_replace(regexp_extract(trim(x), '{_DATE}'), \
+ '\d', '', 'g')) WHEN 0 THEN '-01-01' WHEN 1 THEN '-01' ELSE '' END AS DATE) ELSE CAST('not a date: ' || x AS DATE) END
+to_timestamp(x TIMESTAMP WITH TIME ZONE) AS x, (x DATE) AS make_timestamptz(epoch_us(CAST(x AS TIMESTAMP))), \
+ (x BIGINT) AS make_timestamptz(x * 1000000), (x DOUBLE) AS make_timestamptz(CAST(floor(x * 1000000) AS BIGINT)), \
+ (x DECIMAL(38,10)) AS make_timestamptz(CAST(floor(x * 1000000) AS BIGINT)), \
+ (x VARCHAR) AS CASE WHEN regexp_full_match(trim(x), '{_MOMENT}') THEN CAST(trim(x) AS TIMESTAMP WITH TIME ZONE) \
+ ELSE CAST('not a timestamp: ' || x AS TIMESTAMP WITH TIME ZONE) END
+to_binary(x BLOB) AS x, (x VARCHAR) AS encode(x)
+"""
+
+_TIME = """
+naive(t) AS make_timestamp(epoch_us(t))
+parse(x, pattern, form) AS make_timestamptz(epoch_us(CASE WHEN regexp_full_match(x, form) THEN strptime(x, pattern) \
+ ELSE CAST('not as the pattern says: ' || x AS TIMESTAMP) END))
+format(x, pattern) AS strftime(spark_naive(x), pattern)
+year(x) AS CAST(year(x) AS INTEGER)
+quarter(x) AS CAST(quarter(x) AS INTEGER)
+month(x) AS CAST(month(x) AS INTEGER)
+week(x) AS CAST(weekofyear(x) AS INTEGER)
+day(x) AS CAST(day(x) AS INTEGER)
+dayofyear(x) AS CAST(dayofyear(x) AS INTEGER)
+dayofweek(x) AS CAST(dayofweek(x) + 1 AS INTEGER)
+weekday(x) AS CAST(isodow(x) - 1 AS INTEGER)
+hour(x) AS CAST(hour(spark_naive(x)) AS INTEGER)
+minute(x) AS CAST(minute(spark_naive(x)) AS INTEGER)
+second(x) AS CAST(second(spark_naive(x)) AS INTEGER)
+make_date(y, m, d) AS make_date(CAST(y AS BIGINT), CAST(m AS BIGINT), CAST(d AS BIGINT))
+date_add(x, n) AS x + CAST(n AS INTEGER)
+datediff(a, b) AS CAST(a - b AS INTEGER)
+add_months(x, n) AS CAST(x + to_months(CAST(n AS INTEGER)) AS DATE)
+last_day(x) AS last_day(x)
+shift(x DATE, i) AS CAST(x + i AS DATE), (x TIMESTAMP WITH TIME ZONE, i) AS x + i
+units_between(unit, a, b) AS date_sub(unit, spark_naive(a), spark_naive(b))
+truncate(unit, x) AS make_timestamptz(epoch_us(date_trunc(unit, spark_naive(x))))
+truncate_date(unit, x) AS CAST(date_trunc(unit, x) AS DATE)
+seconds_of_day(x) AS CAST(epoch_us(x) // 1000000 - epoch_us(date_trunc('day', x)) // 1000000 AS DOUBLE)
+whole_months(a, b) AS (year(a) - year(b)) * 12 + month(a) - month(b)
+months_between_naive(a, b) AS CAST(CASE WHEN day(a) = day(b) OR (last_day(a) = CAST(a AS DATE) \
+ AND last_day(b) = CAST(b AS DATE)) THEN spark_whole_months(a, b) ELSE round(spark_whole_months(a, b) \
+ + ((day(a) - day(b)) * 86400 + spark_seconds_of_day(a) - spark_seconds_of_day(b)) / 2678400, 8) END AS DOUBLE)
+months_between(a, b) AS spark_months_between_naive(spark_naive(a), spark_naive(b))
+timestamp_seconds(x) AS make_timestamptz(CAST(x * 1000000 AS BIGINT))
+timestamp_millis(x) AS make_timestamptz(x * 1000)
+timestamp_micros(x) AS make_timestamptz(x)
+unix_seconds(x) AS spark_floor_div(epoch_us(x), 1000000)
+unix_millis(x) AS spark_floor_div(epoch_us(x), 1000)
+unix_micros(x) AS epoch_us(x)
+unix_date(x) AS CAST(x - DATE '1970-01-01' AS INTEGER)
+from_utc(x, zone) AS make_timestamptz(epoch_us(timezone(zone, x)))
+to_utc(x, zone) AS timezone(zone, spark_naive(x))
+"""
+
+_COLLECTIONS = """
+size(x) AS CAST(len(x) AS INTEGER)
+array_contains(x, v) AS CASE WHEN v IS NULL OR x IS NULL THEN NULL WHEN list_contains(x, v) THEN true \
+ WHEN len(list_filter(x, lambda e: e IS NULL)) > 0 THEN NULL ELSE false END
+item(x, i) AS CASE WHEN i >= 0 AND i < len(x) THEN x[i + 1] WHEN i IS NULL OR x IS NULL THEN NULL \
+ ELSE x[CAST('index outside the array: ' || i AS BIGINT)] END
+item_or_null(x, i) AS CASE WHEN i >= 0 THEN x[i + 1] END
+element(x, i) AS CASE WHEN i <> 0 AND abs(i) <= len(x) THEN x[i] WHEN i IS NULL OR x IS NULL THEN NULL \
+ ELSE x[CAST('index outside the array: ' || i AS BIGINT)] END
+join(x, separator) AS array_to_string(list_transform(x, lambda e: spark_text(e)), separator)
+"""
+
+_AGGREGATES = """
+mode(x) AS list_sort(list_transform(map_entries(histogram(x)), lambda e: {n: -CAST(e.value AS BIGINT), k: e.key}))[1].k
+collect_list(x) AS coalesce(list(x ORDER BY x) FILTER (WHERE x IS NOT NULL), [])
+collect_set(x) AS coalesce(list_sort(list(DISTINCT x) FILTER (WHERE x IS NOT NULL)), [])
+max_by(x, y) AS (max({y: y, x: x}) FILTER (WHERE y IS NOT NULL)).x
+min_by(x, y) AS (min({y: y, x: x}) FILTER (WHERE y IS NOT NULL)).x
+"""
+
+
+def _definitions() -> tuple[str, ...]:
+    groups = (_ARITHMETIC, _TEXT, _CASTS, _TIME, _COLLECTIONS, _AGGREGATES)
+    lines = [line for group in groups for line in group.replace("\\\n", "").strip().splitlines()]
+    return tuple(f"CREATE MACRO spark_{line}" for line in lines)
+
+
+MACROS = _definitions()
