@@ -9,58 +9,49 @@ from __future__ import annotations
 import re
 
 from sqlglot import Token, TokenType, exp
-from sqlglot.dialects.dialect import Dialect
-from sqlglot.errors import ParseError, TokenError
-from sqlglot.parser import Parser
+from sqlglot.errors import ParseError
 
 from datalab.errors import DataLabError
 from datalab.pipelines.lex import Source
 from datalab.pipelines.model import Origin
+from datalab.pipelines.query_tokens import FILES_HINT, SPARK, query_tokens
 
-_NOT_NEWLINE = re.compile(r"[^\n]")
+_QUERY_START = (TokenType.SELECT, TokenType.WITH, TokenType.FROM, TokenType.L_PAREN)
 _INTERNALS = re.compile(r" but got <Token.*", re.DOTALL)
-_SPARK = Dialect.get_or_raise("spark")
-_END_OF_FROM = frozenset(
-    {
-        TokenType.SELECT, TokenType.WHERE, TokenType.GROUP_BY, TokenType.HAVING, TokenType.ORDER_BY,
-        TokenType.QUALIFY, TokenType.LIMIT, TokenType.UNION, TokenType.INTERSECT, TokenType.EXCEPT,
-        TokenType.WINDOW, TokenType.LATERAL, TokenType.SORT_BY, TokenType.CLUSTER_BY, TokenType.DISTRIBUTE_BY,
-    }
-)  # fmt: skip
-_AFTER_COMMA_NEVER = frozenset(
-    {TokenType.COMMA, TokenType.R_PAREN, TokenType.FROM, TokenType.WHERE, TokenType.GROUP_BY, TokenType.ORDER_BY}
-)
-_UNSUPPORTED_PHRASES = {
-    ("DELAY", "OF"): ("WATERMARK … DELAY OF", "leave it out: a streaming table takes late rows too"),
-    ("CHANGES", "FROM", "VERSION"): ("CHANGES FROM VERSION", "read the table with STREAM: new rows come by themselves"),
-    ("CHANGES", "FROM", "TIMESTAMP"): ("CHANGES FROM TIMESTAMP", "read the table with STREAM"),
-}
+_QUERY_HINT = "write SELECT … FROM …"
 _ROW_HINT = "leave queries and AS out: a > 0 AND b IS NOT NULL"
-_FILES_HINT = "declare the files as a source in datalab.yaml and read its bronze table with STREAM"
 
 
 def parse_query(source: Source, start: int, end: int) -> exp.Query:
     """The query between two offsets. PipelineSyntaxError or UnsupportedStatement with file, line and column."""
-    tree = _parse(source, start, end)
+    tokens, streams = query_tokens(source, start, end)
+    if not tokens or tokens[0].token_type not in _QUERY_START:
+        raise source.syntax_error(tokens[0].start if tokens else start, "expected a query", _QUERY_HINT)
+    tree = _run_parser(source, tokens, None)
     while isinstance(tree, exp.Subquery) and not any(tree.args.get(key) for key in tree.args if key != "this"):
         tree = tree.this
-    if not isinstance(tree, exp.Query):
-        raise source.syntax_error(start, "expected a query", "write SELECT … FROM …")
+    if not isinstance(tree, exp.Query) or not all(map(_holds_queries, tree.walk())):
+        raise source.syntax_error(start, "expected a query", _QUERY_HINT)
+    _place(tree, source, streams)
     _refuse_foreign_tables(tree, source, start)
     return tree
 
 
 def parse_condition(source: Source, start: int, end: int) -> exp.Expression:
     """The expression between two offsets, without queries inside."""
-    tree = _parse(source, start, end)
-    if not isinstance(tree, exp.Expression) or tree.find(exp.Query) or isinstance(tree, exp.Alias):
+    tokens, _ = query_tokens(source, start, end)
+    if not tokens:
+        raise source.syntax_error(start, "expected an expression", _ROW_HINT)
+    tree = _run_parser(source, tokens, exp.Condition)
+    if not isinstance(tree, exp.Expression) or tree.find(exp.Query):
         raise source.syntax_error(start, "expected an expression over the columns of one row", _ROW_HINT)
+    _place(tree, source, set())
     return tree
 
 
 def parse_stream(source: Source, start: int, end: int) -> exp.Query:
     """`STREAM table`, as in AUTO CDC … FROM: the query of all its columns."""
-    tokens, streams = _take_streams(_tokens(source, start, end), source)
+    tokens, streams = query_tokens(source, start, end)
     if len(streams) != 1:
         raise source.syntax_error(start, "AUTO CDC reads a stream", "write FROM STREAM table, or FROM (SELECT …)")
     table = _run_parser(source, tokens, exp.Table)
@@ -84,132 +75,26 @@ def is_stream(table: exp.Table) -> bool:
     return bool(table.meta.get("stream"))
 
 
-def _parse(source: Source, start: int, end: int) -> exp.Expr:
-    if not source.text[start:end].strip():
-        raise source.syntax_error(start, "expected a query or an expression", "write SELECT … FROM …, or a condition")
-    tokens, streams = _take_streams(_tokens(source, start, end), source)
-    tree = _run_parser(source, tokens, None)
-    _place(tree, source, streams)
-    return tree
+def _holds_queries(node: exp.Expr) -> bool:
+    """Whether what must be a query inside a query is one: sqlglot also takes other statements and plain values."""
+    if isinstance(node, exp.CTE):
+        return isinstance(node.this, exp.Query | exp.Values)
+    if isinstance(node, exp.SetOperation):
+        return all(isinstance(side, exp.Query | exp.Values) for side in (node.this, node.expression))
+    return not isinstance(node, exp.Command | exp.DML | exp.DDL) or isinstance(node, exp.Query)
 
 
-def _tokens(source: Source, start: int, end: int) -> list[Token]:
-    blank = _NOT_NEWLINE.sub(" ", source.text[:start])
+def _run_parser(source: Source, tokens: list[Token], into: type[exp.Expr] | None) -> exp.Expr:
+    parser = SPARK.parser()
     try:
-        tokens = _SPARK.tokenize(blank + source.code[start:end])
-    except TokenError as error:
-        raise source.syntax_error(start, "the query cannot be read", str(error)) from error
-    for phrase, (what, hint) in _UNSUPPORTED_PHRASES.items():
-        for index, token in enumerate(tokens):
-            if _phrase_at(tokens, index, phrase):
-                raise source.unsupported(token.start, what, hint)
-    _refuse_stray_commas(source, tokens)
-    return _join_strings(source, tokens)
-
-
-def _refuse_stray_commas(source: Source, tokens: list[Token]) -> None:
-    """For sqlglot, `a,, b` and `a, FROM` read as if the comma were not there; not for Spark."""
-    for token, follower in zip(tokens, [*tokens[1:], None], strict=True):
-        if token.token_type == TokenType.COMMA and (follower is None or follower.token_type in _AFTER_COMMA_NEVER):
-            raise source.syntax_error(token.start, "a comma with nothing behind it", "remove the comma")
-
-
-def _phrase_at(tokens: list[Token], index: int, phrase: tuple[str, ...]) -> bool:
-    return tuple(token.text.upper() for token in tokens[index : index + len(phrase)]) == phrase
-
-
-def _join_strings(source: Source, tokens: list[Token]) -> list[Token]:
-    """In Spark two quotes inside a string are one quote; sqlglot reads 'a''b' as two strings side by side."""
-    joined: list[Token] = []
-    for token in tokens:
-        last = joined[-1] if joined else None
-        if last and last.token_type == token.token_type == TokenType.STRING and last.end + 1 == token.start:
-            text = f"{last.text}{source.text[token.start]}{token.text}"
-            joined[-1] = Token(TokenType.STRING, text, token.line, token.col, last.start, token.end)
-        else:
-            joined.append(token)
-    return joined
-
-
-def _take_streams(tokens: list[Token], source: Source) -> tuple[list[Token], set[int]]:
-    """Leave out the word STREAM before tables; the answer has the offsets of the names that it stood before."""
-    kept: list[Token] = []
-    streams: set[int] = set()
-    in_from = [not tokens or tokens[0].text.upper() == "STREAM"]
-    index = 0
-    while index < len(tokens):
-        token = tokens[index]
-        if _marks_stream(tokens, index, in_from[-1]):
-            name, index = _stream_name(tokens, index, source)
-            streams.add(name[0].start)
-            kept.extend(name)
-            continue
-        _track_from(tokens, index, in_from)
-        kept.append(token)
-        index += 1
-    return kept, streams
-
-
-def _track_from(tokens: list[Token], index: int, in_from: list[bool]) -> None:
-    """Keep a stack, by bracket, of whether a comma here separates tables."""
-    kind = tokens[index].token_type
-    if kind == TokenType.L_PAREN:
-        in_from.append(_at_table(tokens, index, in_from[-1]))
-    elif kind == TokenType.R_PAREN and len(in_from) > 1:
-        in_from.pop()
-    elif kind == TokenType.FROM:
-        in_from[-1] = True
-    elif kind in _END_OF_FROM:
-        in_from[-1] = False
-
-
-def _at_table(tokens: list[Token], index: int, in_from: bool) -> bool:
-    if index == 0:
-        return in_from
-    before = tokens[index - 1].token_type
-    if before == TokenType.FROM:
-        return index < 2 or tokens[index - 2].token_type != TokenType.DISTINCT
-    return before == TokenType.JOIN or (in_from and before in (TokenType.COMMA, TokenType.L_PAREN))
-
-
-def _marks_stream(tokens: list[Token], index: int, in_from: bool) -> bool:
-    token = tokens[index]
-    if token.token_type != TokenType.VAR or token.text.upper() != "STREAM" or index + 1 == len(tokens):
-        return False
-    follows = tokens[index + 1].token_type
-    return _at_table(tokens, index, in_from) and (follows == TokenType.L_PAREN or _is_name(follows))
-
-
-def _is_name(kind: TokenType) -> bool:
-    return kind in Parser.TABLE_ALIAS_TOKENS or kind == TokenType.IDENTIFIER
-
-
-def _stream_name(tokens: list[Token], index: int, source: Source) -> tuple[list[Token], int]:
-    """The tokens of the name after STREAM, without brackets, and the index behind them."""
-    bracket = tokens[index + 1].token_type == TokenType.L_PAREN
-    start = at = index + 1 + bracket
-    while at < len(tokens) and (_is_name(tokens[at].token_type) or tokens[at].token_type == TokenType.DOT):
-        at += 1
-        if at < len(tokens) and tokens[at].token_type != TokenType.DOT and tokens[at - 1].token_type != TokenType.DOT:
-            break
-    if at < len(tokens) and at > start and tokens[at].token_type == TokenType.L_PAREN:
-        raise source.unsupported(tokens[start].start, f"STREAM {tokens[start].text}(…)", _FILES_HINT)
-    if at == start or (bracket and (at == len(tokens) or tokens[at].token_type != TokenType.R_PAREN)):
-        raise source.syntax_error(
-            tokens[index].start, "STREAM takes the name of a table or view", "write FROM STREAM layer.table"
-        )
-    return tokens[start:at], at + bracket
-
-
-def _run_parser(source: Source, tokens: list[Token], into: type[exp.Table] | None) -> exp.Expr:
-    parser = _SPARK.parser()
-    text = source.text[: tokens[-1].end + 1]
-    try:
-        trees = parser.parse_into(into, tokens, text) if into else parser.parse(tokens, text)
+        trees = parser.parse_into(into, tokens, source.text) if into else parser.parse(tokens, source.text)
     except ParseError as error:
         raise _syntax_error(source, tokens, error) from error
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        # sqlglot stumbles over some texts that are not SQL instead of refusing them
+        raise source.syntax_error(tokens[0].start, f"the query cannot be read: {error}", _QUERY_HINT) from error
     if len(trees) != 1 or trees[0] is None:
-        raise source.syntax_error(tokens[0].start, "expected one query", "write SELECT … FROM …")
+        raise source.syntax_error(tokens[0].start, "expected one query", _QUERY_HINT)
     return trees[0]
 
 
@@ -243,7 +128,7 @@ def _refuse_foreign_tables(tree: exp.Query, source: Source, start: int) -> None:
     for table in tree.find_all(exp.Table):
         offset = next((int(part.meta["start"]) for part in table.walk() if "start" in part.meta), start)
         if not isinstance(table.this, exp.Identifier):
-            raise source.unsupported(offset, f"the table function {table.this.sql('spark')}", _FILES_HINT)
+            raise source.unsupported(offset, f"the table function {table.this.sql('spark')}", FILES_HINT)
         if table.args.get("catalog"):
             raise source.unsupported(
                 offset, f"the catalog in {table.sql('spark')}", "write layer.table: a project has one catalog"
