@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -50,10 +51,11 @@ def write(state: TableState, query: str, partition: tuple[Any, ...] = (), stem: 
     folder = Path(state.target().location)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{stem}{uuid4().hex}.parquet"
-    ids = {field.name: _ids(field) for field in state.schema if field.metadata and FIELD_ID in field.metadata}
-    options = f", FIELD_IDS {_literal(ids)}" if ids else ""
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
+        names = {row[0] for row in connection.execute(f"DESCRIBE {query}").fetchall()}
+        ids = {field.name: _ids(field) for field in state.schema if field.name in names and field.metadata}
+        options = f", FIELD_IDS {_literal(ids)}" if ids else ""
         rows = connection.execute(f"COPY ({query}) TO '{path}' (FORMAT parquet{options})").fetchone()
     return DataFile(str(path), rows[0], path.stat().st_size, partition)
 
@@ -79,14 +81,21 @@ def ids(relation: Relation) -> list[int]:
         ]
 
 
-def plain_iceberg(warehouse: Path, name: TableName) -> pa.Table:
-    """The table as PyIceberg's own catalog and reader see it."""
+@contextmanager
+def plain_catalog(warehouse: Path) -> Iterator[SqlCatalog]:
+    """The warehouse's catalog as PyIceberg alone opens it."""
     url = URL.create("sqlite", database=str(warehouse / "catalog.db")).render_as_string(hide_password=False)
     catalog = SqlCatalog("datalab", uri=url, warehouse=str(warehouse))
     try:
-        return catalog.load_table(str(name)).scan().to_arrow()
+        yield catalog
     finally:
         catalog.close()
+
+
+def plain_iceberg(warehouse: Path, name: TableName) -> pa.Table:
+    """The table as PyIceberg's own catalog and reader see it."""
+    with plain_catalog(warehouse) as catalog:
+        return catalog.load_table(str(name)).scan().to_arrow()
 
 
 def plain_delta(warehouse: Path, name: TableName) -> pa.Table:

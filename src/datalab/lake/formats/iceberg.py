@@ -199,6 +199,7 @@ def _draft(table: Table) -> Table:
     slim = metadata.model_copy(
         update={
             "snapshots": [current] if current else [],
+            "snapshot_log": [],
             "properties": {**metadata.properties, "commit.retry.num-retries": "0"},
         }
     )

@@ -64,8 +64,15 @@ class _WholeFile:
         self._draft = path.with_name(f".{path.name}.{uuid4().hex}")
         self._stream = self._draft.open("xb")
 
+    @property
+    def closed(self) -> bool:
+        return self._stream.closed
+
     def write(self, data: bytes) -> int:
         return self._stream.write(data)
+
+    def flush(self) -> None:
+        self._stream.flush()
 
     def tell(self) -> int:
         return self._stream.tell()

@@ -1,0 +1,227 @@
+"""Tables that others write to as well: what they did is seen for what it is, and what we knew is not lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deltalake import CommitProperties, DeltaTable, write_deltalake
+from pyiceberg.manifest import DataFile as IcebergFile
+from pyiceberg.manifest import (
+    DataFileContent,
+    FileFormat,
+    ManifestContent,
+    ManifestEntry,
+    ManifestEntryStatus,
+    ManifestWriterV2,
+)
+from pyiceberg.table.update.snapshot import _FastAppendFiles
+from pyiceberg.typedef import Record
+from tests.contracts.formats_files import PEDIDOS, change, ids, plain_catalog, write
+
+from datalab.errors import NotAppendOnly, NotSupported
+from datalab.lake.lake import Lake, open_lake
+from datalab.lake.provenance import Range
+from datalab.lake.table import PartitionField, TableSpec, TableState
+
+PAIRS = pa.schema([("id", pa.int64()), ("uf", pa.string())])
+
+
+def rows(first: int, last: int, uf: str = "SP") -> pa.Table:
+    count = last - first + 1
+    return pa.table({"id": range(first, last + 1), "uf": [uf] * count}, schema=PAIRS)
+
+
+def query(first: int, last: int) -> str:
+    return f"SELECT range AS id, 'SP' AS uf FROM range({first}, {last + 1})"
+
+
+@pytest.fixture
+def iceberg(tmp_path: Path) -> Lake:
+    return open_lake("iceberg", str(tmp_path))
+
+
+@pytest.fixture
+def delta(tmp_path: Path) -> Lake:
+    return open_lake("delta", str(tmp_path))
+
+
+def started(lake: Lake, *partition: PartitionField) -> TableState:
+    state = lake.define(PEDIDOS, TableSpec(PAIRS, partition))
+    file = write(state, query(1, 3), ("SP",) if partition else ())
+    return lake.commit(state, change(file, inputs={"bronze.x": Range(None, 4)}, code="c"))
+
+
+def test_an_append_through_pyiceberg_is_an_append(iceberg: Lake, tmp_path: Path) -> None:
+    one = started(iceberg)
+    with plain_catalog(tmp_path) as catalog:
+        catalog.load_table(str(PEDIDOS)).append(rows(4, 6))
+    two = iceberg.require(PEDIDOS)
+    assert [snapshot.operation for snapshot in iceberg.history(two)] == ["append", "append"]
+    assert ids(iceberg.added(two, one.snapshot, two.snapshot)) == [4, 5, 6]
+    assert two.positions == one.positions
+    assert ids(iceberg.files(two)) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_delete_through_pyiceberg_is_foreign(iceberg: Lake, tmp_path: Path) -> None:
+    one = started(iceberg)
+    with plain_catalog(tmp_path) as catalog:
+        catalog.load_table(str(PEDIDOS)).delete("id = 2")
+    two = iceberg.require(PEDIDOS)
+    assert iceberg.history(two)[-1].operation == "foreign"
+    assert ids(iceberg.files(two)) == [1, 3]
+    with pytest.raises(NotAppendOnly):
+        iceberg.added(two, one.snapshot, two.snapshot)
+
+
+class _DeleteManifest(ManifestWriterV2):
+    def content(self) -> ManifestContent:
+        return ManifestContent.DELETES
+
+
+class _RowDeletes(_FastAppendFiles):
+    """Adds a manifest of position deletes, as Spark's merge-on-read does."""
+
+    def _manifests(self) -> list[Any]:
+        metadata = self._transaction.table_metadata
+        writer = _DeleteManifest(
+            metadata.spec(), metadata.schema(), self.new_manifest_output(), self._snapshot_id, "null"
+        )
+        with writer:
+            for file in self._added_data_files:
+                writer.add(
+                    ManifestEntry.from_args(
+                        status=ManifestEntryStatus.ADDED,
+                        snapshot_id=self._snapshot_id,
+                        sequence_number=None,
+                        file_sequence_number=None,
+                        data_file=file,
+                    )
+                )
+        self._added_data_files = []
+        return [writer.to_manifest_file(), *self._existing_manifests()]
+
+
+def test_rows_deleted_by_position_are_left_out_by_the_tables_own_scan(iceberg: Lake) -> None:
+    one = started(iceberg)
+    table = iceberg.format("iceberg")._catalog.load_table(str(PEDIDOS))
+    path = Path(one.target().location) / f"{uuid4()}-deletes.parquet"
+    fields = [
+        pa.field("file_path", pa.string(), False, {"PARQUET:field_id": "2147483546"}),
+        pa.field("pos", pa.int64(), False, {"PARQUET:field_id": "2147483545"}),
+    ]
+    target = iceberg.files(one).files[0].path
+    pq.write_table(pa.table({"file_path": [target], "pos": [1]}, schema=pa.schema(fields)), path)
+    deletes = IcebergFile.from_args(
+        content=DataFileContent.POSITION_DELETES,
+        file_path=str(path),
+        file_format=FileFormat.PARQUET,
+        partition=Record(),
+        record_count=1,
+        file_size_in_bytes=path.stat().st_size,
+    )
+    deletes.spec_id = 0
+    with table.transaction() as transaction:
+        producer = _RowDeletes(operation="delete", transaction=transaction, io=table.io)
+        producer.append_data_file(deletes)
+        producer.commit()
+    two = iceberg.require(PEDIDOS)
+    assert ids(iceberg.files(two)) == [1, 3]
+    assert iceberg.files(two).scan().schema == PAIRS
+    assert ids(iceberg.files(two, one.snapshot)) == [1, 2, 3]
+    with pytest.raises(NotSupported, match="row-level deletes"):
+        iceberg.changed(two, one.snapshot, two.snapshot)
+
+
+def test_an_append_through_delta_rs_is_an_append(delta: Lake, tmp_path: Path) -> None:
+    one = started(delta)
+    write_deltalake(tmp_path / "bronze" / "pedidos", rows(4, 6), mode="append")
+    two = delta.require(PEDIDOS)
+    assert [snapshot.operation for snapshot in delta.history(two)] == ["append", "append"]
+    assert ids(delta.added(two, one.snapshot, two.snapshot)) == [4, 5, 6]
+    assert two.positions == one.positions
+    assert delta.files(two).scan is None
+
+
+def test_files_of_others_in_a_partitioned_delta_table_need_its_own_scan(delta: Lake, tmp_path: Path) -> None:
+    started(delta, PartitionField("uf"))
+    write_deltalake(tmp_path / "bronze" / "pedidos", rows(4, 5, "MG/ç é"), mode="append", partition_by=["uf"])
+    found = delta.files(delta.require(PEDIDOS))
+    assert found.scan is not None
+    assert {file.partition for file in found.files} == {("SP",), ("MG/ç é",)}
+    assert all(Path(file.path).is_file() for file in found.files)
+    assert sorted(found.scan().read_all().to_pydict()["uf"]) == ["MG/ç é", "MG/ç é", "SP", "SP", "SP"]
+
+
+def test_compaction_and_deletes_by_delta_rs(delta: Lake, tmp_path: Path) -> None:
+    one = started(delta)
+    two = delta.commit(one, change(write(one, query(4, 6))))
+    root = tmp_path / "bronze" / "pedidos"
+    DeltaTable(root).optimize.compact()
+    three = delta.require(PEDIDOS)
+    assert delta.history(three)[-1].operation == "compact"
+    assert ids(delta.added(three, one.snapshot, three.snapshot)) == [4, 5, 6]
+    assert three.positions == two.positions
+    DeltaTable(root).delete("id = 2")
+    four = delta.require(PEDIDOS)
+    assert delta.history(four)[-1].operation == "foreign"
+    assert ids(delta.files(four)) == [1, 3, 4, 5, 6]
+    with pytest.raises(NotAppendOnly):
+        delta.added(four, three.snapshot, four.snapshot)
+    DeltaTable(root).vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
+    assert delta.require(PEDIDOS).snapshot == four.snapshot
+
+
+def test_settings_and_new_columns_are_no_snapshots(delta: Lake, tmp_path: Path) -> None:
+    one = started(delta)
+    DeltaTable(tmp_path / "bronze" / "pedidos").alter.set_table_properties({"delta.appendOnly": "false"})
+    wider = delta.define(PEDIDOS, TableSpec(pa.schema([*PAIRS, ("cultura", pa.string())]), comment="novo"))
+    assert wider.snapshot == one.snapshot
+    assert wider.comment == "novo"
+    assert ids(delta.files(wider)) == [1, 2, 3]
+    assert ids(delta.files(wider, one.snapshot)) == [1, 2, 3]
+
+
+def test_positions_outlive_the_cleaning_of_the_log(delta: Lake, tmp_path: Path) -> None:
+    one = started(delta)
+    two = delta.commit(one, change(write(one, query(4, 4)), flow="outro", code="d", offsets={"p0": 7}))
+    root = tmp_path / "bronze" / "pedidos"
+    write_deltalake(root, rows(5, 6), mode="append")
+    DeltaTable(root).create_checkpoint()
+    write_deltalake(root, rows(7, 8), mode="append")
+    for version in (0, 1, 2):
+        (root / "_delta_log" / f"{version:020}.json").unlink()
+    three = open_lake("delta", str(tmp_path)).require(PEDIDOS)
+    assert three.positions == two.positions
+    assert three.snapshot == 4
+    history = delta.history(three)
+    assert [(snapshot.id, snapshot.rows_total) for snapshot in history] == [(3, 6), (4, 8)]
+    assert ids(delta.added(three, 3, 4)) == [7, 8]
+
+
+def test_a_table_made_anew_in_the_same_place_is_another(delta: Lake, tmp_path: Path) -> None:
+    started(delta)
+    root = tmp_path / "bronze" / "pedidos"
+    for path in sorted(root.rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+    assert delta.state(PEDIDOS) is None
+    write_deltalake(root, rows(7, 8))
+    write_deltalake(root, rows(9, 9), mode="append")
+    assert ids(delta.files(delta.require(PEDIDOS))) == [7, 8, 9]
+    assert delta.require(PEDIDOS).positions == {}
+
+
+def test_notes_of_others_in_a_commit_are_no_provenance(delta: Lake, tmp_path: Path) -> None:
+    started(delta)
+    root = tmp_path / "bronze" / "pedidos"
+
+    for note in ("commit_id: um", '{"commit_id": 1}', "[]", ""):
+        write_deltalake(
+            root, rows(4, 4), mode="append", commit_properties=CommitProperties(custom_metadata={"userMetadata": note})
+        )
+    history = delta.history(delta.require(PEDIDOS))
+    assert [snapshot.provenance is None for snapshot in history] == [False, True, True, True, True]
