@@ -8,7 +8,11 @@ from datalab import plugins
 from datalab.cli.app import execute
 
 if __name__ == "__main__":
-    for module in ("datalab.cli.run:app", "datalab.engine.duckdb:DuckDBEngine", f"datalab.lake.formats.{sys.argv[2]}:open_format"):
+    for module in (
+        "datalab.cli.run:app",
+        "datalab.engine.duckdb:DuckDBEngine",
+        f"datalab.lake.formats.{sys.argv[2]}:open_format",
+    ):
         plugins.load(module)
     sys.stdout.write("ready\n")
     sys.stdout.flush()

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.faults.ledger import Record, compare, read_ledger
+from tests.journeys.rows import close_rows, table_rows
 
 from datalab.cli.app import execute
 from datalab.platform.lab import Lab
 from datalab.platform.runs import Wish
 from datalab.platform.settings import load
-from tests.faults.ledger import Record, compare, read_ledger
-from tests.journeys.rows import close_rows, table_rows
 
 RUNNER = Path(__file__).parent / "runner.py"
 QUICK, FULL = 15, 500
@@ -95,7 +95,9 @@ def _check(folder: Path, ledgers: list[Path]) -> None:
     with Lab(load(folder, environ=os.environ)) as lab:
         for source, table in BRONZE.items():
             produced = [entry for path in ledgers for entry in read_ledger(path, source)]
-            held = table_rows(lab, f"SELECT source_file, source_row, proponente_id, {SEQUENCE[source]} AS s FROM {table}")
+            held = table_rows(
+                lab, f"SELECT source_file, source_row, proponente_id, {SEQUENCE[source]} AS s FROM {table}"
+            )
             records = [Record(row["source_file"], row["source_row"], row["proponente_id"], row["s"]) for row in held]
             assert compare(produced, records, _quarantined(lab, table)) == []
         _check_balance(lab)
@@ -108,7 +110,8 @@ def _check(folder: Path, ledgers: list[Path]) -> None:
 def _quarantined(lab: Lab, table: str) -> Iterator[dict[str, object]]:
     if "ops.quarantine" in map(str, lab.tables()):
         yield from table_rows(
-            lab, f"SELECT source_file, source_row, records FROM ops.quarantine WHERE target = '{table}' AND status = 'open'"
+            lab,
+            f"SELECT source_file, source_row, records FROM ops.quarantine WHERE target = '{table}' AND status = 'open'",
         )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-
 from tests.faults.ledger import Finding, Record, compare
 
 LEDGER = [(Record("a.avro", row, f"p{row}", 100 + row), True) for row in range(5)] + [(Record("b.avro", 0), False)]
@@ -26,7 +25,11 @@ def test_a_sound_lake_has_no_finding():
         ([replace(BRONZE[0], sequence=1), *BRONZE[1:]], QUARANTINE, Finding("altered", "a.avro", 0)),
         (BRONZE, [], Finding("lost", "b.avro", -1)),
         (BRONZE, QUARANTINE * 2, Finding("doubled", "b.avro", -1)),
-        (BRONZE, [*QUARANTINE, {"source_file": "a.avro", "source_row": 1, "records": 1}], Finding("doubled", "a.avro", -1)),
+        (
+            BRONZE,
+            [*QUARANTINE, {"source_file": "a.avro", "source_row": 1, "records": 1}],
+            Finding("doubled", "a.avro", -1),
+        ),
     ],
     ids=["dropped", "doubled", "invented", "altered", "not set aside", "set aside twice", "in both"],
 )

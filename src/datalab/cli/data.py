@@ -13,6 +13,7 @@ from datalab.cli.opened import lab_of
 from datalab.cli.options import options_of
 from datalab.cli.query import AT, moment
 from datalab.cli.run import perform
+from datalab.ingest.validate import Validated
 from datalab.lake.lake import Lake
 from datalab.lake.table import Snapshot
 from datalab.names import TableName
@@ -53,12 +54,16 @@ def show(
     name = TableName.parse(table)
     with lab_of(ctx) as lab:
         columns = [{"column": field.name, "type": str(field.type)} for field in lab.lake.require(name).schema]
-        rows = lab.query(f"SELECT * FROM {name} LIMIT {limit}", moment(at)).read_all()  # noqa: S608 - a validated name
+        rows = lab.query(f"SELECT * FROM {name} LIMIT {limit}", moment(at)).read_all()
     if options_of(ctx).json:
         output.show({"columns": columns, "rows": rows.to_pylist()}, as_json=True)
         return
-    output.show(output.Table.of([c for c in columns if not c["column"].startswith("__")], title=str(name)), as_json=False)
-    output.show(output.Table.of(rows.to_pylist(), rows.column_names, title=f"first {rows.num_rows} rows"), as_json=False)
+    output.show(
+        output.Table.of([c for c in columns if not c["column"].startswith("__")], title=str(name)), as_json=False
+    )
+    output.show(
+        output.Table.of(rows.to_pylist(), rows.column_names, title=f"first {rows.num_rows} rows"), as_json=False
+    )
 
 
 @app.command()
@@ -82,8 +87,11 @@ def validate(
 ) -> None:
     """Judge files by a source's contract without taking them in; exit code 1 where a record would be quarantined."""
     with lab_of(ctx) as lab:
-        verdicts = lab.validate(source, tuple(files or ()))
-    output.show(output.Table.of(verdicts, ("file", "records", "accepted", "quarantined", "reasons")), as_json=options_of(ctx).json)
+        verdicts = [_verdict(verdict) for verdict in lab.validate(source, tuple(files or ()))]
+    output.show(
+        output.Table.of(verdicts, ("file", "records", "accepted", "quarantined", "reasons")),
+        as_json=options_of(ctx).json,
+    )
     if any(verdict["quarantined"] for verdict in verdicts):
         raise typer.Exit(1)
 
@@ -103,6 +111,18 @@ def simulate(
     shares = Shares.parse(bad=bad, late=late, duplicates=duplicates)
     summary = simulate_project(configuration_of(ctx), rows, shares, seed, files=files, ledger=ledger)
     output.show(summary, as_json=options_of(ctx).json)
+
+
+def _verdict(found: Validated) -> dict[str, Any]:
+    quarantined = sum(found.reasons.values())
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in found.reasons.items())
+    return {
+        "file": found.file,
+        "records": found.accepted + quarantined,
+        "accepted": found.accepted,
+        "quarantined": quarantined,
+        "reasons": found.problem or reasons,
+    }
 
 
 def _table(lake: Lake, name: TableName) -> dict[str, Any]:

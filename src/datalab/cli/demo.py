@@ -36,7 +36,7 @@ def demo(
     rows: Annotated[int, typer.Option("--rows", min=1000, help="Credit requests to simulate.")] = 20_000,
     seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same farmers.")] = 42,
 ) -> None:
-    """Run the farmers' example: Avro files to bronze, silver and gold, the bad records set aside, questions answered."""
+    """Run the farmers' example: Avro files to bronze, silver and gold, bad records set aside, questions answered."""
     options = options_of(ctx)
     _prepare(folder)
     configuration = load(folder)
@@ -78,7 +78,7 @@ def _by_layer(name: Any) -> tuple[int, str]:
 
 def _table(lab: Lab, name: str) -> dict[str, Any]:
     layer, _, table = name.partition(".")
-    (count,) = lab.query(f"SELECT count(*) AS n FROM {name}").read_all().column("n").to_pylist()  # noqa: S608
+    (count,) = lab.query(f"SELECT count(*) AS n FROM {name}").read_all().column("n").to_pylist()
     return {"layer": layer, "table": table, "rows": count}
 
 
@@ -102,7 +102,8 @@ def _show(folder: Path, answer: dict[str, Any], show_run: Callable[[], None]) ->
     made = answer["simulated"]
     _say(
         f"{made['requests']:,} credit requests of farmers, delivered as {made['records']:,} records in {made['files']} "
-        f"Avro files: {made['bad']:,} bad, {made['late']:,} late, {made['duplicate'] + made['correction']:,} delivered again"
+        f"Avro files: {made['bad']:,} bad, {made['late']:,} late, {made['duplicate']:,} delivered twice, "
+        f"{made['correction']:,} corrected"
     )
     show_run()
     commas = {"rows": ",", "entries": ",", "records": ",", "failed": ","}

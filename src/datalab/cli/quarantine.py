@@ -39,7 +39,9 @@ def show(
     reason: REASON = None,
     status: Annotated[str, typer.Option("--status", help="open, replayed, discarded, or any.")] = "open",
     limit: Annotated[int, typer.Option("--limit", help="Most records to show.", min=1)] = 20,
-    raw: Annotated[bool, typer.Option("--raw", help="Also show the raw bytes, as base64: they may be personal.")] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Also show the raw bytes, as base64: they may be personal.")
+    ] = False,
 ) -> None:
     """Show records whole: position, reason, detail, content. Personal data is masked."""
     selection = _selection(ids, table, reason, status="" if status == "any" else status, limit=limit)
@@ -55,7 +57,9 @@ def show(
 
 
 @app.command()
-def replay(ctx: typer.Context, ids: IDS = None, table: TABLE = None, reason: REASON = None, everything: ALL = False) -> None:
+def replay(
+    ctx: typer.Context, ids: IDS = None, table: TABLE = None, reason: REASON = None, everything: ALL = False
+) -> None:
     """Try records again after their contract or constraint was mended; the good ones enter their table once."""
     selection = _chosen(ids, table, reason, everything=everything)
     with lab_of(ctx) as lab:
@@ -65,14 +69,18 @@ def replay(ctx: typer.Context, ids: IDS = None, table: TABLE = None, reason: REA
 
 
 @app.command()
-def discard(ctx: typer.Context, ids: IDS = None, table: TABLE = None, reason: REASON = None, everything: ALL = False) -> None:
+def discard(
+    ctx: typer.Context, ids: IDS = None, table: TABLE = None, reason: REASON = None, everything: ALL = False
+) -> None:
     """Mark records as not wanted; they stay in the table, but no longer count as open."""
     selection = _chosen(ids, table, reason, everything=everything)
     with lab_of(ctx) as lab:
         context = lab.context()
         records = find(context.lake, context.engine, selection, context.now)
         count = resolve(context.lake, context.engine, records, "discarded", context.run_id, context.now)
-    output.show({"discarded": count} if options_of(ctx).json else f"{count:,} records discarded", as_json=options_of(ctx).json)
+    output.show(
+        {"discarded": count} if options_of(ctx).json else f"{count:,} records discarded", as_json=options_of(ctx).json
+    )
 
 
 def _chosen(ids: list[str] | None, table: str | None, reason: str | None, *, everything: bool) -> Selection:

@@ -21,4 +21,6 @@ FULL_REFRESH = Annotated[
 def wish_of(tables: Sequence[str], *, full_refresh: bool = False) -> Wish:
     """What the arguments ask for. InvalidName."""
     names = tuple(TableName.parse(text) for text in tables)
-    return Wish(names, frozenset(names), refresh_all=full_refresh and not names) if full_refresh else Wish(names)
+    if not full_refresh:
+        return Wish(names)
+    return Wish(names, frozenset(names), refresh_all=not names)

@@ -17,9 +17,9 @@ def cdc_query(source: exp.Query, cdc: AutoCdc) -> exp.Query:
         raise UnsupportedStatement(
             "STORED AS SCD TYPE 2 is not run yet", "use STORED AS SCD TYPE 1, or keep the history in bronze"
         )
-    kept: list[exp.Expression] = [exp.column(name) for name in cdc.columns]
-    star = exp.Star(**{"except_": [exp.to_identifier(name) for name in cdc.except_columns]})
-    internal: list[exp.Expression] = [exp.alias_(cdc.sequence_by.copy(), SEQUENCE)]
+    kept: list[exp.Expr] = [exp.column(name) for name in cdc.columns]
+    star = exp.Star(except_=[exp.to_identifier(name) for name in cdc.except_columns])
+    internal: list[exp.Expr] = [exp.alias_(cdc.sequence_by.copy(), SEQUENCE)]
     if cdc.delete_when is not None:
         deleted = exp.func("coalesce", exp.paren(cdc.delete_when.copy()), exp.false())
         internal.append(exp.alias_(deleted, DELETED))
@@ -30,4 +30,4 @@ def condition(expected: exp.Expression, cdc: AutoCdc | None) -> exp.Expression:
     """A constraint's condition over the rows of a flow; rows that only delete need not meet it."""
     if cdc is None or cdc.delete_when is None:
         return expected
-    return exp.or_(exp.column(DELETED), expected.copy())
+    return exp.Or(this=exp.column(DELETED), expression=exp.paren(expected.copy()))

@@ -19,7 +19,9 @@ def touched_groups(query: exp.Query, groups: Grouping, columns: Collection[str],
     no file was removed.
     """
     rows = _changed_rows(query, columns, rewritten=rewritten)
-    keys = [exp.alias_(part.copy(), key, quoted=True) for key, part in zip(groups.keys, groups.expressions, strict=True)]
+    keys = [
+        exp.alias_(part.copy(), key, quoted=True) for key, part in zip(groups.keys, groups.expressions, strict=True)
+    ]
     return exp.select(*keys).distinct().from_(rows.subquery("changed"))
 
 
@@ -36,7 +38,9 @@ def only_touched(query: exp.Query, groups: Grouping) -> exp.Query:
 def _listed(groups: Grouping) -> exp.Select:
     """The touched keys equal to those of a row outside; renamed, so that they hide no column of it."""
     names = {key: f"__key{number}" for number, key in enumerate(groups.keys)}
-    touched = exp.select(*[exp.alias_(exp.column(key, quoted=True), name) for key, name in names.items()]).from_(TOUCHED)
+    touched = exp.select(*[exp.alias_(exp.column(key, quoted=True), name) for key, name in names.items()]).from_(
+        TOUCHED
+    )
     same = [
         exp.NullSafeEQ(this=exp.column(names[key], "touched"), expression=exp.paren(part.copy()))
         for key, part in zip(groups.keys, groups.expressions, strict=True)
@@ -46,7 +50,8 @@ def _listed(groups: Grouping) -> exp.Select:
 
 def _changed_rows(query: exp.Query, columns: Collection[str], *, rewritten: bool) -> exp.Query:
     mentioned = {part.name.lower() for column in query.find_all(exp.Column) for part in column.parts}
-    used = [exp.column(name, quoted=True) for name in columns if name.lower() in mentioned] or [exp.Star()]
+    named: list[exp.Expr] = [exp.column(name, quoted=True) for name in columns if name.lower() in mentioned]
+    used = named or [exp.Star()]
     added, removed = (exp.select(*used).from_(name) for name in (ADDED, REMOVED))
     if not rewritten:
         return added

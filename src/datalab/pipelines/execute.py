@@ -140,7 +140,7 @@ def _target(context: Context, step: Step, dataset: Dataset, query: Query) -> Tab
 
 
 def _covers(present: pa.Schema, wanted: pa.Schema) -> bool:
-    return present.remove_metadata().equals(wanted.remove_metadata(), check_metadata=False)
+    return bool(present.remove_metadata().equals(wanted.remove_metadata(), check_metadata=False))
 
 
 def _mode(context: Context, step: Step, query: Query) -> tuple[Mode, Query]:

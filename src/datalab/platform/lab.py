@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from datalab.engine.base import Engine
 from datalab.events import Bus
+from datalab.ingest.validate import Validated
 from datalab.lake.lake import Lake
 from datalab.names import TableName
 from datalab.pipelines.execute import Context
@@ -20,7 +21,7 @@ from datalab.pipelines.records import RunRecord
 from datalab.pipelines.run import RunOptions
 from datalab.pipelines.steps import Step
 from datalab.platform.announce import announce
-from datalab.platform.feeds import SourceFeed, feed_named, wire_feeds
+from datalab.platform.feeds import SourceFeed, validate_files, wire_feeds
 from datalab.platform.queries import Moment, ask
 from datalab.platform.runs import Wish, Workload, new_context, plan_run, run
 from datalab.platform.settings import Configuration
@@ -38,10 +39,12 @@ class Lab:
         self.bus = Bus()
         self._environ = os.environ if environ is None else environ
 
-    def __enter__(self) -> Lab:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -105,9 +108,9 @@ class Lab:
         """Names of all fields that a contract tags as personal data."""
         return tuple(sorted({field for feed in self.feeds for field in feed.personal_fields}))
 
-    def validate(self, source: str, files: Sequence[Path]) -> list[dict[str, object]]:
+    def validate(self, source: str, files: Sequence[Path]) -> tuple[Validated, ...]:
         """What ingest would say of files, without taking them in. UnknownSetting for a source that is not there."""
-        return feed_named(self.feeds, source).validate(files)
+        return validate_files(self.configuration, source, files)
 
     def tables(self) -> tuple[TableName, ...]:
         """All tables of the lake, sorted."""

@@ -35,7 +35,7 @@ class Replayed:
 def show_records(
     context: Context, selection: Selection, personal: Sequence[str], *, raw: bool = False
 ) -> list[dict[str, Any]]:
-    """The selected records as plain values, empty fields left out; `personal` fields masked, raw bytes only if asked."""
+    """The selected records as plain values, empty fields left out; `personal` fields masked, raw only if asked."""
     hidden = frozenset[str]() if raw else _HIDDEN
     records = find(context.lake, context.engine, selection, context.now).to_pylist()
     return [
@@ -48,13 +48,13 @@ def show_records(
     ]
 
 
-def replay_records(
-    context: Context, selection: Selection, feeds: Sequence[SourceFeed], graph: Graph
-) -> list[Replayed]:
+def replay_records(context: Context, selection: Selection, feeds: Sequence[SourceFeed], graph: Graph) -> list[Replayed]:
     """Try the selected records again, table by table. What is good now is in its table and marked replayed."""
     records = find(context.lake, context.engine, selection, context.now)
     pairs = sorted(set(zip(records.column("target").to_pylist(), records.column("flow").to_pylist(), strict=True)))
-    return [_replay_one(context, _of(records, *pair), TableName.parse(pair[0]), pair[1], feeds, graph) for pair in pairs]
+    return [
+        _replay_one(context, _of(records, *pair), TableName.parse(pair[0]), pair[1], feeds, graph) for pair in pairs
+    ]
 
 
 def _of(records: pa.Table, target: str, flow: str) -> pa.Table:
@@ -62,7 +62,7 @@ def _of(records: pa.Table, target: str, flow: str) -> pa.Table:
     return records.filter(same)
 
 
-def _replay_one(  # noqa: PLR0917 - the parts of one call, named
+def _replay_one(
     context: Context, records: pa.Table, target: TableName, flow: str, feeds: Sequence[SourceFeed], graph: Graph
 ) -> Replayed:
     state = context.lake.require(target)

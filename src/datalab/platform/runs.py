@@ -30,7 +30,7 @@ class Feed(Protocol):
     name: str
     target: TableName
 
-    def pending(self) -> SourceRead:
+    def pending(self, context: Context) -> SourceRead:
         """What the source has that the table has not consumed."""
 
     def consume(self, context: Context) -> Outcome:
@@ -74,7 +74,7 @@ def new_context(lake: Lake, engine: Engine) -> Context:
 def plan_run(context: Context, workload: Workload, wish: Wish) -> tuple[Step, ...]:
     """What a run would do now, with reasons; nothing is written."""
     nodes, sources = _chosen(workload, wish)
-    ingest = [_ingest_step(source) for source in sources]
+    ingest = [_ingest_step(context, source) for source in sources]
     return plan(nodes, read_heads(context.lake, nodes), ingest, wish.refreshed(nodes))
 
 
@@ -82,7 +82,10 @@ def run(context: Context, workload: Workload, wish: Wish, bus: Bus, options: Run
     """Do what the plan says, each step planned again with the heads of its moment. Failures are in the record."""
     started = time.monotonic()
     nodes, sources = _chosen(workload, wish)
-    jobs = [*(_ingest_job(context, source) for source in sources), *(_flow_job(context, node, wish.refreshed(nodes)) for node in nodes)]
+    jobs = [
+        *(_ingest_job(context, source) for source in sources),
+        *(_flow_job(context, node, wish.refreshed(nodes)) for node in nodes),
+    ]
     bus.emit(RunStarted(context.run_id, len(jobs)))
     results = run_jobs(jobs, options, bus)
     record = RunRecord(context.run_id, context.now, datetime.now(UTC), workload.environment, __version__, results)
@@ -110,15 +113,15 @@ def _upstream(workload: Workload, tables: Collection[TableName]) -> set[TableNam
     return wanted
 
 
-def _ingest_step(feed: Feed) -> Step:
-    read = feed.pending()
+def _ingest_step(context: Context, feed: Feed) -> Step:
+    read = feed.pending(context)
     news = f"{read.new:,} of {read.total:,} {read.unit} are new" if read.new else f"nothing new in {read.source}"
     step = Step(feed.target, feed.name, "append", f"{feed.target}: {news}", (read,))
     return step if read.new else step.skipped(step.reason)
 
 
 def _ingest_job(context: Context, feed: Feed) -> Job:
-    return Job(feed.target, feed.name, frozenset(), lambda: _ingest_step(feed), lambda _: feed.consume(context))
+    return Job(feed.target, feed.name, frozenset(), lambda: _ingest_step(context, feed), lambda _: feed.consume(context))
 
 
 def _flow_job(context: Context, node: FlowNode, refresh: Collection[TableName]) -> Job:

@@ -116,7 +116,7 @@ def _overlay(overlays: Mapping[str, Branch], name: str | None) -> Branch:
 
 def _given(overrides: Mapping[str, Any] | None) -> Branch:
     tree = from_value({} if overrides is None else overrides, "override")
-    assert isinstance(tree, Branch)  # noqa: S101 - a mapping makes a branch
+    assert isinstance(tree, Branch)
     return tree
 
 

@@ -55,4 +55,5 @@ def publish(lake: Lake, engine: Engine, publication: Publication, now: datetime)
 
 
 def _records(rejected: Rejected) -> int:
-    return int(pc.sum(rejected.rows.column("records")).as_py() or 0)
+    total: int | None = pc.sum(rejected.rows.column("records")).as_py()
+    return total or 0

@@ -75,7 +75,7 @@ def resolve(lake: Lake, engine: Engine, records: pa.Table, status: Status, run_i
         return Change(replace(provenance, read=staged.read, written=staged.written), staged.add, staged.remove)
 
     lake.commit_rebased(QUARANTINE, change)
-    return changed.num_rows
+    return int(changed.num_rows)
 
 
 def _with_status(records: pa.Table, status: Status, now: datetime) -> pa.Table:
@@ -109,4 +109,5 @@ def _conditions(selection: Selection) -> Sequence[exp.Expression]:
 
 def total_records(table: pa.Table) -> int:
     """How many source records the entries stand for."""
-    return int(pc.sum(table.column("records")).as_py() or 0)
+    total: int | None = pc.sum(table.column("records")).as_py()
+    return total or 0

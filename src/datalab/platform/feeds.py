@@ -1,0 +1,179 @@
+"""Sources with the tables that they feed: wired from settings, run as jobs, committed batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+import pyarrow as pa
+
+from datalab.engine.base import Engine
+from datalab.errors import UnknownSetting
+from datalab.events import Bus, Progress
+from datalab.ingest.contracts import bronze_schema, read_contract
+from datalab.ingest.ingest import consumed, ignored_events, ingest, replay, source_positions
+from datalab.ingest.limits import Limits
+from datalab.ingest.sources.base import Pending, Run, Source
+from datalab.ingest.sources.files import FilesSource
+from datalab.ingest.validate import Validated, validate
+from datalab.lake.lake import Lake
+from datalab.lake.table import PartitionField, TableSpec, TableState
+from datalab.names import TableName
+from datalab.pipelines.execute import Context, Outcome
+from datalab.pipelines.steps import SourceRead
+from datalab.platform.settings import Configuration
+from datalab.platform.settings_schema import IngestSettings, SourceSettings
+from datalab.quality.publish import Publication, publish
+from datalab.quality.quarantine import quarantined_files
+from datalab.quality.replay import Restaged
+
+
+@dataclass(frozen=True)
+class SourceFeed:
+    """A source and the bronze table that it feeds."""
+
+    source: Source
+    target: TableName
+    partition: tuple[PartitionField, ...]
+    comment: str
+    lake: Lake
+    engine: Engine
+    bus: Bus
+
+    @property
+    def name(self) -> str:
+        """The source's name, which is the name of its flow too."""
+        return self.source.name
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of the bronze table."""
+        return bronze_schema(self.source.contract)
+
+    @property
+    def personal_fields(self) -> tuple[str, ...]:
+        """Names of the fields that the contract tags as personal data."""
+        return tuple(path.rpartition(".")[2] for path in self.source.contract.personal)
+
+    def pending(self, context: Context) -> SourceRead:
+        """What the source has that the table has not consumed."""
+        state = self.lake.state(self.target)
+        new = sum(len(batch.units) for batch in self._pending(state, context).batches)
+        position = state.positions.get(self.name) if state else None
+        return SourceRead(self.name, "files", new, new + (position.offsets.get("files", 0) if position else 0))
+
+    def consume(self, context: Context) -> Outcome:
+        """Take in all that is pending, a commit per batch."""
+        state = self._ready()
+        pending = self._pending(state, context)
+        total, done = sum(len(batch.units) for batch in pending.batches), 0
+        for event in ignored_events(self.name, pending.ignored):
+            self.bus.emit(event)
+        outcome = Outcome(state.snapshot)
+        for batch in pending.batches:
+            staged = ingest(self.source, batch, state, Run(context.run_id, context.now))
+            for event in staged.events:
+                self.bus.emit(event)
+            done += len(batch.units)
+            self.bus.emit(Progress(f"files of {self.name}", done, total))
+            if staged.empty:
+                continue
+            try:
+                publication = Publication(state, staged.provenance, staged.rejected, staged.add)
+                state = publish(self.lake, self.engine, publication, context.now)
+            except BaseException:
+                self.engine.discard(staged.files)
+                raise
+            self.source.acknowledge(staged.provenance.offsets)
+            outcome = _plus(outcome, state.snapshot, staged.provenance.written, staged.provenance.quarantined)
+        return outcome
+
+    def restage(self, context: Context, state: TableState, records: pa.Table) -> Restaged:
+        """Quarantined records of this source, decoded again under the present contract."""
+        return replay(self.source, state, records, Run(context.run_id, context.now))
+
+    def close(self) -> None:
+        """End the source's processes and connections."""
+        self.source.close()
+
+    def _ready(self) -> TableState:
+        """The bronze table, made or grown to the contract where that is needed."""
+        state = self.lake.state(self.target)
+        if state is not None and set(self.schema.names) <= set(state.schema.names):
+            return state
+        return self.lake.define(self.target, TableSpec(self.schema, self.partition, self.comment), keep_missing=True)
+
+    def _pending(self, state: TableState | None, context: Context) -> Pending:
+        history = self.lake.history(state) if state else ()
+
+        def rows() -> pa.Table:
+            assert state is not None
+            run = Run(context.run_id, context.now)
+            held = source_positions(self.engine, self.lake.files(state), run)
+            return pa.concat_tables([held, quarantined_files(self.lake, self.engine, self.target, context.now)])
+
+        return self.source.pending(consumed(self.name, state, history, rows))
+
+
+def wire_feeds(configuration: Configuration, lake: Lake, engine: Engine, bus: Bus) -> tuple[SourceFeed, ...]:
+    """All sources of a project. ContractError."""
+    settings = configuration.settings
+    limits = limits_of(settings.ingest)
+    return tuple(
+        SourceFeed(
+            _wire_source(name, source, configuration.folder, limits),
+            source.into,
+            source.partition_by,
+            source.comment,
+            lake,
+            engine,
+            bus,
+        )
+        for name, source in settings.sources.items()
+    )
+
+
+def validate_files(configuration: Configuration, name: str, files: Sequence[Path]) -> tuple[Validated, ...]:
+    """What ingest would say of files under a source's contract; all files of the source if none are named."""
+    source = source_named(configuration, name)
+    folder = configuration.folder
+    paths = tuple(files) or tuple(sorted(path for path in folder.glob(source.files) if path.is_file()))
+    contract = read_contract(source.contract, _shown(source.contract, folder))
+    return validate(paths, contract, source.format, limits_of(configuration.settings.ingest))
+
+
+def source_named(configuration: Configuration, name: str) -> SourceSettings:
+    """The settings of one source; UnknownSetting, with the nearest name."""
+    sources = {str(known): source for known, source in configuration.settings.sources.items()}
+    if name not in sources:
+        near = get_close_matches(name, sources, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"sources of this project: {', '.join(sources) or 'none'}"
+        raise UnknownSetting(f"no source '{name}' in datalab.yaml", hint)
+    return sources[name]
+
+
+def limits_of(settings: IngestSettings) -> Limits:
+    """The bounds of ingest, as set."""
+    return Limits(
+        workers=settings.workers,
+        worker_memory=settings.worker_memory.bytes,
+        worker_seconds=settings.worker_seconds,
+        batch_files=settings.batch_files,
+        batch_bytes=settings.batch_size.bytes,
+    )
+
+
+def _wire_source(name: str, source: SourceSettings, folder: Path, limits: Limits) -> Source:
+    contract = read_contract(source.contract, _shown(source.contract, folder))
+    return FilesSource(name, contract, folder, source.files, source.format, limits)
+
+
+def _shown(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
+
+
+def _plus(outcome: Outcome, snapshot: int | None, written: int, quarantined: int) -> Outcome:
+    rejected = outcome.quarantined + quarantined
+    return Outcome(snapshot, outcome.read + written + quarantined, outcome.written + written, rejected)
