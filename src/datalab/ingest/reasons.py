@@ -38,7 +38,9 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True)
 class Reject:
-    """One entry for quarantine: the record at `row` (0-based), or `records` records from there on, or the WHOLE file.
+    """One entry for quarantine: the record at `row` (0-based), or `records` records from there on.
+
+    A negative `row` is no record's number: the WHOLE file, or bytes between records (`unnumbered`).
 
     `detail` names the field and what was expected, never a value. `raw` may be cut; `raw_size` is the whole.
     """
@@ -55,6 +57,11 @@ class Reject:
     def of(cls, row: int, reason: Reason, detail: str, raw: bytes | memoryview = b"", records: int = 1) -> Reject:
         """A reject that keeps at most MAX_RAW_BYTES of `raw`."""
         return cls(row, reason, detail[:2_000], bytes(raw[:MAX_RAW_BYTES]), len(raw), records)
+
+
+def unnumbered(row: int) -> int:
+    """What stands for bytes that no record accounts for, in the block whose first record is `row`."""
+    return WHOLE - 1 - row
 
 
 def within_budget(rejects: Iterable[Reject], budget: int = RAW_BUDGET) -> tuple[Reject, ...]:

@@ -36,7 +36,7 @@ def _row(each: FileDone, reject: Reject, flow: tuple[str, TableName, str], run: 
         "unit": unit_of(each.name, each.version),
         "source": source,
         "source_file": each.name,
-        "source_row": None if reject.row == WHOLE else reject.row,
+        "source_row": None if reject.row <= WHOLE else reject.row,
         "records": reject.records,
         "reason": str(reject.reason),
         "detail": reject.detail,

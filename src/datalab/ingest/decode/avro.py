@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -22,7 +23,7 @@ from datalab.ingest.decode.parts import Described, Part, refused, settle
 from datalab.ingest.decode.spans import Span
 from datalab.ingest.decode.wire import encoded_size, wire_schema, wire_type
 from datalab.ingest.limits import Limits
-from datalab.ingest.reasons import WHOLE, Reason, Reject
+from datalab.ingest.reasons import WHOLE, Reason, Reject, unnumbered
 from datalab.ingest.resolution import differences
 
 _SYNC = bytes(16)
@@ -125,22 +126,21 @@ def _labelled(part: Part, header: Header) -> Part:
 
 
 def _parts(reading: _Reading, span: Span | None) -> Iterator[Part]:
+    """Sound blocks are held back until there are enough of them, or one comes that is not sound."""
     run: list[_Body] = []
     held = 0
+    alone = span is not None and span.alone
     for body in _bodies(reading, span):
-        if isinstance(body, Part):
-            yield body
+        if isinstance(body, _Body) and not body.problem and not alone:
+            run.append(body)
+            held += len(body.plain)
+            if held >= reading.limits.chunk_bytes:
+                yield from _decode_run(reading, run)
+                run, held = [], 0
             continue
-        if body.problem or (span and span.alone):
-            yield from _decode_run(reading, run)
-            yield from _judge(reading, body, span.head if span else None)
-            run, held = [], 0
-            continue
-        run.append(body)
-        held += len(body.plain)
-        if held >= reading.limits.chunk_bytes:
-            yield from _decode_run(reading, run)
-            run, held = [], 0
+        yield from _decode_run(reading, run)
+        run, held = [], 0
+        yield from [body] if isinstance(body, Part) else _judge(reading, body, span.head if span else None)
     yield from _decode_run(reading, run)
 
 
@@ -265,7 +265,7 @@ def _rest(reading: _Reading, body: _Body, done: int, at: int) -> Iterator[Part]:
         yield refused(body.row + done, Reason.CORRUPT_RECORD, words, rest, records)
     elif rest:
         words = body.problem or "bytes that no record of the block accounts for"
-        yield refused(body.row + done, Reason.CORRUPT_BLOCK, words, rest)
+        yield refused(unnumbered(body.row), Reason.CORRUPT_BLOCK, words, rest)
 
 
 def _raws(reading: _Reading, run: Sequence[_Body], bad: Sequence[int]) -> list[bytes]:
@@ -289,6 +289,7 @@ def _cut(reading: _Reading, plain: bytes | memoryview, inside: Sequence[int]) ->
     wanted = set(inside)
     for index in range(inside[-1] + 1):
         start = stream.tell()
-        fastavro.schemaless_reader(stream, reading.fast, None)
+        with suppress(Exception):  # polars reads on where only the index of a union is damaged, fastavro does not
+            fastavro.schemaless_reader(stream, reading.fast, None)
         if index in wanted:
             yield bytes(plain[start : stream.tell()])

@@ -79,18 +79,18 @@ def write_long(value: int) -> bytes:
 
 def read_header(data: memoryview) -> Header:
     """The header; Unreadable where it is damaged, SchemaProblem where its schema is no JSON."""
-    if bytes(data[: len(MAGIC)]) != MAGIC:
-        raise Unreadable(Reason.CORRUPT_FILE, "not an Avro object container file")
     try:
         metadata, at = _metadata(data[:_MAX_HEADER], len(MAGIC))
     except ValueError as error:
         raise Unreadable(Reason.CORRUPT_FILE, f"the file's header is damaged: {error}") from error
+    if b"avro.schema" not in metadata:
+        raise Unreadable(Reason.CORRUPT_FILE, "not an Avro object container file")
     codec = metadata.get(b"avro.codec", b"null").decode("latin-1")
     if codec not in CODECS:
         raise Unreadable(Reason.UNSUPPORTED_CODEC, f"codec '{codec[:40]}' is none of {', '.join(sorted(CODECS))}")
     if at + SYNC > len(data):
         raise Unreadable(Reason.CORRUPT_FILE, "the file ends within its header")
-    return Header(load_json(metadata.get(b"avro.schema", b"")), codec, _sync(data, at), at + SYNC)
+    return Header(load_json(metadata[b"avro.schema"]), codec, _sync(data, at), at + SYNC)
 
 
 def _metadata(data: memoryview, at: int) -> tuple[dict[bytes, bytes], int]:
@@ -179,7 +179,7 @@ def _decompress(codec: str, body: memoryview, limit: int) -> bytes | memoryview:
     if codec == "null":
         return body
     if codec == "deflate":
-        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(body, limit + 1)
+        return _inflate(body, limit)
     if codec == "bzip2":
         return bz2.BZ2Decompressor().decompress(bytes(body), limit + 1)
     if codec == "xz":
@@ -188,6 +188,31 @@ def _decompress(codec: str, body: memoryview, limit: int) -> bytes | memoryview:
         with pa.input_stream(pa.py_buffer(body), compression="zstd") as stream:
             return bytes(stream.read(limit + 1))
     return _snappy(body, limit)
+
+
+def _inflate(body: memoryview, limit: int) -> bytes:
+    """Raw deflate; of a damaged stream what comes before the damage, if anything does."""
+    try:
+        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(body, limit + 1)
+    except zlib.error:
+        plain = b"".join(_sound_part(body, limit))
+        if not plain:
+            raise
+        return plain
+
+
+def _sound_part(body: memoryview, limit: int) -> Iterator[bytes]:
+    stream = zlib.decompressobj(-zlib.MAX_WBITS)
+    for step in (4_096, 1):
+        while body and limit >= 0:
+            before = stream.copy()
+            try:
+                plain = stream.decompress(body[:step], limit + 1)
+            except zlib.error:
+                stream = before
+                break
+            yield plain
+            body, limit = body[step:], limit - len(plain)
 
 
 def _snappy(body: memoryview, limit: int) -> bytes:

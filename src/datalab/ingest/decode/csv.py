@@ -30,6 +30,8 @@ from datalab.ingest.decode.spans import Span
 from datalab.ingest.limits import Limits
 from datalab.ingest.reasons import WHOLE, Reason, Reject
 
+_MAX_HEADER = 1 << 20
+
 
 @dataclass(frozen=True)
 class _Table:
@@ -90,7 +92,7 @@ def _header(data: memoryview, delimiter: str) -> tuple[tuple[str, ...] | None, i
     """The names in the first line that is not blank, and the offset behind it; None where it cannot be read."""
     at = start_of_text(data)
     while at < len(data):
-        stop = end_of_line(data, at + 1)
+        stop = _end_of_header(data, at)
         try:
             line = bytes(data[at:stop]).decode("utf-8").rstrip("\r\n")
             names = tuple(next(csv.reader([line], delimiter=delimiter, strict=True), ()))
@@ -100,6 +102,13 @@ def _header(data: memoryview, delimiter: str) -> tuple[tuple[str, ...] | None, i
             return names, stop
         at = stop
     return (), at
+
+
+def _end_of_header(data: memoryview, at: int) -> int:
+    """The offset behind the first line, which may end with a return alone."""
+    stop = end_of_line(data, at + 1)
+    lone = bytes(data[at : min(stop, at + _MAX_HEADER)]).find(b"\r")
+    return stop if lone < 0 or at + lone + 2 == stop else at + lone + 1
 
 
 def _differences(header: Sequence[str], record: AvroType) -> tuple[str, ...]:

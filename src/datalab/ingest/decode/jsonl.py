@@ -20,7 +20,7 @@ from datalab.ingest.decode.spans import Span
 from datalab.ingest.limits import Limits
 from datalab.ingest.reasons import Reject
 
-_FEW = 24
+_FEW = 64
 
 
 def decode_jsonl(data: memoryview, contract: Contract, limits: Limits, span: Span | None = None) -> Iterator[Part]:

@@ -214,7 +214,7 @@ def _from_bytes(array: pa.Array, reader: AvroType, words: str) -> Leaf:
         digits = np.frombuffer(taken.buffers()[1], dtype=np.uint8)[: len(rows) * length].reshape(-1, length)
         wide[rows, :length] = digits[:, ::-1]
         wide[rows, length:] = np.where(digits[:, :1] & 0x80, 0xFF, 0).astype(np.uint8)
-    bad = (lengths == 0) | (lengths > 16)
+    bad = lengths > 16
     widest = pa.decimal128(38, reader.scale)
     whole = pa.Array.from_buffers(widest, len(array), [None, pa.py_buffer(wide.tobytes())])
     made = pc.if_else(pa.array(lengths >= 0), whole, pa.scalar(None, widest))

@@ -49,7 +49,7 @@ class Part:
 
 
 def _touches(reject: Reject, wanted: Ranges) -> bool:
-    if reject.row == WHOLE:
+    if reject.row <= WHOLE:
         return True
     return any(reject.row < stop and start < reject.row + reject.records for start, stop in wanted)
 

@@ -1,0 +1,192 @@
+"""Damaged files: no crash, balance kept, and whatever a strict reader takes is taken with the same values."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import fastavro
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from tests.faults.mutants import mutants
+from tests.faults.strict_readers import read_avro, read_csv, read_jsonl, read_parquet, schema_intact
+
+from datalab.ingest.contracts import arrow_field, parse_contract
+from datalab.ingest.decode.opened import decode
+from datalab.ingest.limits import Limits
+from datalab.ingest.workers import Call, Value, Workers
+
+_READERS = {"avro": read_avro, "csv": read_csv, "jsonl": read_jsonl, "parquet": read_parquet}
+_EXCUSED = ("boolean byte", "outside the range", "index of a symbol", "does not fit")
+_LOCAL = {
+    "name": "local",
+    "type": "record",
+    "fields": [{"name": "uf", "type": "string"}, {"name": "lat", "type": ["null", "double"]}],
+}
+_FIELDS: list[dict[str, Any]] = [
+    {"name": "id", "type": "string"},
+    {"name": "quando", "type": "long"},
+    {"name": "nome", "type": ["null", "string"], "default": None},
+    {"name": "valor", "type": "double"},
+    {"name": "ativo", "type": "boolean"},
+    {"name": "anos", "type": ["null", "int"]},
+    {"name": "tipo", "type": {"type": "enum", "name": "tipo", "symbols": ["FISICA", "JURIDICA"]}},
+]
+_NESTED: list[dict[str, Any]] = [
+    {"name": "local", "type": ["null", _LOCAL], "default": None},
+    {"name": "notas", "type": {"type": "array", "items": "int"}},
+]
+_LOGICAL: list[dict[str, Any]] = [
+    {"name": "dia", "type": {"type": "int", "logicalType": "date"}},
+    {"name": "hora", "type": ["null", {"type": "long", "logicalType": "timestamp-millis"}]},
+    {"name": "preco", "type": {"type": "bytes", "logicalType": "decimal", "precision": 8, "scale": 2}},
+]
+_CONTRACTS = {
+    "avro": [*_FIELDS, *_NESTED, *_LOGICAL],
+    "csv": [*_FIELDS, *_LOGICAL],
+    "jsonl": [*_FIELDS, *_NESTED],
+    "parquet": [*_FIELDS, *_NESTED, *_LOGICAL],
+}
+
+
+def _contract(kind: str) -> dict[str, Any]:
+    return {"type": "record", "name": "pedido", "fields": _CONTRACTS[kind]}
+
+
+def _record(number: int) -> dict[str, Any]:
+    return {
+        "id": f"proponente_{number}",
+        "quando": 1_700_000_000_000 + number * 977,
+        "nome": None if number % 5 == 0 else f'José "{number}", filho\n' if number % 7 == 0 else "Ana",
+        "valor": number * 1.25,
+        "ativo": number % 2 == 0,
+        "anos": None if number % 3 == 0 else number,
+        "tipo": "FISICA" if number % 4 else "JURIDICA",
+        "local": None if number % 6 == 0 else {"uf": "SP", "lat": -23.5 if number % 2 else None},
+        "notas": list(range(number % 4)),
+        "dia": date(2026, 1, 1) + timedelta(days=number),
+        "hora": None if number % 4 == 0 else datetime(2026, 1, 1, tzinfo=UTC) + timedelta(milliseconds=number),
+        "preco": Decimal(number * 7).scaleb(-2),
+    }
+
+
+def _records(kind: str, count: int) -> list[dict[str, Any]]:
+    names = [each["name"] for each in _CONTRACTS[kind]]
+    return [{name: _record(number)[name] for name in names} for number in range(count)]
+
+
+def _good(kind: str, variant: int) -> bytes:
+    records = _records(kind, 60)
+    if kind == "avro":
+        out = io.BytesIO()
+        codec = ("null", "deflate")[variant % 2]
+        schema = fastavro.parse_schema(_contract(kind))
+        fastavro.writer(out, schema, records, codec=codec, sync_interval=900, sync_marker=b"sync marker 16 b")
+        return out.getvalue()
+    if kind == "parquet":
+        fields = [
+            arrow_field(each.name, each.type) for each in parse_contract(json.dumps(_contract(kind))).record.fields
+        ]
+        sink = io.BytesIO()
+        table = pa.Table.from_pylist(records, pa.schema(fields))
+        pq.write_table(table, sink, row_group_size=20, write_page_checksum=bool(variant % 2), compression="snappy")
+        return sink.getvalue()
+    if kind == "jsonl":
+        return "\n".join(json.dumps(each, ensure_ascii=bool(variant % 2)) for each in records).encode()
+    return _csv(records, ("\r\n", "\n")[variant % 2])
+
+
+def _csv(records: list[dict[str, Any]], end: str) -> bytes:
+    lines = [",".join(records[0])]
+    lines += [",".join(_cell(value) for value in record.values()) for record in records]
+    return (end.join(lines) + end).encode()
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%dT%H:%M:%S.") + f"{value.microsecond // 1000:03}Z"
+    text = str(value)
+    return '"' + text.replace('"', '""') + '"' if any(each in text for each in '",\n') else text
+
+
+def _key(record: dict[str, Any]) -> str:
+    return json.dumps(record, default=_plain, sort_keys=True)
+
+
+def _plain(value: Any) -> str:
+    return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else str(value)
+
+
+def compare(task: tuple[str, tuple[bytes, ...]]) -> list[str]:
+    """Runs in a worker: what is wrong with the decoding of each mutant, in words."""
+    kind, batch = task
+    document = _contract(kind)
+    contract = parse_contract(json.dumps(document))
+    return [
+        f"{number}: {problem}"
+        for number, data in enumerate(batch)
+        for problem in _problems(kind, data, document, contract)
+    ]
+
+
+def _problems(kind: str, data: bytes, document: Any, contract: Any) -> Iterator[str]:
+    parts = list(decode(memoryview(data), kind, contract, Limits()))
+    accepted = [record for part in parts if part.records is not None for record in part.records.to_pylist()]
+    rejects = [reject for part in parts for reject in part.rejects]
+    rows = [row for part in parts if part.rows is not None for row in part.rows.tolist()]
+    taken = sorted([*rows, *(reject.row for reject in rejects)])
+    if len(set(taken)) != len(taken):
+        yield "a record number was given twice"
+    if kind == "jsonl" and len(taken) != sum(bool(line.strip(b" \t\r\n")) for line in data.split(b"\n")):
+        yield "records read do not equal lines"
+    if kind == "avro" and not schema_intact(data, document):
+        return
+    wanted = Counter(map(_key, _READERS[kind](data, document)))
+    missing = wanted - Counter(map(_key, accepted))
+    excused = sum(any(words in reject.detail for words in _EXCUSED) for reject in rejects)
+    if missing.total() > excused:
+        yield f"{missing.total()} records that a strict reader takes are missing, {excused} excused: {list(missing)[:1]}"
+
+
+def _run(kind: str, count: int, seed: int) -> None:
+    with Workers(2, 1 << 30) as workers:
+        for variant in range(2):
+            damaged = list(mutants(_good(kind, variant), count // 2, seed + variant))
+            for start in range(0, len(damaged), 100):
+                workers.submit(Call(compare, (kind, tuple(damaged[start : start + 100])), 60.0))
+        while workers.pending:
+            _, outcome = workers.next()
+            assert isinstance(outcome, Value), (kind, outcome)
+            assert not outcome.value, outcome.value
+
+
+@pytest.mark.parametrize("kind", sorted(_READERS))
+def test_good_files_are_read_whole(kind: str) -> None:
+    for variant in range(2):
+        assert not compare((kind, (_good(kind, variant),)))
+        parts = list(
+            decode(memoryview(_good(kind, variant)), kind, parse_contract(json.dumps(_contract(kind))), Limits())
+        )
+        assert [record for part in parts for record in part.records.to_pylist()] == _records(kind, 60)
+
+
+@pytest.mark.parametrize(("kind", "count"), [("avro", 1_000), ("csv", 600), ("jsonl", 600), ("parquet", 400)])
+def test_mutants(kind: str, count: int) -> None:
+    _run(kind, count, seed=1)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("kind", sorted(_READERS))
+def test_many_mutants(kind: str) -> None:
+    _run(kind, 250_000, seed=1_000)
