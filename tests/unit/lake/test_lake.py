@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from tests.contracts.formats_files import PEDIDOS, SCHEMA, change, pedidos, write
+from tests.contracts.formats_files import PEDIDOS, SCHEMA, change, ids, pedidos, plain_catalog, write
 
-from datalab.errors import LakeError, MissingExtra, NotSupported, SchemaConflict, TableNotFound
+from datalab.errors import Fenced, InvalidSetting, LakeError, MissingExtra, NotSupported, SchemaConflict, TableNotFound
 from datalab.lake.lake import open_lake
 from datalab.lake.table import DataFile, PartitionField, TableSpec
 from datalab.names import TableName
@@ -102,3 +102,39 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path: Path, format_name: str) -
         lake.commit(state, change(file))
     less = write(state, "SELECT 1::BIGINT AS id")
     assert lake.files(lake.commit(state, change(less))).files == (DataFile(less.path, 1, less.size),)
+
+
+def test_any_catalog_of_pyiceberg_may_be_configured(tmp_path: Path) -> None:
+    warehouse = tmp_path / "lake"
+    warehouse.mkdir()
+    settings = {"type": "sql", "uri": f"sqlite:///{tmp_path}/elsewhere.db", "name": "prod"}
+    lake = open_lake("iceberg", str(warehouse), settings)
+    state = lake.define(PEDIDOS, TableSpec(SCHEMA, (PartitionField("feito_em", "months"),)))
+    after = lake.commit(state, change(write(state, pedidos(1, 3), (673,)), kind="upsert"))
+    again = open_lake("iceberg", str(warehouse), settings)
+    assert again.names() == (PEDIDOS,)
+    assert again.require(PEDIDOS) == after
+    assert [file.partition for file in again.files(after).files] == [(673,)]
+    with pytest.raises(Fenced):
+        again.commit(state, change(write(state, pedidos(4, 4), (673,))))
+    assert not (warehouse / "catalog.db").exists()
+
+
+def test_a_warehouse_elsewhere_needs_a_catalog() -> None:
+    with pytest.raises(InvalidSetting, match="the warehouse s3://lake/warehouse needs a catalog"):
+        open_lake("iceberg", "s3://lake/warehouse").format("iceberg")
+
+
+def test_pyiceberg_alone_may_make_the_catalog(tmp_path: Path) -> None:
+    with plain_catalog(tmp_path) as catalog:
+        catalog.create_namespace("bronze")
+        made = catalog.create_table("bronze.pedidos", pa.schema([("id", pa.int64())]), f"{tmp_path}/outro lugar")
+        made.append(pa.table({"id": [1, 2]}))
+    lake = open_lake("iceberg", str(tmp_path))
+    state = lake.require(PEDIDOS)
+    assert ids(lake.files(state)) == [1, 2]
+    wider = lake.define(PEDIDOS, TableSpec(pa.schema([("id", pa.int64()), ("uf", pa.string())]), comment="nosso"))
+    after = lake.commit(wider, change(write(wider, "SELECT 3::BIGINT AS id, 'SP' AS uf")))
+    with plain_catalog(tmp_path) as catalog:
+        assert sorted(catalog.load_table("bronze.pedidos").scan().to_arrow()["id"].to_pylist()) == [1, 2, 3]
+    assert ids(lake.files(after)) == [1, 2, 3]

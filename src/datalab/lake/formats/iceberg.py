@@ -22,6 +22,7 @@ from datalab.errors import CommitFailed, InvalidName, NotSupported, SnapshotNotF
 from datalab.lake.formats.base import FormatCapabilities, Overtaken, require_live
 from datalab.lake.formats.iceberg_catalog import open_catalog
 from datalab.lake.formats.iceberg_files import from_manifest, to_manifest
+from datalab.lake.formats.iceberg_metadata import slim
 from datalab.lake.formats.iceberg_schema import TRANSFORMS, partition_spec, to_arrow, to_iceberg
 from datalab.lake.formats.iceberg_state import COMMENT_KEY, lineage, marks, table_state, to_snapshot
 from datalab.lake.formats.recent import Recent
@@ -195,15 +196,9 @@ def _draft(table: Table) -> Table:
     It carries the current snapshot only, since PyIceberg copies all of them at each step of a transaction, and it
     forbids PyIceberg's own retries, which would append again on top of a writer that overtook this one.
     """
-    metadata, current = table.metadata, table.metadata.current_snapshot()
-    slim = metadata.model_copy(
-        update={
-            "snapshots": [current] if current else [],
-            "snapshot_log": [],
-            "properties": {**metadata.properties, "commit.retry.num-retries": "0"},
-        }
-    )
-    return Table(table.name(), slim, table.metadata_location, table.io, table.catalog)
+    properties = {**table.metadata.properties, "commit.retry.num-retries": "0"}
+    metadata = slim(table.metadata).model_copy(update={"properties": properties})
+    return Table(table.name(), metadata, table.metadata_location, table.io, table.catalog)
 
 
 def _snapshot(state: TableState, snapshot: int) -> IcebergSnapshot:

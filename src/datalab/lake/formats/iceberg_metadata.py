@@ -1,0 +1,52 @@
+"""Changes to Iceberg metadata at a cost that does not grow with the number of snapshots: PyIceberg copies them all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pyiceberg.table.refs import MAIN_BRANCH
+from pyiceberg.table.update import (
+    AddSnapshotUpdate,
+    SetPropertiesUpdate,
+    SetSnapshotRefUpdate,
+    TableUpdate,
+    update_table_metadata,
+)
+
+if TYPE_CHECKING:
+    from pyiceberg.table import Table
+    from pyiceberg.table.metadata import TableMetadata
+
+
+def slim(metadata: TableMetadata) -> TableMetadata:
+    """The metadata with the current snapshot as the only one."""
+    current = metadata.current_snapshot()
+    refs = {name: ref for name, ref in metadata.refs.items() if name == MAIN_BRANCH}
+    return metadata.model_copy(update={"snapshots": [current] if current else [], "snapshot_log": [], "refs": refs})
+
+
+def applied(table: Table, updates: tuple[TableUpdate, ...]) -> TableMetadata:
+    """The metadata of a table with the updates of a commit."""
+    whole, location = table.metadata, table.metadata_location
+    if not _only_appends_history(updates):
+        return update_table_metadata(whole, updates, metadata_location=location)
+    before = slim(whole)
+    after = update_table_metadata(before, updates, metadata_location=location)
+    known = {snapshot.snapshot_id for snapshot in before.snapshots}
+    fresh = [snapshot for snapshot in after.snapshots if snapshot.snapshot_id not in known]
+    return after.model_copy(
+        update={
+            "snapshots": [*whole.snapshots, *fresh],
+            "snapshot_log": [*whole.snapshot_log, *after.snapshot_log],
+            "refs": {**whole.refs, **after.refs},
+        }
+    )
+
+
+def _only_appends_history(updates: tuple[TableUpdate, ...]) -> bool:
+    added = {update.snapshot.snapshot_id for update in updates if isinstance(update, AddSnapshotUpdate)}
+    return all(
+        isinstance(update, AddSnapshotUpdate | SetPropertiesUpdate)
+        or (isinstance(update, SetSnapshotRefUpdate) and update.ref_name == MAIN_BRANCH and update.snapshot_id in added)
+        for update in updates
+    )
