@@ -26,7 +26,9 @@ from datalab.pipelines.graph import FlowNode, build_graph
 from datalab.pipelines.parse import parse_files
 from datalab.platform.settings import load
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples"
+REAL_PRICES = ROOT.parent / "shared" / "data" / "amazon_stock.csv"
 NOW = datetime(2026, 8, 1, tzinfo=UTC)
 AGRO = {"rows": 3000, "bad": 0.02, "late": 0.05, "duplicates": 0.04, "seed": 5, "files": 4}
 STOCKS = {"rows": 2000, "bad": 0.01, "late": 0.02, "duplicates": 0.02, "seed": 5, "files": 4}
@@ -214,6 +216,24 @@ def test_the_gate_refuses_too_few_rows(engine: DuckDBEngine) -> None:
     schema = bronze_schema(read_contract(EXAMPLES / "stocks" / "contracts" / "stocks.avsc"))
     _, broken = run("stocks", {"bronze.stocks": schema.empty_table()}, engine)
     assert broken["min_rows"] == 1
+
+
+@pytest.mark.skipif(not REAL_PRICES.exists(), reason="the real prices are not at hand")
+def test_real_prices_go_from_file_to_report(datalab: Any, tmp_path: Path) -> None:
+    project = tmp_path / "prices"
+    assert datalab("init", project, "--template", "stocks").code == 0
+    simulate("stocks", project, rows=0, source=REAL_PRICES)
+    assert datalab("run", "--project", project).code == 0
+    gold = datalab(
+        "query", "SELECT * FROM gold.stocks_analytics", "--limit", "0", "--project", project, "--json"
+    ).json
+    with REAL_PRICES.open(encoding="utf-8", newline="") as file:
+        closes = {row["date"][:10]: float(row["close"]) for row in csv.DictReader(file)}
+    assert {row["date"]: row["avg_price"] for row in gold} == closes
+    assert {(row["record_count"], row["price_volatility"], row["volatility_category"]) for row in gold} == {
+        (1, 0, "Low")
+    }
+    assert "2012-05-21" in (project / "reports" / "stocks.md").read_text(encoding="utf-8")
 
 
 def csv_rows(path: Path, folder: Path) -> Iterator[dict[str, Any]]:
