@@ -162,9 +162,7 @@ def latest(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @PROPERTY
 @given(data=st.data())
-def test_upsert_does_not_depend_on_order_or_repetition(
-    make_table: Callable[..., Table], data: st.DataObject
-) -> None:
+def test_upsert_does_not_depend_on_order_or_repetition(make_table: Callable[..., Table], data: st.DataObject) -> None:
     rows = data.draw(st.lists(CELLS, min_size=1, max_size=14))
     delivered = data.draw(st.permutations(rows + data.draw(st.lists(st.sampled_from(rows), max_size=5))))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(delivered)), max_size=2)))
@@ -208,7 +206,9 @@ def test_upsert_can_ignore_the_time_of_processing_in_ties(make_table: Callable[.
     assert [row["valor"] for row in table.rows()] == [1.0]
 
 
-@pytest.mark.parametrize("sql", ["SELECT a.*, a.__sequence FROM novo a JOIN novo b ON a.id <=> b.id AND a.part <=> b.part"])
+@pytest.mark.parametrize(
+    "sql", ["SELECT a.*, a.__sequence FROM novo a JOIN novo b ON a.id <=> b.id AND a.part <=> b.part"]
+)
 def test_upsert_computes_a_costly_query_once(make_table: Callable[..., Table], sql: str) -> None:
     table = make_table()
     rows = [{"id": f"k{number}", "part": 1, "__sequence": number} for number in range(20)]
@@ -527,7 +527,14 @@ def test_schema_answers_the_lakes_types_without_reading(engine: Engine) -> None:
     sql = "SELECT a, t, sum(a) OVER () AS s, 1.5 AS d, array(t) AS l, count(*) OVER () AS n FROM bronze.x"
     schema = engine.schema(query(sql, bronze__x=gone))
     moment = pa.timestamp("us", tz="UTC")
-    assert schema.types == [pa.int64(), moment, pa.int64(), pa.decimal128(2, 1), pa.list_(pa.field("element", moment)), pa.int64()]
+    assert schema.types == [
+        pa.int64(),
+        moment,
+        pa.int64(),
+        pa.decimal128(2, 1),
+        pa.list_(pa.field("element", moment)),
+        pa.int64(),
+    ]
 
 
 def test_an_unknown_column_is_named_with_its_line_and_the_nearest_one(engine: Engine) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from sqlglot import exp
 
+from datalab.engine.kinds import convert
+
 _Type = exp.DataType.Type
 _INTEGERS = {_Type.TINYINT: "TINYINT", _Type.SMALLINT: "SMALLINT", _Type.INT: "INT", _Type.BIGINT: ""}
 _CONVERSIONS = {
@@ -30,11 +32,6 @@ def cast(value: exp.Expr, kind: str) -> exp.Expr:
     return exp.Cast(this=value, to=exp.DataType.build(kind, dialect="duckdb"))
 
 
-def convert(value: exp.Expr, conversion: str) -> exp.Expr:
-    """An argument where Spark wants a date, moment, double … and casts by itself."""
-    return call("spark_to_timestamp" if conversion == "moment" else f"spark_to_{conversion}", value)
-
-
 def cast_like_spark(node: exp.Cast) -> exp.Expr | None:
     """The translation of CAST and TRY_CAST; None where the type has no equal."""
     value, kind = node.this, node.to
@@ -46,19 +43,19 @@ def cast_like_spark(node: exp.Cast) -> exp.Expr | None:
 
 def _converted(value: exp.Expr, kind: exp.DataType) -> exp.Expr | None:
     if kind.this in _INTEGERS:
-        whole = call("spark_to_bigint", value)
+        whole = convert(value, "bigint")
         return cast(whole, _INTEGERS[kind.this]) if _INTEGERS[kind.this] else whole
     if kind.this in _CONVERSIONS:
         return convert(value, _CONVERSIONS[kind.this])
     if kind.this == _Type.FLOAT:
         return cast(convert(value, "double"), "FLOAT")
     if kind.this in _TEXTS:
-        return call("spark_text", value)
+        return convert(value, "text")
     return _decimal(value, kind) if kind.this == _Type.DECIMAL else None
 
 
 def _decimal(value: exp.Expr, kind: exp.DataType) -> exp.Expr:
-    """Spark rounds what a double prints as; DuckDB its binary value. Where that could differ the text is read."""
+    """Spark rounds what a double prints as, DuckDB its binary value: where that could differ the text is read."""
     digits = [int(parameter.name) for parameter in kind.expressions] or list(_DECIMAL)
     precision, scale = digits[0], digits[1] if len(digits) > 1 else 0
     spelt = f"DECIMAL({precision}, {scale})"

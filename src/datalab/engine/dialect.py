@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlglot import exp
 
-from datalab.engine.casting import call, cast, convert
+from datalab.engine.casting import call, cast
 from datalab.engine.functions import (
     CALLS,
     IGNORED_ARGUMENTS,
@@ -20,6 +20,7 @@ from datalab.engine.functions import (
     STRUCTURE,
     UNREPEATABLE,
 )
+from datalab.engine.kinds import convert
 from datalab.engine.places import place
 from datalab.engine.rewrites import REWRITES, field_of
 from datalab.errors import UntranslatableFunction
@@ -39,7 +40,8 @@ def translate(tree: exp.Expr, now: datetime, origin: str) -> exp.Expr:
             raise _untranslatable(node, origin)
         if translated is not node:
             node.replace(translated)
-    return root.this
+    made: exp.Expr = root.this
+    return made
 
 
 def sql_of(tree: exp.Expr) -> str:
@@ -53,8 +55,7 @@ def is_repeatable(tree: exp.Expr) -> bool:
 
 
 def _translated(node: exp.Expr, now: datetime) -> exp.Expr | None:
-    kind = type(node)
-    if kind in STRUCTURE:
+    if type(node) in STRUCTURE:
         return node
     for handles, translate_node in _GROUPS:
         if handles(node):
@@ -94,7 +95,7 @@ def _called(node: exp.Expr) -> exp.Expr | None:
     known = set(re.findall(r"[(\s](\w+)", spec)) | IGNORED_ARGUMENTS
     if any(value for name, value in node.args.items() if name not in known):
         return None
-    return _call_of(spec, lambda name: node.args.get(name))
+    return _call_of(spec, node.args.get)
 
 
 def _named(node: exp.Expr) -> exp.Expr | None:

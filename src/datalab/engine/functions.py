@@ -1,4 +1,4 @@
-"""Which nodes of a Spark tree mean the same in DuckDB: as they are, or as calls of other functions. All else is refused.
+"""Which nodes of a Spark tree mean the same in DuckDB, as they are or as calls of other functions; no others do.
 
 `spark_…` are the macros of macros.py. An argument is written `name`, `name:conversion` or `name|default`.
 """
@@ -17,6 +17,7 @@ STRUCTURE: frozenset[type[exp.Expr]] = frozenset(
         exp.And, exp.Or, exp.Not, exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.NullSafeEQ, exp.NullSafeNEQ,
         exp.Is, exp.In, exp.Between, exp.Mul, exp.Neg, exp.Case, exp.If, exp.Escape, exp.Interval,
         exp.BitwiseAnd, exp.BitwiseOr, exp.BitwiseXor, exp.BitwiseNot,
+        exp.JSONPath, exp.JSONPathRoot, exp.JSONPathKey, exp.JSONPathSubscript, exp.PercentileCont,
     }
 )  # fmt: skip
 
@@ -34,7 +35,7 @@ SAME: frozenset[type[exp.Expr]] = frozenset(
 )  # fmt: skip
 
 # Aggregates whose translation is still one call, so that OVER and FILTER may follow it.
-PLAIN_AGGREGATES = frozenset({"median", "quantile_cont", "quantile_disc", "count"})
+PLAIN_AGGREGATES = frozenset({"median", "quantile_cont", "quantile_disc", "any_value"})
 INTEGER_WINDOWS = (exp.RowNumber, exp.Rank, exp.DenseRank, exp.Ntile)
 
 CALLS: dict[type[exp.Expr], str] = {
@@ -53,7 +54,6 @@ CALLS: dict[type[exp.Expr], str] = {
     exp.Repeat: "spark_repeat(this, times)",
     exp.Replace: "replace(this, expression, replacement|'')",
     exp.StrPosition: "spark_position(this, substr)",
-    exp.Initcap: "spark_initcap(this)",
     exp.RegexpLike: "regexp_matches(this, expression)",
     exp.AddMonths: "spark_add_months(this:date, expression)",
     exp.LastDay: "spark_last_day(this:date)",
@@ -65,16 +65,16 @@ CALLS: dict[type[exp.Expr], str] = {
     exp.DayOfMonth: "spark_day(this:date)",
     exp.DayOfYear: "spark_dayofyear(this:date)",
     exp.DayOfWeek: "spark_dayofweek(this:date)",
-    exp.Hour: "spark_hour(this:moment)",
-    exp.Minute: "spark_minute(this:moment)",
-    exp.Second: "spark_second(this:moment)",
-    exp.TimeStrToTime: "spark_to_timestamp(this)",
-    exp.UnixSeconds: "spark_unix_seconds(this:moment)",
-    exp.UnixMillis: "spark_unix_millis(this:moment)",
-    exp.UnixMicros: "spark_unix_micros(this:moment)",
+    exp.Hour: "spark_hour(this:timestamp)",
+    exp.Minute: "spark_minute(this:timestamp)",
+    exp.Second: "spark_second(this:timestamp)",
+    exp.TimeStrToTime: "(this:timestamp)",
+    exp.UnixSeconds: "spark_unix_seconds(this:timestamp)",
+    exp.UnixMillis: "spark_unix_millis(this:timestamp)",
+    exp.UnixMicros: "spark_unix_micros(this:timestamp)",
     exp.UnixDate: "spark_unix_date(this:date)",
-    exp.AtTimeZone: "spark_from_utc(this:moment, zone)",
-    exp.FromTimeZone: "spark_to_utc(this:moment, zone)",
+    exp.AtTimeZone: "spark_from_utc(this:timestamp, zone)",
+    exp.FromTimeZone: "spark_to_utc(this:timestamp, zone)",
     exp.ArraySize: "spark_size(this)",
     exp.ArrayContains: "spark_array_contains(this, expression)",
     exp.ArrayToString: "spark_join(this, expression)",
@@ -104,13 +104,12 @@ NAMED: dict[str, str] = {
     "timestamp_seconds": "spark_timestamp_seconds(0)",
     "timestamp_millis": "spark_timestamp_millis(0)",
     "timestamp_micros": "spark_timestamp_micros(0)",
-    "unix_date": "spark_unix_date(0:date)",
     "get": "spark_item_or_null(0, 1)",
     "map_values": "map_values(0)",
     "map_entries": "map_entries(0)",
-    "tinyint": "spark_to_bigint(0)::TINYINT",
-    "smallint": "spark_to_bigint(0)::SMALLINT",
-    "bigint": "spark_to_bigint(0)",
+    "tinyint": "(0:bigint)::TINYINT",
+    "smallint": "(0:bigint)::SMALLINT",
+    "bigint": "(0:bigint)",
 }
 
 # What may answer differently when it is computed a second time.

@@ -1,5 +1,6 @@
-"""Spark's functions where DuckDB's differ, as DuckDB macros. One that must fail does so by a CAST that cannot succeed:
-unlike error(), that may stand inside TRY.
+"""Spark's functions where DuckDB's differ, as DuckDB macros.
+
+One that must fail does so by a CAST that cannot succeed: unlike error(), that may stand inside TRY.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ divide(a, b) AS CASE WHEN b = 0 AND a IS NOT NULL THEN CAST('division by zero' A
 try_divide(a, b) AS CASE WHEN b = 0 THEN NULL ELSE a / b END
 remainder(a, b) AS CASE WHEN b = 0 AND a IS NOT NULL THEN CAST('division by zero' AS TINYINT) ELSE a % b END
 pmod(a, b) AS CASE WHEN spark_remainder(a, b) < 0 THEN (a % b + b) % b ELSE a % b END
-div(a BIGINT, b BIGINT) AS CASE WHEN b = 0 AND a IS NOT NULL THEN CAST('division by zero' AS BIGINT) ELSE a // b END, \
- (a DOUBLE, b DOUBLE) AS CAST(trunc(spark_divide(a, b)) AS BIGINT)
+div(a, b) AS CASE WHEN typeof(a + b) LIKE '%INT' THEN \
+ CASE WHEN b = 0 AND a IS NOT NULL THEN CAST('division by zero' AS BIGINT) ELSE CAST(a // b AS BIGINT) END \
+ ELSE CAST(trunc(spark_divide(a, b)) AS BIGINT) END
 floor(x) AS CAST(floor(x) AS BIGINT)
 ceil(x) AS CAST(ceil(x) AS BIGINT)
 floor_div(a, b) AS a // b - CAST(a % b < 0 AS INTEGER)
@@ -51,9 +53,11 @@ small(s) AS spark_digits(ltrim(replace(s, '.', ''), '0'), \
  length(ltrim(split_part(s, '.', 2), '0')) - length(split_part(s, '.', 2)) - 1)
 scientific(s, x) AS CASE WHEN contains(s, 'e') THEN spark_capital_e(s) \
  WHEN x >= 1e7 THEN spark_large(s) ELSE spark_small(s) END
-real_text(s, x) AS CASE WHEN isnan(x) THEN 'NaN' WHEN isinf(x) THEN CASE WHEN x > 0 THEN 'Infinity' ELSE '-Infinity' END \
+real_text(s, x) AS CASE WHEN isnan(x) THEN 'NaN' \
+ WHEN isinf(x) THEN CASE WHEN x > 0 THEN 'Infinity' ELSE '-Infinity' END \
  WHEN x = 0 OR (abs(x) >= 1e-3 AND abs(x) < 1e7) THEN s \
  ELSE CASE WHEN x < 0 THEN '-' ELSE '' END || spark_scientific(ltrim(s, '-'), abs(x)) END
+double_text(x) AS spark_real_text(CAST(x AS VARCHAR), x)
 text(x) AS CASE WHEN typeof(x) IN ('DOUBLE', 'FLOAT') THEN spark_real_text(CAST(x AS VARCHAR), TRY_CAST(x AS DOUBLE)) \
  WHEN typeof(x) = 'TIMESTAMP WITH TIME ZONE' \
  THEN CAST(make_timestamp(epoch_us(TRY_CAST(x AS TIMESTAMP WITH TIME ZONE))) AS VARCHAR) \
@@ -62,31 +66,56 @@ text(x) AS CASE WHEN typeof(x) IN ('DOUBLE', 'FLOAT') THEN spark_real_text(CAST(
  THEN CAST(CAST('no equal text of ' || typeof(x) AS INTEGER) AS VARCHAR) END ELSE CAST(x AS VARCHAR) END
 """
 
+# Which branch of a conversion runs is decided by typeof, when the query is bound: the others cost nothing, but must
+# bind, hence TRY_CAST in them. (Overloads would read better; DuckDB cannot choose one for the result of an aggregate.)
+_WHOLE = "('BOOLEAN', 'TINYINT', 'SMALLINT', 'INTEGER', 'BIGINT', 'HUGEINT')"
+_REAL = "('DOUBLE', 'FLOAT')"
+_ZONED = "'TIMESTAMP WITH TIME ZONE'"
+
 _CASTS = rf"""
-to_bigint(x BIGINT) AS x, (x HUGEINT) AS CAST(x AS BIGINT), (x DOUBLE) AS CAST(trunc(x) AS BIGINT), \
- (x DECIMAL(38,10)) AS CAST(trunc(x) AS BIGINT), (x BOOLEAN) AS CAST(x AS BIGINT), \
- (x TIMESTAMP WITH TIME ZONE) AS spark_floor_div(epoch_us(x), 1000000), \
- (x DATE) AS CAST('not a number: ' || x AS BIGINT), \
- (x VARCHAR) AS CASE WHEN regexp_full_match(x, '\s*[+-]?\d+\s*') THEN CAST(x AS BIGINT) \
- ELSE CAST('not an integer: ' || x AS BIGINT) END
-to_double(x DOUBLE) AS x, (x BOOLEAN) AS CAST(x AS DOUBLE), \
- (x TIMESTAMP WITH TIME ZONE) AS epoch_us(x) / 1000000, (x DATE) AS CAST('not a number: ' || x AS DOUBLE), \
- (x VARCHAR) AS CASE WHEN regexp_full_match(x, '{_NUMBER}') OR regexp_full_match(x, '{_SPECIAL}') \
- THEN CAST(x AS DOUBLE) ELSE CAST('not a number: ' || x AS DOUBLE) END
+impossible(x, kind) AS CASE WHEN x IS NOT NULL THEN 'no equal of CAST(' || typeof(x) || ' AS ' || kind || ')' END
+read_bigint(x) AS CAST(CASE WHEN regexp_full_match(x, '\s*[+-]?\d+\s*') THEN x \
+ ELSE 'not an integer: ' || x END AS BIGINT)
+to_bigint(x) AS CASE WHEN typeof(x) = 'BIGINT' THEN TRY_CAST(x AS BIGINT) \
+ WHEN typeof(x) IN {_WHOLE} THEN CAST(TRY_CAST(x AS HUGEINT) AS BIGINT) \
+ WHEN typeof(x) IN {_REAL} THEN CAST(trunc(TRY_CAST(x AS DOUBLE)) AS BIGINT) \
+ WHEN typeof(x) LIKE 'DECIMAL%' THEN CAST(trunc(TRY_CAST(x AS DECIMAL(38, 10))) AS BIGINT) \
+ WHEN typeof(x) = 'VARCHAR' THEN spark_read_bigint(TRY_CAST(x AS VARCHAR)) \
+ WHEN typeof(x) = {_ZONED} THEN spark_floor_div(epoch_us(TRY_CAST(x AS TIMESTAMP WITH TIME ZONE)), 1000000) \
+ ELSE CAST(spark_impossible(x, 'BIGINT') AS BIGINT) END
+read_double(x) AS CAST(CASE WHEN regexp_full_match(x, '{_NUMBER}') OR regexp_full_match(x, '{_SPECIAL}') \
+ THEN x ELSE 'not a number: ' || x END AS DOUBLE)
+to_double(x) AS CASE WHEN typeof(x) IN {_WHOLE} OR typeof(x) IN {_REAL} OR typeof(x) LIKE 'DECIMAL%' \
+ THEN TRY_CAST(x AS DOUBLE) WHEN typeof(x) = 'VARCHAR' THEN spark_read_double(TRY_CAST(x AS VARCHAR)) \
+ WHEN typeof(x) = {_ZONED} THEN epoch_us(TRY_CAST(x AS TIMESTAMP WITH TIME ZONE)) / 1000000 \
+ ELSE CAST(spark_impossible(x, 'DOUBLE') AS DOUBLE) END
 decimal_text(x) AS CASE WHEN regexp_full_match(x, '{_NUMBER}') THEN x ELSE 'not a decimal: ' || x END
-to_boolean(x BOOLEAN) AS x, (x DOUBLE) AS x <> 0, (x BIGINT) AS x <> 0, \
- (x VARCHAR) AS CASE WHEN lower(trim(x)) IN ('t', 'true', 'y', 'yes', '1') THEN true \
- WHEN lower(trim(x)) IN ('f', 'false', 'n', 'no', '0') THEN false ELSE CAST('not a boolean: ' || x AS BOOLEAN) END
-to_date(x DATE) AS x, (x TIMESTAMP WITH TIME ZONE) AS CAST(make_timestamp(epoch_us(x)) AS DATE), \
- (x VARCHAR) AS CASE WHEN regexp_full_match(trim(x), '{_DATE}([ T].*)?') \
- THEN CAST(regexp_extract(trim(x), '{_DATE}') || CASE length(regexp_replace(regexp_extract(trim(x), '{_DATE}'), \
- '\d', '', 'g')) WHEN 0 THEN '-01-01' WHEN 1 THEN '-01' ELSE '' END AS DATE) ELSE CAST('not a date: ' || x AS DATE) END
-to_timestamp(x TIMESTAMP WITH TIME ZONE) AS x, (x DATE) AS make_timestamptz(epoch_us(CAST(x AS TIMESTAMP))), \
- (x BIGINT) AS make_timestamptz(x * 1000000), (x DOUBLE) AS make_timestamptz(CAST(floor(x * 1000000) AS BIGINT)), \
- (x DECIMAL(38,10)) AS make_timestamptz(CAST(floor(x * 1000000) AS BIGINT)), \
- (x VARCHAR) AS CASE WHEN regexp_full_match(trim(x), '{_MOMENT}') THEN CAST(trim(x) AS TIMESTAMP WITH TIME ZONE) \
- ELSE CAST('not a timestamp: ' || x AS TIMESTAMP WITH TIME ZONE) END
-to_binary(x BLOB) AS x, (x VARCHAR) AS encode(x)
+read_boolean(x) AS CAST(CASE WHEN lower(trim(x)) IN ('t', 'true', 'y', 'yes', '1') THEN 'true' \
+ WHEN lower(trim(x)) IN ('f', 'false', 'n', 'no', '0') THEN 'false' ELSE 'not a boolean: ' || x END AS BOOLEAN)
+to_boolean(x) AS CASE WHEN typeof(x) IN {_WHOLE} OR typeof(x) IN {_REAL} OR typeof(x) LIKE 'DECIMAL%' \
+ THEN TRY_CAST(x AS DOUBLE) <> 0 WHEN typeof(x) = 'VARCHAR' \
+ THEN spark_read_boolean(TRY_CAST(x AS VARCHAR)) ELSE CAST(spark_impossible(x, 'BOOLEAN') AS BOOLEAN) END
+whole_date(x) AS x || CASE length(regexp_replace(x, '\d', '', 'g')) WHEN 0 THEN '-01-01' WHEN 1 THEN '-01' ELSE '' END
+read_date(x) AS CAST(CASE WHEN regexp_full_match(x, '\s*{_DATE}([ T].*)?') \
+ THEN spark_whole_date(regexp_extract(x, '{_DATE}')) ELSE 'not a date: ' || x END AS DATE)
+moment_date(x) AS CAST(make_timestamp(epoch_us(x)) AS DATE)
+date_moment(x) AS make_timestamptz(epoch_us(CAST(x AS TIMESTAMP)))
+to_date(x) AS CASE WHEN typeof(x) IN ('DATE', 'TIMESTAMP') THEN TRY_CAST(x AS DATE) \
+ WHEN typeof(x) = {_ZONED} THEN spark_moment_date(TRY_CAST(x AS TIMESTAMP WITH TIME ZONE)) \
+ WHEN typeof(x) = 'VARCHAR' THEN spark_read_date(TRY_CAST(x AS VARCHAR)) \
+ ELSE CAST(spark_impossible(x, 'DATE') AS DATE) END
+read_timestamp(x) AS CAST(CASE WHEN regexp_full_match(x, '\s*{_MOMENT}\s*') THEN x ELSE 'not a timestamp: ' || x END \
+ AS TIMESTAMP WITH TIME ZONE)
+to_timestamp(x) AS CASE WHEN typeof(x) = {_ZONED} THEN TRY_CAST(x AS TIMESTAMP WITH TIME ZONE) \
+ WHEN typeof(x) IN ('DATE', 'TIMESTAMP') THEN make_timestamptz(epoch_us(TRY_CAST(x AS TIMESTAMP))) \
+ WHEN typeof(x) = 'VARCHAR' THEN spark_read_timestamp(TRY_CAST(x AS VARCHAR)) \
+ WHEN typeof(x) IN {_WHOLE} THEN make_timestamptz(TRY_CAST(x AS BIGINT) * 1000000) \
+ WHEN typeof(x) IN {_REAL} OR typeof(x) LIKE 'DECIMAL%' \
+ THEN make_timestamptz(CAST(floor(TRY_CAST(x AS DOUBLE) * 1000000) AS BIGINT)) \
+ ELSE CAST(spark_impossible(x, 'TIMESTAMP') AS TIMESTAMP WITH TIME ZONE) END
+to_binary(x) AS CASE WHEN typeof(x) = 'BLOB' THEN TRY_CAST(x AS BLOB) \
+ WHEN typeof(x) = 'VARCHAR' THEN encode(TRY_CAST(x AS VARCHAR)) \
+ ELSE encode(CAST(CAST(spark_impossible(x, 'BINARY') AS INTEGER) AS VARCHAR)) END
 """
 
 _TIME = """
@@ -112,6 +141,9 @@ add_months(x, n) AS CAST(x + to_months(CAST(n AS INTEGER)) AS DATE)
 last_day(x) AS last_day(x)
 shift(x DATE, i) AS CAST(x + i AS DATE), (x TIMESTAMP WITH TIME ZONE, i) AS x + i
 units_between(unit, a, b) AS date_sub(unit, spark_naive(a), spark_naive(b))
+into_month(t) AS epoch_us(t) - epoch_us(date_trunc('month', t))
+months_of(a, b, m) AS m - CASE WHEN m > 0 AND spark_into_month(b) < spark_into_month(a) THEN 1 \
+ WHEN m < 0 AND spark_into_month(b) > spark_into_month(a) THEN -1 ELSE 0 END
 truncate(unit, x) AS make_timestamptz(epoch_us(date_trunc(unit, spark_naive(x))))
 truncate_date(unit, x) AS CAST(date_trunc(unit, x) AS DATE)
 seconds_of_day(x) AS CAST(epoch_us(x) // 1000000 - epoch_us(date_trunc('day', x)) // 1000000 AS DOUBLE)
@@ -119,6 +151,8 @@ whole_months(a, b) AS (year(a) - year(b)) * 12 + month(a) - month(b)
 months_between_naive(a, b) AS CAST(CASE WHEN day(a) = day(b) OR (last_day(a) = CAST(a AS DATE) \
  AND last_day(b) = CAST(b AS DATE)) THEN spark_whole_months(a, b) ELSE round(spark_whole_months(a, b) \
  + ((day(a) - day(b)) * 86400 + spark_seconds_of_day(a) - spark_seconds_of_day(b)) / 2678400, 8) END AS DOUBLE)
+months_since(a, b) AS spark_months_of(spark_naive(a), spark_naive(b), \
+ spark_whole_months(spark_naive(b), spark_naive(a)))
 months_between(a, b) AS spark_months_between_naive(spark_naive(a), spark_naive(b))
 timestamp_seconds(x) AS make_timestamptz(CAST(x * 1000000 AS BIGINT))
 timestamp_millis(x) AS make_timestamptz(x * 1000)

@@ -13,17 +13,16 @@ from datalab.lake.schema import normalise
 _WIDE_INTEGERS = ("HUGEINT", "UHUGEINT")
 
 
-def result_schema(session: Session, rows: str) -> pa.Schema:
-    """The columns of a DuckDB query in the lake's types. Sums of integers are BIGINT, as they are in Spark."""
-    types = session.describe(rows)
+def result_schema(session: Session, rows: str, types: dict[str, str]) -> pa.Schema:
+    """The columns of a bound query in the lake's types. Sums of integers are BIGINT, as they are in Spark."""
     schema = session.arrow(f"SELECT * FROM ({rows}) LIMIT 0").schema
     narrowed = [field.with_type(pa.int64()) if types[field.name] in _WIDE_INTEGERS else field for field in schema]
     return normalise(pa.schema(narrowed))
 
 
-def results(session: Session, rows: str) -> pa.RecordBatchReader:
-    """The rows of a DuckDB query, computed as they are fetched; the session is closed after the last one."""
-    schema = result_schema(session, rows)
+def results(session: Session, rows: str, types: dict[str, str]) -> pa.RecordBatchReader:
+    """The rows of a bound query, computed as they are fetched; the session is closed after the last one."""
+    schema = result_schema(session, rows, types)
     reader = session.reader(casts(schema, f"({rows})")).cast(schema)
     return pa.RecordBatchReader.from_batches(schema, _batches(session, reader))
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from sqlglot import exp
 
-from datalab.engine.casting import call, cast_like_spark, convert, rounded
+from datalab.engine.casting import call, cast_like_spark, rounded
+from datalab.engine.kinds import convert
 from datalab.engine.patterns import pattern_of
 
 Rewrite = Callable[[Any], exp.Expr | None]
@@ -31,6 +32,9 @@ _DATE_FIELDS = {
     "DAYOFYEAR": "dayofyear", "DOW": "dayofweek", "DAYOFWEEK": "dayofweek",
 }  # fmt: skip
 _MOMENT_FIELDS = {"HOUR": "hour", "MINUTE": "minute"}
+_MONTHS = {"MONTH": 1, "QUARTER": 3, "YEAR": 12}
+_UNTYPED = (exp.AggFunc, exp.Window, exp.Subquery)
+_DATE_WRAPPERS = ("spark_to_date", "spark_read_date", "spark_moment_date")
 _SHA256 = ("0", "256")
 
 
@@ -48,8 +52,11 @@ def _string(text: str) -> exp.Literal:
     return exp.Literal.string(text)
 
 
-def _shift(node: exp.Add | exp.Sub) -> exp.Expr:
-    """Dates stay dates when whole days are added; hours make them moments."""
+def _shift(node: exp.Add | exp.Sub) -> exp.Expr | None:
+    """Dates stay dates when whole days are added; hours make them moments.
+
+    DuckDB cannot tell a macro which of the two an aggregate is: date_add, add_months and dateadd do that.
+    """
     left, right = node.this, node.expression
     if isinstance(left, exp.Interval) and isinstance(node, exp.Add):
         left, right = right, left
@@ -57,8 +64,8 @@ def _shift(node: exp.Add | exp.Sub) -> exp.Expr:
         return node
     step = exp.Neg(this=exp.paren(right)) if isinstance(node, exp.Sub) else right
     if _unit(right) in _DAY_OR_LONGER and right.args.get("unit"):
-        return call("spark_shift", left, step)
-    return exp.Add(this=convert(left, "moment"), expression=exp.paren(step))
+        return None if left.find(*_UNTYPED) else call("spark_shift", left, step)
+    return exp.Add(this=convert(left, "timestamp"), expression=exp.paren(step))
 
 
 def _divide(node: exp.Div) -> exp.Expr:
@@ -92,7 +99,7 @@ def _whole(node: exp.Floor | exp.Ceil) -> exp.Expr | None:
 
 
 def _concat(node: exp.Concat) -> exp.Expr:
-    parts = [part if _text(part) is not None else call("spark_text", part) for part in node.expressions]
+    parts = [convert(part, "text") for part in node.expressions]
     joined = parts[0]
     for part in parts[1:]:
         joined = exp.DPipe(this=joined, expression=part)
@@ -104,7 +111,7 @@ def _pipes(node: exp.DPipe) -> exp.Expr:
 
 
 def _concat_ws(node: exp.ConcatWs) -> exp.Expr:
-    parts = [part if _text(part) is not None else call("spark_text", part) for part in node.expressions]
+    parts = [convert(part, "text") for part in node.expressions]
     return call("concat_ws", *parts)
 
 
@@ -131,7 +138,7 @@ def _regexp_extract(node: exp.RegexpExtract) -> exp.Expr | None:
 
 
 def _regexp_replace(node: exp.RegexpReplace) -> exp.Expr | None:
-    """Java writes groups as $1, RE2 as \\1."""
+    """Java writes groups as $1, RE2 with a backslash."""
     replacement = _text(node.args.get("replacement"))
     if replacement is None or "\\" in replacement or any(node.args.get(name) for name in ("position", "occurrence")):
         return None
@@ -159,7 +166,7 @@ def _moment_add(node: exp.TimestampAdd) -> exp.Expr | None:
     unit = {**_DAY_OR_LONGER, **_SHORTER}.get(_unit(node))
     if unit is None:
         return None
-    return exp.paren(exp.Add(this=convert(node.this, "moment"), expression=call(f"to_{unit}", node.expression)))
+    return exp.paren(exp.Add(this=convert(node.this, "timestamp"), expression=call(f"to_{unit}", node.expression)))
 
 
 def _date_diff(node: exp.DateDiff) -> exp.Expr | None:
@@ -171,7 +178,8 @@ def _date_diff(node: exp.DateDiff) -> exp.Expr | None:
 
 
 def _bare_date(side: exp.Expr) -> exp.Expr:
-    return side.expressions[0] if isinstance(side, exp.Anonymous) and side.name == "spark_to_date" else side
+    is_wrapped = isinstance(side, exp.Anonymous) and side.name in _DATE_WRAPPERS
+    return side.expressions[0] if is_wrapped else side
 
 
 def _moment_diff(node: exp.TimestampDiff) -> exp.Expr | None:
@@ -179,21 +187,23 @@ def _moment_diff(node: exp.TimestampDiff) -> exp.Expr | None:
 
 
 def _units_between(unit: str, earlier: exp.Expr, later: exp.Expr) -> exp.Expr | None:
-    if unit not in {*_DAY_OR_LONGER, *_SHORTER, "QUARTER"}:
-        return None
-    return call("spark_units_between", _string(unit.lower()), convert(earlier, "moment"), convert(later, "moment"))
+    moments = convert(earlier, "timestamp"), convert(later, "timestamp")
+    if unit in _MONTHS:
+        return exp.paren(exp.IntDiv(this=call("spark_months_since", *moments), expression=exp.convert(_MONTHS[unit])))
+    known = unit in _DAY_OR_LONGER or unit in _SHORTER
+    return call("spark_units_between", _string(unit.lower()), *moments) if known else None
 
 
 def _months_between(node: exp.MonthsBetween) -> exp.Expr | None:
     roundoff = node.args.get("roundoff")
     if roundoff is not None and roundoff != exp.true():
         return None
-    return call("spark_months_between", convert(node.this, "moment"), convert(node.expression, "moment"))
+    return call("spark_months_between", convert(node.this, "timestamp"), convert(node.expression, "timestamp"))
 
 
 def _truncate(node: exp.TimestampTrunc) -> exp.Expr | None:
     unit = _MOMENT_TRUNCATIONS.get(_unit(node))
-    return call("spark_truncate", _string(unit), convert(node.this, "moment")) if unit else None
+    return call("spark_truncate", _string(unit), convert(node.this, "timestamp")) if unit else None
 
 
 def _truncate_date(node: exp.DateTrunc) -> exp.Expr | None:
@@ -210,7 +220,7 @@ def field_of(name: str, value: exp.Expr) -> exp.Expr | None:
     if field := _DATE_FIELDS.get(name.upper()):
         return call(f"spark_{field}", convert(value, "date"))
     field = _MOMENT_FIELDS.get(name.upper())
-    return call(f"spark_{field}", convert(value, "moment")) if field else None
+    return call(f"spark_{field}", convert(value, "timestamp")) if field else None
 
 
 def _to_date(node: exp.TsOrDsToDate) -> exp.Expr | None:
@@ -233,7 +243,7 @@ def _formatted(node: exp.Expr, moment: exp.Expr) -> exp.Expr | None:
 
 
 def _date_format(node: exp.TimeToStr) -> exp.Expr | None:
-    return _formatted(node, convert(node.this, "moment"))
+    return _formatted(node, convert(node.this, "timestamp"))
 
 
 def _from_unixtime(node: exp.UnixToStr) -> exp.Expr | None:
@@ -245,12 +255,12 @@ _DEFAULT_PATTERN = "%Y-%mstrict-%dstrict %Hstrict:%Mstrict:%Sstrict"
 
 def _unix_timestamp(node: exp.StrToUnix) -> exp.Expr | None:
     default = _text(node.args.get("format")) in (None, _DEFAULT_PATTERN)
-    moment = convert(node.this, "moment") if default else _parsed(node)
+    moment = convert(node.this, "timestamp") if default else _parsed(node)
     return call("spark_unix_seconds", moment) if moment else None
 
 
 def _bracket(node: exp.Bracket) -> exp.Expr | None:
-    """x[i] counts from 0, element_at(x, i) from 1 and from the end; what lies outside is an error. Maps by text keys."""
+    """x[i] counts from 0, element_at(x, i) from 1 and from the end; outside is an error. Maps by text keys."""
     if len(node.expressions) != 1 or isinstance(node.expressions[0], exp.Slice):
         return None
     (index,) = node.expressions
@@ -357,6 +367,10 @@ def _struct(node: exp.Struct) -> exp.Expr | None:
     return None if any(isinstance(field, exp.Star) for field in node.expressions) else node
 
 
+def _initcap(node: exp.Initcap) -> exp.Expr:
+    return call("spark_initcap", node.this)
+
+
 REWRITES: dict[type[exp.Expr], Rewrite] = {
     exp.Add: _shift,
     exp.Sub: _shift,
@@ -402,6 +416,7 @@ REWRITES: dict[type[exp.Expr], Rewrite] = {
     exp.Values: _values,
     exp.JSONExtractScalar: _json_text,
     exp.Rand: _rand,
+    exp.Initcap: _initcap,
     exp.Struct: _struct,
     exp.Cast: _cast,
     exp.TryCast: _cast,

@@ -9,15 +9,17 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
+import duckdb
+
 from datalab.engine.base import Query
 from datalab.engine.dialect import sql_of, translate
-from datalab.engine.faults import translated
+from datalab.engine.faults import fault, translated
+from datalab.engine.mistakes import mistake
 from datalab.engine.relations import casts, columns, file_rows, literal, quoted
 from datalab.engine.sources import Source, mentioned, require_known, substitute, table_names
 from datalab.lake.table import Relation
 
 if TYPE_CHECKING:
-    import duckdb
     import pyarrow as pa
 
 _BATCH_ROWS = 100_000
@@ -78,9 +80,20 @@ class Session:
             ).fetchall()
 
     def describe(self, sql: str) -> dict[str, str]:
-        """The columns of a query with their DuckDB types."""
+        """The columns of a DuckDB query with their types."""
         with translated(self.origin):
             return {name: kind for name, kind, *_ in self._connection.execute(f"DESCRIBE {sql}").fetchall()}
+
+    def bind(self, query: Query) -> tuple[str, dict[str, str]]:
+        """The query in DuckDB's SQL, and its columns with their types. PipelineTypeError."""
+        rows = self.compile(query)
+        try:
+            described = self._connection.execute(f"DESCRIBE {rows}").fetchall()
+        except (duckdb.BinderException, duckdb.CatalogException, duckdb.ConversionException) as error:
+            raise mistake(error, query) from error
+        except duckdb.Error as error:
+            raise fault(error, query.origin) from error
+        return rows, {name: kind for name, kind, *_ in described}
 
     def new_name(self, stem: str) -> str:
         """A name no view or table of this session has yet."""

@@ -66,7 +66,7 @@ def _is_shadowed(table: exp.Table) -> bool:
     node: exp.Expr = table
     while parent := node.parent:
         clause = parent if isinstance(parent, exp.With) else parent.args.get("with_")
-        if clause is not None and table.name.lower() in _visible(clause, node):
+        if clause is not None and clause is not node and table.name.lower() in _visible(clause, node):
             return True
         node = parent
     return False

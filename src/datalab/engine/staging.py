@@ -52,8 +52,8 @@ def batch(session: Session, work: Work) -> Batch:
 
 def fitted(session: Session, query: Query, schema: pa.Schema, *, missing: bool = False) -> str:
     """The query with exactly the columns of `schema`, cast where the type differs; `missing` ones become NULL."""
-    rows = session.compile(query)
-    types = {name.lower(): kind for name, kind in session.describe(rows).items()}
+    rows, present = session.bind(query)
+    types = {name.lower(): kind for name, kind in present.items()}
     surplus = [name for name in types if name not in {field.name.lower() for field in schema}]
     absent = [field.name for field in schema if field.name.lower() not in types]
     if surplus or (absent and not missing):

@@ -1,0 +1,53 @@
+"""Mistakes in a query that show when it is bound to its tables: what is wrong, on which line, and what was meant."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from difflib import get_close_matches
+
+from sqlglot import exp
+
+from datalab.engine.base import Query
+from datalab.engine.places import place
+from datalab.errors import PipelineTypeError
+
+_MISSING = (
+    (re.compile(r'Referenced column "(?P<name>[^"]+)" not found'), "no column {name}"),
+    (re.compile(r'Referenced table "(?P<name>[^"]+)" not found'), "no table or alias {name}"),
+    (re.compile(r'Could not find key "(?P<name>[^"]+)" in struct'), "no field {name}"),
+    (re.compile(r'olumn "(?P<name>[^"]+)" must appear in the GROUP BY'), "{name} is neither grouped nor aggregated"),
+    (re.compile(r'Ambiguous reference to column name "(?P<name>[^"]+)"'), "more than one table has a column {name}"),
+)
+_FITS = re.compile(r"No function matches the given name and argument types '(?P<call>[^']+)'")
+_CANDIDATES = re.compile(r"Candidate (?:bindings|tables|Entries): (?P<names>.+)")
+
+
+def mistake(error: Exception, query: Query) -> PipelineTypeError:
+    """The mistake that DuckDB's binder reports."""
+    text = str(error)
+    for pattern, words in _MISSING:
+        if match := pattern.search(text):
+            name = match["name"]
+            return PipelineTypeError(f"{_place(query, name)}: {words.format(name=name)}", _meant(name, text, query))
+    if match := _FITS.search(text):
+        return PipelineTypeError(f"{query.origin}: types do not fit: {match['call']}", "cast one side")
+    first = text.partition(": ")[2].partition("\n")[0]
+    return PipelineTypeError(f"{query.origin}: {first or text}", "")
+
+
+def _place(query: Query, name: str) -> str:
+    named = (node for node in query.tree.find_all(exp.Identifier) if node.name.lower() == name.lower())
+    return place(query.origin, next(named, None))
+
+
+def _meant(name: str, text: str, query: Query) -> str:
+    match = _CANDIDATES.search(text)
+    told = re.findall(r'"([^"]+)"', match["names"]) if match else []
+    near = get_close_matches(name, [*told, *_column_names(query)], n=1) or told[:1]
+    return f"did you mean {near[0]}?" if near else ""
+
+
+def _column_names(query: Query) -> Iterator[str]:
+    for relation in query.relations.values():
+        yield from relation.schema.names
