@@ -106,10 +106,15 @@ def simulate(
     seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same bytes.")] = 42,
     files: Annotated[int | None, typer.Option("--files", min=1, help="Files to spread them over.")] = None,
     ledger: Annotated[Path | None, typer.Option("--ledger", help="Also write what was produced, per record.")] = None,
+    source: Annotated[
+        Path | None, typer.Option("--source", help="A file of real data, where the simulator takes one.")
+    ] = None,
 ) -> None:
     """Make test data for the project's sources with its own simulator."""
     shares = Shares.parse(bad=bad, late=late, duplicates=duplicates)
-    summary = simulate_project(configuration_of(ctx), rows, shares, seed, files=files, ledger=ledger)
+    extras = {"files": files, "ledger": ledger, "source": source}
+    given = {name: value for name, value in extras.items() if value is not None}
+    summary = simulate_project(configuration_of(ctx), rows, shares, seed, given)
     output.show(summary, as_json=options_of(ctx).json)
 
 

@@ -32,29 +32,21 @@ class Shares:
 
 
 def simulate_project(
-    configuration: Configuration,
-    rows: int,
-    shares: Shares,
-    seed: int,
-    *,
-    files: int | None = None,
-    ledger: Path | None = None,
+    configuration: Configuration, rows: int, shares: Shares, seed: int, extras: Mapping[str, Any] | None = None
 ) -> Mapping[str, Any]:
-    """Let the project's simulator write into its landing folders; answers its summary. ConfigError without one."""
+    """Let the project's simulator write into its landing folders; answers its summary. ConfigError without one.
+
+    `extras` are further arguments that the simulator may know: files, ledger, source.
+    """
     path = configuration.settings.simulate
     if path is None:
         raise ConfigError("this project has no simulator", "name one in datalab.yaml: simulate: simulator.py")
-    optional = {name: value for name, value in (("files", files), ("ledger", ledger)) if value is not None}
+    asked = {"rows": rows, "bad": shares.bad, "late": shares.late, "duplicates": shares.duplicates, "seed": seed}
     module = load_file(path)
-    summary: Mapping[str, Any] = module.simulate(
-        configuration.folder,
-        rows=rows,
-        bad=shares.bad,
-        late=shares.late,
-        duplicates=shares.duplicates,
-        seed=seed,
-        **optional,
-    )
+    try:
+        summary: Mapping[str, Any] = module.simulate(configuration.folder, **asked, **(extras or {}))
+    except TypeError as error:
+        raise ConfigError(f"{path.name}: {error}", "this project's simulator does not know that option") from error
     return summary
 
 
