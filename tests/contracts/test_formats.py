@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -412,6 +413,20 @@ def test_appends_are_made_anew_after_a_lost_race(place: Place, state: TableState
     assert len(seen) == len(set(seen)) == 2
     with pytest.raises(Fenced):
         commit_rebased(place.tables, PEDIDOS, lambda now: (append(place, now, 3, 3), change())[1], attempts=2)
+
+
+def test_threads_of_one_lake_append_side_by_side(place: Place, state: TableState) -> None:
+    def work(number: int) -> None:
+        for _ in range(3):
+            place.lake.commit_rebased(
+                PEDIDOS, lambda now: change(write(now, pedidos(number, number)), flow=f"f{number}")
+            )
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    newest = place.fresh().require(PEDIDOS)
+    assert Counter(ids(place.lake.files(newest))) == {0: 3, 1: 3, 2: 3, 3: 3}
+    assert set(newest.positions) == {"f0", "f1", "f2", "f3"}
 
 
 def test_two_processes_race_and_every_acknowledged_commit_is_there_once(

@@ -86,6 +86,11 @@ def test_delta_refuses_a_folder_that_it_cannot_find_again(tmp_path: Path) -> Non
         open_lake("delta", "s3://lake/warehouse").format("delta")
 
 
+def test_delta_has_no_time_of_day(tmp_path: Path) -> None:
+    with pytest.raises(NotSupported, match=r"columns of type time \(bronze\.pedidos: hora\)"):
+        open_lake("delta", str(tmp_path)).define(PEDIDOS, TableSpec(pa.schema([("hora", pa.time32("s"))])))
+
+
 def test_iceberg_does_not_mind_the_names_of_folders_and_files(tmp_path: Path) -> None:
     lake = open_lake("iceberg", str(tmp_path / "a%20b ç"))
     state = lake.define(PEDIDOS, TableSpec(SCHEMA))

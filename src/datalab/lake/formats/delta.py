@@ -79,6 +79,9 @@ class DeltaFormat:
 
     def define(self, name: TableName, spec: TableSpec) -> TableState:
         """Create the table, or add columns. NotSupported for wider types: delta-rs cannot widen."""
+        timed = [field.name for field in spec.schema if "time64" in str(field.type)]
+        if timed:
+            raise NotSupported(ADAPTER, f"columns of type time ({name}: {', '.join(timed)})", "cast to text")
         problem: DeltaError | None = None
         for _ in range(_ATTEMPTS):
             state = self.load(name)
