@@ -121,7 +121,10 @@ def _ingest_step(context: Context, feed: Feed) -> Step:
 
 
 def _ingest_job(context: Context, feed: Feed) -> Job:
-    return Job(feed.target, feed.name, frozenset(), lambda: _ingest_step(context, feed), lambda _: feed.consume(context))
+    def planned() -> Step:
+        return _ingest_step(context, feed)
+
+    return Job(feed.target, feed.name, frozenset(), planned, lambda _: feed.consume(context))
 
 
 def _flow_job(context: Context, node: FlowNode, refresh: Collection[TableName]) -> Job:
