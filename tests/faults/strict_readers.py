@@ -15,6 +15,7 @@ from typing import Any
 import fastavro
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fastavro.validation import validate
 
 from datalab.ingest.contracts import parse_contract
 
@@ -22,11 +23,20 @@ Record = dict[str, Any]
 
 
 def read_avro(data: bytes, contract: Any) -> Iterator[Record]:
-    """fastavro under the contract, up to its first error."""
+    """fastavro under the contract, up to its first error.
+
+    It takes ints of any size, so its values are validated; and a negative index of a union as one counted from the
+    end, so in a file that is not compressed the record must be there as it would be written.
+    """
+    schema = fastavro.parse_schema(contract)
     try:
         reader = fastavro.reader(io.BytesIO(data), reader_schema=contract)
         for record in reader:
-            if isinstance(record, dict):
+            if not isinstance(record, dict) or not validate(record, schema, raise_errors=False):
+                continue
+            written = io.BytesIO()
+            fastavro.schemaless_writer(written, schema, record)
+            if reader.codec != "null" or written.getvalue() in data:
                 yield record
     except Exception:  # noqa: BLE001 - hostile bytes make it raise anything
         return

@@ -155,7 +155,7 @@ def _problems(kind: str, data: bytes, document: Any, contract: Any) -> Iterator[
     missing = wanted - Counter(map(_key, accepted))
     excused = sum(any(words in reject.detail for words in _EXCUSED) for reject in rejects)
     if missing.total() > excused:
-        yield f"{missing.total()} records that a strict reader takes are missing, {excused} excused: {list(missing)[:1]}"
+        yield f"{missing.total()} records of a strict reader are missing, {excused} excused: {list(missing)[:1]}"
 
 
 def _run(kind: str, count: int, seed: int) -> None:

@@ -29,7 +29,10 @@ _MAX_EMPTY = 1_000
 
 @dataclass
 class FilesSource:
-    """Files that match `pattern` below `root`; `format` by suffix if None. Holds worker processes until `close`."""
+    """Files that match `pattern` below `root`; `format` by suffix if None.
+
+    Holds worker processes until `close`, unless it is given `workers`, which stay with their owner.
+    """
 
     name: str
     contract: Contract
@@ -37,10 +40,11 @@ class FilesSource:
     pattern: str
     format: str | None = None
     limits: Limits = field(default_factory=Limits)
+    workers: Workers | None = None
 
     def __post_init__(self) -> None:
         require_text_form(self.contract, self.format or format_of(self.pattern, None) or "")
-        self._workers = Workers(self.limits.workers, self.limits.worker_memory)
+        self._workers = self.workers or Workers(self.limits.workers, self.limits.worker_memory)
 
     def pending(self, consumed: Consumed) -> Pending:
         """Files whose names the table does not know. One whose content changed under its name is ignored, and said."""
@@ -109,8 +113,9 @@ class FilesSource:
         return Replayed(tuple(each.id for each in good), done.data, len(good))
 
     def close(self) -> None:
-        """End the worker processes."""
-        self._workers.close()
+        """End the worker processes, if they are its own."""
+        if self.workers is None:
+            self._workers.close()
 
     def _decode(self, files: Iterable[FileJob], target: WriteTarget | None, run: Run) -> Any:
         job = Job(tuple(files), self.contract.text, self.limits, run.now, target)
