@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import fastavro
@@ -18,7 +20,10 @@ from tests.faults.mutants import mutants
 from tests.faults.strict_readers import read_avro, read_csv, read_jsonl, read_parquet, schema_intact
 
 from datalab.ingest.contracts import arrow_field, parse_contract
+from datalab.ingest.decode.container import write_long
 from datalab.ingest.decode.opened import decode
+from datalab.ingest.isolate import run_jobs
+from datalab.ingest.jobs import FileJob, Job
 from datalab.ingest.limits import Limits
 from datalab.ingest.workers import Call, Value, Workers
 
@@ -190,3 +195,46 @@ def test_mutants(kind: str, count: int) -> None:
 @pytest.mark.parametrize("kind", sorted(_READERS))
 def test_many_mutants(kind: str) -> None:
     _run(kind, 250_000, seed=1_000)
+
+
+def _hostile() -> dict[str, bytes]:
+    """Files made to harm their reader, all with the header of a good one where that is possible."""
+    good = _good("avro", 0)
+    start = good.index(b"sync marker 16 b") + 16
+    packed = _good("avro", 1)
+    bomb = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    body = b"".join([*(bomb.compress(bytes(1 << 20)) for _ in range(400)), bomb.flush()])
+    head = packed[: packed.index(b"sync marker 16 b") + 16]
+    recursive = good[:start].replace(b'"name": "id", "type": "string"', b'"name": "id", "type": "pedido"')
+    return {
+        "bomb": head + write_long(5) + write_long(len(body)) + body + b"sync marker 16 b",
+        "count": good[:start] + write_long(1 << 40) + write_long(8) + bytes(8) + b"sync marker 16 b" + good[start:],
+        "string": good[:start] + write_long(1) + write_long(9) + write_long(1 << 30) + bytes(4) + b"sync marker 16 b",
+        "array": good[:start] + write_long(1) + write_long(60) + bytes(14) + write_long(1 << 40) + bytes(60),
+        "recursive": recursive + good[start:],
+        "deep": b"Obj\x01\x02\x16avro.schema" + write_long(200_000) + b"[" * 200_000 + b"\x00" + bytes(16),
+        "wide": b"Obj\x01" + write_long(1 << 50) + b"\x02a\x02b" * 1_000,
+        "empty": b"",
+    }
+
+
+def test_hostile_files_cost_only_themselves(tmp_path: Path) -> None:
+    files = {**_hostile(), "good1": _good("avro", 0), "good2": _good("avro", 1)}
+    jobs = []
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+        jobs.append(FileJob(name, str(tmp_path / name), "avro", len(data)))
+    with Workers(2, 512 << 20) as workers:
+        job = Job(tuple(jobs), json.dumps(_contract("avro")), Limits(worker_seconds=20), datetime.now(UTC))
+        done = {each.name: each for each in run_jobs(workers, [job]).files}
+    assert {name: done[name].accepted for name in files if done[name].accepted} == {
+        "good1": 60,
+        "good2": 60,
+        "count": 60,
+    }
+    reasons = {name: {str(reject.reason) for reject in done[name].rejects} for name in files}
+    assert reasons["bomb"] == {"too_large"}
+    assert reasons["recursive"] == reasons["deep"] == {"schema_mismatch"}
+    assert reasons["wide"] == reasons["empty"] == {"corrupt_file"}
+    assert reasons["count"] == reasons["string"] == reasons["array"] == {"corrupt_record"}
+    assert all(reject.records < 100 for each in done.values() for reject in each.rejects)

@@ -221,7 +221,7 @@ def _decode_judged(table: _Table, lines: Lines, judged: list[Judged], span: Span
     for at, (each, row) in enumerate(zip(judged, lines.rows.tolist(), strict=True)):
         if span and not span.start <= row < span.stop:
             continue
-        raw = table.data[each.start : each.stop]
+        raw = bytes(table.data[each.start : each.stop]).rstrip(b"\r\n")
         if each.problem:
             rejects.append(Reject.of(row, Reason.INVALID_CSV, each.problem, raw))
         elif any(not _encodable(text) for text in each.fields):

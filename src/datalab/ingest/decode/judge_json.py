@@ -14,6 +14,7 @@ from datalab.ingest.defaults import default_value
 from datalab.ingest.reasons import Reason
 
 _TEXT = frozenset({"string", "enum"})
+_NESTED = frozenset({"record", "array", "map"})
 _LONG = 1 << 63
 
 
@@ -91,7 +92,7 @@ def _value(value: Any, kind: AvroType, path: str) -> Any:
     if kind.kind == "map" and isinstance(value, dict):
         pairs = ((_string(key, path), item) for key, item in value.items())
         return [{"key": key, "value": _value(item, kind.element, f"{path}[]")} for key, item in pairs]
-    return _plain(value, kind, path)
+    return _wrong(kind, path) if kind.kind in _NESTED else _plain(value, kind, path)
 
 
 def _record(value: dict[str, Any], record: AvroType, path: str) -> dict[str, Any]:
@@ -169,4 +170,4 @@ def _string(value: str, path: str) -> str:
 
 
 def _wrong(kind: AvroType, path: str) -> NoReturn:
-    raise BadLine(Reason.WRONG_TYPE, f"{path}: not a {kind}")
+    raise BadLine(Reason.WRONG_TYPE, f"{path or 'the line'}: not a {kind}")

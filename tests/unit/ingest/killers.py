@@ -1,0 +1,40 @@
+"""Calls for worker processes that end them, each in its own way. Imported by the workers too."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+
+def double(number: int) -> int:
+    return 2 * number
+
+
+def crash(number: int) -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def hang(number: int) -> None:
+    time.sleep(600)
+
+
+def hoard(size: int) -> int:
+    return len(bytearray(size))
+
+
+def hoard_natively(size: int) -> None:
+    import polars as pl  # noqa: PLC0415 - in the worker alone
+
+    pl.zeros(size, pl.Int64, eager=True).to_list()
+
+
+def fail(number: int) -> None:
+    raise ValueError(f"not {number}")
+
+
+def fail_unportably(number: int) -> None:
+    class Local(Exception):
+        """Cannot be pickled."""
+
+    raise Local("here alone")

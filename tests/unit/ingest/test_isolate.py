@@ -1,0 +1,110 @@
+"""Isolation: whatever ends a worker is halved until it alone is refused; a stand-in dies of marked records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from datalab.errors import StorageFull
+from datalab.ingest.decode.opened import Unstable
+from datalab.ingest.isolate import conclude, merge
+from datalab.ingest.jobs import Done, FileDone, FileJob, Job, Unit
+from datalab.ingest.limits import Limits
+from datalab.ingest.reasons import Reason
+from datalab.ingest.work import count_job, decode_job, describe_job
+from datalab.ingest.workers import Died, Failed, Outcome, Value
+
+UNITS, PER_UNIT = 8, 10
+DEATH = Died(Reason.WORKER_CRASHED, "the decoding process ended with code -11")
+
+
+@dataclass
+class Deadly:
+    """Runs jobs over files of UNITS blocks with PER_UNIT records; dies of records in `killers`, by file."""
+
+    killers: dict[str, set[int]]
+    calls: int = 0
+
+    def __call__(self, function: Callable[[Any], Any], job: Job) -> Outcome:
+        self.calls += 1
+        if function is count_job:
+            return Value(UNITS)
+        if function is describe_job:
+            start = job.files[0].span.start  # type: ignore[union-attr]
+            return Value(Unit(start * PER_UNIT, PER_UNIT, b"raw", 3))
+        assert function is decode_job
+        read = {each.name: self._records(each) for each in job.files}
+        if any(self.killers.get(name, set()) & set(records) for name, records in read.items()):
+            return DEATH
+        return Value(Done(tuple(FileDone(name, "v", len(records)) for name, records in read.items())))
+
+    def _records(self, each: FileJob) -> range:
+        if each.span is None:
+            return range(UNITS * PER_UNIT)
+        stop = each.span.stop * PER_UNIT
+        start = each.span.start * PER_UNIT
+        return range(start, stop if each.span.head is None else start + each.span.head)
+
+
+def job(*names: str, kind: str = "avro") -> Job:
+    files = tuple(FileJob(name, name, kind) for name in names)
+    return Job(files, "", Limits(), datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def result(run: Deadly, wanted: Job) -> dict[str, FileDone]:
+    return {each.name: each for each in merge(conclude(run, wanted, run(decode_job, wanted))).files}
+
+
+def test_a_killer_record_costs_itself_and_the_rest_of_its_block() -> None:
+    run = Deadly({"c": {34}})
+    found = result(run, job("a", "b", "c", "d"))
+    assert {name: each.accepted for name, each in found.items()} == {"a": 80, "b": 80, "c": 74, "d": 80}
+    (reject,) = found["c"].rejects
+    assert (reject.row, reject.records, reject.reason, reject.raw) == (34, 6, "worker_crashed", b"raw")
+    assert run.calls < 30
+
+
+def test_several_killers_are_found_each() -> None:
+    found = result(Deadly({"a": {0, 79}, "b": {40}}), job("a", "b"))
+    assert found["a"].accepted + sum(reject.records for reject in found["a"].rejects) == 80
+    assert [reject.row for reject in found["a"].rejects] == [0, 79]
+    assert [(reject.row, reject.records) for reject in found["b"].rejects] == [(40, 10)]
+
+
+def test_a_line_of_text_has_borders_of_its_own() -> None:
+    found = result(Deadly({"a": {30}}), job("a", kind="jsonl"))
+    assert found["a"].accepted == 70
+    assert [(reject.row, reject.records) for reject in found["a"].rejects] == [(30, 10)]
+
+
+def test_a_file_whose_units_cannot_be_counted_is_refused_as_a_whole() -> None:
+    def run(function: Callable[[Any], Any], wanted: Job) -> Outcome:
+        return DEATH
+
+    (done,) = merge(conclude(run, job("a"), DEATH)).files
+    assert [(reject.row, reject.reason) for reject in done.rejects] == [(-1, "worker_crashed")]
+
+
+def test_a_file_that_is_still_written_is_left_out_and_the_others_are_done() -> None:
+    run = Deadly({})
+    found = merge(conclude(run, job("a", "b"), Failed(Unstable("a"))))
+    assert [(each.name, each.accepted, each.problem) for each in found.files] == [
+        ("a", 0, "it is still being written"),
+        ("b", 80, ""),
+    ]
+
+
+def test_trouble_of_the_machine_is_not_the_records_fault() -> None:
+    full = StorageFull("no space left")
+    with pytest.raises(StorageFull):
+        list(conclude(Deadly({}), job("a"), Failed(full)))
+
+
+def test_pieces_of_a_file_become_one_answer() -> None:
+    one = FileDone("a", "v", 3, rows=(1,))
+    merged = merge([Done((one,)), Done((replace(one, accepted=4, rows=(2,)),))])
+    assert merged.files == (FileDone("a", "v", 7, rows=(1, 2)),)
