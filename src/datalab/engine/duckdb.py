@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from datalab.engine.base import EngineCapabilities, Query, ReplaceGroups, Staged, Upsert, Work
+from datalab.engine.dialect.macros import MACROS
 from datalab.engine.faults import translated
-from datalab.engine.macros import MACROS
 from datalab.engine.merging import replace_groups, upsert
 from datalab.engine.results import result_schema, results
 from datalab.engine.session import Session, empty

@@ -13,9 +13,9 @@ import pytest
 from sqlglot import exp, parse_one
 
 from datalab.engine.base import Query
+from datalab.engine.dialect.functions import CALLS, NAMED, SAME
+from datalab.engine.dialect.translation import REWRITES
 from datalab.engine.duckdb import DuckDBEngine
-from datalab.engine.functions import CALLS, NAMED, SAME
-from datalab.engine.rewrites import REWRITES
 from datalab.errors import EngineError, UntranslatableFunction
 from datalab.lake.table import Relation
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from sqlglot import exp
 
-from datalab.engine.casting import call, cast
-from datalab.engine.functions import (
+from datalab.engine.dialect import numbers, rows, texts, times
+from datalab.engine.dialect.functions import (
     CALLS,
     IGNORED_ARGUMENTS,
     INTEGER_WINDOWS,
@@ -20,11 +20,17 @@ from datalab.engine.functions import (
     STRUCTURE,
     UNREPEATABLE,
 )
-from datalab.engine.kinds import convert
+from datalab.engine.dialect.kinds import convert
+from datalab.engine.dialect.nodes import Rewrite, call, cast
 from datalab.engine.places import place
-from datalab.engine.rewrites import REWRITES, field_of
 from datalab.errors import UntranslatableFunction
 
+REWRITES: dict[type[exp.Expr], Rewrite] = {
+    **numbers.REWRITES,
+    **texts.REWRITES,
+    **times.REWRITES,
+    **rows.REWRITES,
+}
 _ENGINE = "DuckDB"
 _CALL = re.compile(r"(?P<name>\w*)\((?P<arguments>.*)\)(::(?P<type>\w+))?\Z")
 _NOW = frozenset({"now", "current_timestamp"})
@@ -107,7 +113,7 @@ def _named(node: exp.Expr) -> exp.Expr | None:
         missing = exp.paren(exp.Is(this=given[0], expression=exp.Null()))
         return missing if name == "isnull" else exp.paren(exp.Not(this=missing))
     if name == "date_part" and len(given) == 2:
-        return field_of(given[0].name, given[1])
+        return times.field_of(given[0].name, given[1])
     spec = NAMED.get(name)
     if spec is None or len(given) != len(set(re.findall(r"\d", spec.split("::", maxsplit=1)[0]))):
         return None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sqlglot import exp
 
-from datalab.engine.kinds import convert
+from datalab.engine.dialect.kinds import convert
+from datalab.engine.dialect.nodes import call, cast
 
 _Type = exp.DataType.Type
 _INTEGERS = {_Type.TINYINT: "TINYINT", _Type.SMALLINT: "SMALLINT", _Type.INT: "INT", _Type.BIGINT: ""}
@@ -20,16 +21,6 @@ _CONVERSIONS = {
 }
 _TEXTS = frozenset({_Type.TEXT, _Type.VARCHAR, _Type.CHAR, _Type.NCHAR, _Type.NVARCHAR})
 _DECIMAL = (10, 0)
-
-
-def call(name: str, *arguments: exp.Expr) -> exp.Expr:
-    """A call of a DuckDB function or macro."""
-    return exp.Anonymous(this=name, expressions=list(arguments))
-
-
-def cast(value: exp.Expr, kind: str) -> exp.Expr:
-    """DuckDB's own CAST."""
-    return exp.Cast(this=value, to=exp.DataType.build(kind, dialect="duckdb"))
 
 
 def cast_like_spark(node: exp.Cast) -> exp.Expr | None:

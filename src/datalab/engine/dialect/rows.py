@@ -1,0 +1,120 @@
+"""Arrays, structs, generated rows, and aggregates with an order."""
+
+from __future__ import annotations
+
+from sqlglot import exp
+
+from datalab.engine.dialect.kinds import convert
+from datalab.engine.dialect.nodes import Rewrite, call, string, text_of
+
+
+def _bracket(node: exp.Bracket) -> exp.Expr | None:
+    """x[i] counts from 0, element_at(x, i) from 1 and from the end; outside is an error. Maps by text keys."""
+    if len(node.expressions) != 1 or isinstance(node.expressions[0], exp.Slice):
+        return None
+    (index,) = node.expressions
+    if text_of(index) is not None:
+        return node
+    if node.args.get("offset") != 1:
+        return call("spark_item", node.this, index)
+    return None if node.args.get("safe") else call("spark_element", node.this, index)
+
+
+def _sort_array(node: exp.ArraySort) -> exp.Expr | None:
+    if node.expression or isinstance(node.args.get("expression"), exp.Lambda):
+        return None
+    falling = node.args.get("asc") == exp.false()
+    order = ("DESC", "NULLS LAST") if falling else ("ASC", "NULLS FIRST")
+    return call("list_sort", node.this, *map(string, order))
+
+
+def _per_element(node: exp.Transform | exp.ArrayFilter) -> exp.Expr | None:
+    """Functions of an element; those of element and index count differently."""
+    function = node.expression
+    if not isinstance(function, exp.Lambda) or len(function.expressions) != 1:
+        return None
+    return node
+
+
+def _listagg(node: exp.GroupConcat) -> exp.Expr | None:
+    """Without an order, Spark's is arbitrary: rows are joined in the order of their text, always the same."""
+    if isinstance(node.this, exp.Order | exp.Distinct) or node.args.get("on_overflow"):
+        return None
+    separator = node.args.get("separator") or string("")
+    ordered = exp.Order(this=separator, expressions=[exp.Ordered(this=node.this.copy(), nulls_first=False)])
+    return call("string_agg", node.this, ordered)
+
+
+def _ignore_nulls(node: exp.IgnoreNulls) -> exp.Expr | None:
+    inner = node.this
+    if isinstance(inner, exp.First | exp.AnyValue):
+        return call("any_value", inner.this)
+    return node if isinstance(inner, exp.FirstValue | exp.LastValue | exp.NthValue | exp.Lag | exp.Lead) else None
+
+
+def _percentile_within(node: exp.WithinGroup) -> exp.Expr | None:
+    inner, ordered = node.this, node.expression.expressions
+    if not isinstance(inner, exp.PercentileCont) or len(ordered) != 1:
+        return None
+    share = inner.this
+    if ordered[0].args.get("desc"):
+        share = exp.paren(exp.Sub(this=exp.Literal.number(1), expression=exp.paren(share)))
+    return call("quantile_cont", convert(ordered[0].this, "double"), share)
+
+
+def _exists(node: exp.Exists) -> exp.Expr | None:
+    return node if isinstance(node.this, exp.Query) else None
+
+
+def _explode(node: exp.Explode) -> exp.Expr | None:
+    """One row an element, none for NULL and empty arrays; Spark names the column col."""
+    if node.expressions:
+        return None
+    if isinstance(node.parent, exp.Alias | exp.Lateral):
+        return node
+    return exp.alias_(node.copy(), "col") if isinstance(node.parent, exp.Select) else None
+
+
+def _lateral(node: exp.Lateral) -> exp.Expr | None:
+    alias = node.args.get("alias")
+    exploded = isinstance(node.this, exp.Explode) and not node.args.get("outer")
+    named = bool(alias is not None and len(alias.columns) == 1)
+    return node if isinstance(node.this, exp.Subquery) or (exploded and named) else None
+
+
+def _values(node: exp.Values) -> exp.Expr | None:
+    """Columns without names are col1, col2 in Spark and col0, col1 in DuckDB."""
+    alias = node.args.get("alias")
+    if alias is not None and alias.columns:
+        return node
+    width = len(node.expressions[0].expressions) if isinstance(node.expressions[0], exp.Tuple) else 1
+    names = [exp.to_identifier(f"col{number}") for number in range(1, width + 1)]
+    name = alias.this if alias is not None else exp.to_identifier("__values")
+    node.set("alias", exp.TableAlias(this=name, columns=names))
+    return node
+
+
+def _count_distinct(node: exp.ApproxDistinct) -> exp.Expr:
+    """The exact count is within the error that an approximate one may have, and always the same."""
+    return exp.Count(this=exp.Distinct(expressions=[node.this]), big_int=True)
+
+
+def _struct(node: exp.Struct) -> exp.Expr | None:
+    return None if any(isinstance(field, exp.Star) for field in node.expressions) else node
+
+
+REWRITES: dict[type[exp.Expr], Rewrite] = {
+    exp.Bracket: _bracket,
+    exp.ArraySort: _sort_array,
+    exp.Transform: _per_element,
+    exp.ArrayFilter: _per_element,
+    exp.GroupConcat: _listagg,
+    exp.IgnoreNulls: _ignore_nulls,
+    exp.WithinGroup: _percentile_within,
+    exp.ApproxDistinct: _count_distinct,
+    exp.Exists: _exists,
+    exp.Explode: _explode,
+    exp.Lateral: _lateral,
+    exp.Values: _values,
+    exp.Struct: _struct,
+}

@@ -1,0 +1,171 @@
+"""Dates and moments: arithmetic, parts, patterns."""
+
+from __future__ import annotations
+
+from sqlglot import exp
+
+from datalab.engine.dialect.kinds import convert
+from datalab.engine.dialect.nodes import Rewrite, call, string, text_of
+from datalab.engine.dialect.patterns import pattern_of
+
+_DAY_OR_LONGER = {"DAY": "days", "WEEK": "weeks", "MONTH": "months", "YEAR": "years"}
+_SHORTER = {"HOUR": "hours", "MINUTE": "minutes", "SECOND": "seconds"}
+_TRUNCATIONS = {
+    **dict.fromkeys(("YEAR", "YYYY", "YY"), "year"),
+    **dict.fromkeys(("QUARTER",), "quarter"),
+    **dict.fromkeys(("MONTH", "MON", "MM"), "month"),
+    **dict.fromkeys(("WEEK",), "week"),
+}
+_MOMENT_TRUNCATIONS = {
+    **_TRUNCATIONS,
+    **dict.fromkeys(("DAY", "DD"), "day"),
+    **{unit: unit.lower() for unit in ("HOUR", "MINUTE", "SECOND", "MILLISECOND", "MICROSECOND")},
+}
+_DATE_FIELDS = {
+    "YEAR": "year", "QUARTER": "quarter", "MONTH": "month", "WEEK": "week", "DAY": "day", "DOY": "dayofyear",
+    "DAYOFYEAR": "dayofyear", "DOW": "dayofweek", "DAYOFWEEK": "dayofweek",
+}  # fmt: skip
+_MOMENT_FIELDS = {"HOUR": "hour", "MINUTE": "minute"}
+_MONTHS = {"MONTH": 1, "QUARTER": 3, "YEAR": 12}
+_UNTYPED = (exp.AggFunc, exp.Window, exp.Subquery)
+_DATE_WRAPPERS = ("spark_to_date", "spark_read_date", "spark_moment_date")
+_DEFAULT_PATTERN = "%Y-%mstrict-%dstrict %Hstrict:%Mstrict:%Sstrict"
+
+
+def _shift(node: exp.Add | exp.Sub) -> exp.Expr | None:
+    """Dates stay dates when whole days are added; hours make them moments.
+
+    DuckDB cannot tell a macro which of the two an aggregate is: date_add, add_months and dateadd do that.
+    """
+    left, right = node.this, node.expression
+    if isinstance(left, exp.Interval) and isinstance(node, exp.Add):
+        left, right = right, left
+    if not isinstance(right, exp.Interval):
+        return node
+    step = exp.Neg(this=exp.paren(right)) if isinstance(node, exp.Sub) else right
+    if _unit(right) in _DAY_OR_LONGER and right.args.get("unit"):
+        return None if left.find(*_UNTYPED) else call("spark_shift", left, step)
+    return exp.Add(this=convert(left, "timestamp"), expression=exp.paren(step))
+
+
+def _date_add(node: exp.TsOrDsAdd) -> exp.Expr | None:
+    days = convert(node.this, "date"), node.expression
+    return call("spark_date_add", *days) if _unit(node) == "DAY" else None
+
+
+def _moment_add(node: exp.TimestampAdd) -> exp.Expr | None:
+    unit = {**_DAY_OR_LONGER, **_SHORTER}.get(_unit(node))
+    if unit is None:
+        return None
+    return exp.paren(exp.Add(this=convert(node.this, "timestamp"), expression=call(f"to_{unit}", node.expression)))
+
+
+def _date_diff(node: exp.DateDiff) -> exp.Expr | None:
+    """Without a unit: days between dates. With one, whole units between moments; sqlglot has put dates around those."""
+    if node.args.get("unit") is None:
+        return call("spark_datediff", convert(node.this, "date"), convert(node.expression, "date"))
+    later, earlier = (_bare_date(side) for side in (node.this, node.expression))
+    return _units_between(_unit(node), earlier, later)
+
+
+def _bare_date(side: exp.Expr) -> exp.Expr:
+    is_wrapped = isinstance(side, exp.Anonymous) and side.name in _DATE_WRAPPERS
+    return side.expressions[0] if is_wrapped else side
+
+
+def _moment_diff(node: exp.TimestampDiff) -> exp.Expr | None:
+    return _units_between(_unit(node), node.expression, node.this)
+
+
+def _units_between(unit: str, earlier: exp.Expr, later: exp.Expr) -> exp.Expr | None:
+    moments = convert(earlier, "timestamp"), convert(later, "timestamp")
+    if unit in _MONTHS:
+        return exp.paren(exp.IntDiv(this=call("spark_months_since", *moments), expression=exp.convert(_MONTHS[unit])))
+    known = unit in _DAY_OR_LONGER or unit in _SHORTER
+    return call("spark_units_between", string(unit.lower()), *moments) if known else None
+
+
+def _months_between(node: exp.MonthsBetween) -> exp.Expr | None:
+    roundoff = node.args.get("roundoff")
+    if roundoff is not None and roundoff != exp.true():
+        return None
+    return call("spark_months_between", convert(node.this, "timestamp"), convert(node.expression, "timestamp"))
+
+
+def _truncate(node: exp.TimestampTrunc) -> exp.Expr | None:
+    unit = _MOMENT_TRUNCATIONS.get(_unit(node))
+    return call("spark_truncate", string(unit), convert(node.this, "timestamp")) if unit else None
+
+
+def _truncate_date(node: exp.DateTrunc) -> exp.Expr | None:
+    unit = _TRUNCATIONS.get(_unit(node))
+    return call("spark_truncate_date", string(unit), convert(node.this, "date")) if unit else None
+
+
+def _extract(node: exp.Extract) -> exp.Expr | None:
+    return field_of(node.name, node.expression)
+
+
+def field_of(name: str, value: exp.Expr) -> exp.Expr | None:
+    """EXTRACT(name FROM value)."""
+    if field := _DATE_FIELDS.get(name.upper()):
+        return call(f"spark_{field}", convert(value, "date"))
+    field = _MOMENT_FIELDS.get(name.upper())
+    return call(f"spark_{field}", convert(value, "timestamp")) if field else None
+
+
+def _to_date(node: exp.TsOrDsToDate) -> exp.Expr | None:
+    if node.args.get("format") is None:
+        return convert(node.this, "date")
+    parsed = _parsed(node)
+    return convert(parsed, "date") if parsed else None
+
+
+def _parsed(node: exp.Expr) -> exp.Expr | None:
+    noted = text_of(node.args.get("format"))
+    pattern = pattern_of(noted) if noted else None
+    return call("spark_parse", node.this, *map(string, pattern)) if pattern else None
+
+
+def _formatted(node: exp.Expr, moment: exp.Expr) -> exp.Expr | None:
+    noted = text_of(node.args.get("format"))
+    pattern = pattern_of(noted) if noted else None
+    return call("spark_format", moment, string(pattern[0])) if pattern else None
+
+
+def _date_format(node: exp.TimeToStr) -> exp.Expr | None:
+    return _formatted(node, convert(node.this, "timestamp"))
+
+
+def _from_unixtime(node: exp.UnixToStr) -> exp.Expr | None:
+    return _formatted(node, call("spark_timestamp_seconds", node.this))
+
+
+def _unix_timestamp(node: exp.StrToUnix) -> exp.Expr | None:
+    default = text_of(node.args.get("format")) in (None, _DEFAULT_PATTERN)
+    moment = convert(node.this, "timestamp") if default else _parsed(node)
+    return call("spark_unix_seconds", moment) if moment else None
+
+
+def _unit(node: exp.Expr) -> str:
+    unit = node.args.get("unit")
+    return unit.name.upper() if unit is not None else "DAY"
+
+
+REWRITES: dict[type[exp.Expr], Rewrite] = {
+    exp.Add: _shift,
+    exp.Sub: _shift,
+    exp.TsOrDsAdd: _date_add,
+    exp.TimestampAdd: _moment_add,
+    exp.DateDiff: _date_diff,
+    exp.TimestampDiff: _moment_diff,
+    exp.MonthsBetween: _months_between,
+    exp.TimestampTrunc: _truncate,
+    exp.DateTrunc: _truncate_date,
+    exp.Extract: _extract,
+    exp.TsOrDsToDate: _to_date,
+    exp.StrToTime: _parsed,
+    exp.TimeToStr: _date_format,
+    exp.UnixToStr: _from_unixtime,
+    exp.StrToUnix: _unix_timestamp,
+}
