@@ -13,7 +13,7 @@ help: ## Print this list
 demo: $(READY) ## From files to gold on the agro project, no server needed
 	@$(BIN)/datalab demo
 
-test: $(READY) ## Run the tests (about two minutes)
+test: $(READY) ## Run the tests (a few minutes)
 	@$(BIN)/python -m pytest --numprocesses 2
 
 test-stack: ## Run the tests that need real servers
