@@ -21,7 +21,7 @@ from tests.faults.strict_readers import read_avro, read_csv, read_jsonl, read_pa
 
 from datalab.ingest.contracts import arrow_field, parse_contract
 from datalab.ingest.decode.container import write_long
-from datalab.ingest.decode.opened import decode
+from datalab.ingest.decode.formats import decode
 from datalab.ingest.isolate import run_jobs
 from datalab.ingest.jobs import FileJob, Job
 from datalab.ingest.limits import Limits
@@ -58,6 +58,8 @@ _CONTRACTS = {
     "jsonl": [*_FIELDS, *_NESTED],
     "parquet": [*_FIELDS, *_NESTED, *_LOGICAL],
 }
+
+COMPARE = "tests.faults.test_mutated_files:compare"
 
 
 def _contract(kind: str) -> dict[str, Any]:
@@ -168,7 +170,7 @@ def _run(kind: str, count: int, seed: int) -> None:
         for variant in range(2):
             damaged = list(mutants(_good(kind, variant), count // 2, seed + variant))
             for start in range(0, len(damaged), 100):
-                workers.submit(Call(compare, (kind, tuple(damaged[start : start + 100])), 60.0))
+                workers.submit(Call(COMPARE, (kind, tuple(damaged[start : start + 100])), 60.0))
         while workers.pending:
             _, outcome = workers.next()
             assert isinstance(outcome, Value), (kind, outcome)

@@ -6,38 +6,36 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
-from datalab.ingest.decode.opened import Unstable
+from datalab.ingest.content import Unstable
 from datalab.ingest.decode.spans import Span
-from datalab.ingest.jobs import Done, FileDone, Job, Unit
+from datalab.ingest.jobs import COUNT, DECODE, DESCRIBE, Done, FileDone, Job, Unit
 from datalab.ingest.reasons import WHOLE, Reject
-from datalab.ingest.work import count_job, decode_job, describe_job
 from datalab.ingest.workers import Call, Died, Failed, Outcome, Value, Workers
 from datalab.lake.table import DataFile
 
 _SPEED = 1 << 20
-Run = Callable[[Callable[[Any], Any], Job], Outcome]
+Run = Callable[[str, Job], Outcome]
 
 
 def run_jobs(workers: Workers, jobs: Iterable[Job]) -> Done:
     """The answers to all jobs as one. An error of storage or engine is raised, and no file is left behind."""
     made: list[Job] = []
 
-    def begin(function: Callable[[Any], Any], job: Job) -> None:
+    def begin(function: str, job: Job) -> None:
         own = _in_own_folder(job)
         made.append(own)
         seconds = job.limits.worker_seconds + sum(each.size for each in job.files) / _SPEED
         workers.submit(Call(function, own, seconds))
 
-    def run(function: Callable[[Any], Any], job: Job) -> Outcome:
+    def run(function: str, job: Job) -> Outcome:
         begin(function, job)
         return workers.next()[1]
 
     try:
         for job in jobs:
-            begin(decode_job, job)
+            begin(DECODE, job)
         first = [workers.next() for _ in range(len(made))]
         done = [each for call, outcome in first for each in conclude(run, call.argument, outcome)]
     except BaseException:
@@ -65,7 +63,7 @@ def conclude(run: Run, job: Job, outcome: Outcome) -> Iterator[Done]:
 
 def _again(run: Run, jobs: Sequence[Job]) -> Iterator[Done]:
     for job in jobs:
-        yield from conclude(run, job, run(decode_job, job))
+        yield from conclude(run, job, run(DECODE, job))
 
 
 def _without_unstable(run: Run, job: Job, error: BaseException) -> Iterator[Done]:
@@ -82,7 +80,7 @@ def _narrow(run: Run, job: Job, died: Died) -> Iterator[Done]:
     (each,) = job.files
     span = each.span
     if span is None:
-        counted = run(count_job, job)
+        counted = run(COUNT, job)
         if isinstance(counted, Value):
             yield from _again(run, [_with_span(job, part) for part in _halves(Span(0, max(counted.value, 1)))])
         else:
@@ -98,7 +96,7 @@ def _narrow(run: Run, job: Job, died: Died) -> Iterator[Done]:
 def _killer(run: Run, job: Job, died: Died) -> Iterator[Done]:
     """One unit that cannot be decoded as a whole: its first records as far as they can, the rest is refused."""
     (each,) = job.files
-    described = run(describe_job, job)
+    described = run(DESCRIBE, job)
     unit = described.value if isinstance(described, Value) else Unit(WHOLE, 1, b"", each.size)
     head = 0
     if each.span and each.span.alone and unit.row != WHOLE:
@@ -115,7 +113,7 @@ def _longest_head(run: Run, job: Job, records: int) -> int:
     while bad - good > 1:
         middle = (good + bad) // 2
         trial = replace(_with_span(job, replace(each.span, head=middle)), target=None)
-        good, bad = (good, middle) if isinstance(run(decode_job, trial), Died) else (middle, bad)
+        good, bad = (good, middle) if isinstance(run(DECODE, trial), Died) else (middle, bad)
     return good
 
 

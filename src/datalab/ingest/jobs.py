@@ -10,6 +10,10 @@ from datalab.ingest.limits import Limits
 from datalab.ingest.reasons import Reject
 from datalab.lake.table import DataFile, WriteTarget
 
+DECODE = "datalab.ingest.work:decode_job"
+COUNT = "datalab.ingest.work:count_job"
+DESCRIBE = "datalab.ingest.work:describe_job"
+
 
 @dataclass(frozen=True)
 class FileJob:

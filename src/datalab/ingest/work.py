@@ -13,8 +13,9 @@ from sqlglot import exp
 
 from datalab.engine.base import Append, Query, Work
 from datalab.engine.duckdb import DuckDBEngine
+from datalab.ingest.content import Unstable, content_hash, opened
 from datalab.ingest.contracts import Contract, bronze_schema, parse_contract
-from datalab.ingest.decode.opened import Unstable, content_hash, count_units, decode, describe_unit, opened
+from datalab.ingest.decode.formats import count_units, decode, describe_unit
 from datalab.ingest.decode.parts import Part
 from datalab.ingest.jobs import Done, FileDone, FileJob, Job, Unit
 from datalab.ingest.reasons import Reject, within_budget

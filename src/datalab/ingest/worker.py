@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import pkgutil
 import resource
 import sys
 from contextlib import suppress
@@ -31,9 +32,9 @@ def main(descriptor: int, memory: int) -> None:
             connection.send(_answer(function, argument))
 
 
-def _answer(function: Any, argument: Any) -> tuple[bool, Any]:
+def _answer(function: str, argument: Any) -> tuple[bool, Any]:
     try:
-        return True, function(argument)
+        return True, pkgutil.resolve_name(function)(argument)
     except (MemoryError, OutOfMemory) as error:
         return False, MemoryError(str(error))
     except Exception as error:  # noqa: BLE001 - whatever it is, the caller decides

@@ -9,7 +9,6 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe, wait
@@ -26,9 +25,9 @@ _START_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Call:
-    """A function at the top of a module, its argument, and the seconds it may take."""
+    """A function as `module:name`, which the worker alone imports; its argument, and the seconds it may take."""
 
-    function: Callable[[Any], Any]
+    function: str
     argument: Any
     seconds: float
 

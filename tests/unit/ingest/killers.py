@@ -1,4 +1,4 @@
-"""Calls for worker processes that end them, each in its own way. Imported by the workers too."""
+"""Calls for worker processes that end them, each in its own way. Imported by the workers alone."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from datalab.ingest.contracts import parse_contract
-from datalab.ingest.decode.opened import decode
+from datalab.ingest.decode.formats import decode
 from datalab.ingest.decode.spans import Span
 from datalab.ingest.limits import Limits
 from datalab.ingest.reasons import Reject

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 
 from datalab.errors import StorageFull
-from datalab.ingest.decode.opened import Unstable
+from datalab.ingest.content import Unstable
 from datalab.ingest.isolate import conclude, merge
-from datalab.ingest.jobs import Done, FileDone, FileJob, Job, Unit
+from datalab.ingest.jobs import COUNT, DECODE, DESCRIBE, Done, FileDone, FileJob, Job, Unit
 from datalab.ingest.limits import Limits
 from datalab.ingest.reasons import Reason
-from datalab.ingest.work import count_job, decode_job, describe_job
 from datalab.ingest.workers import Died, Failed, Outcome, Value
 
 UNITS, PER_UNIT = 8, 10
@@ -29,14 +26,14 @@ class Deadly:
     killers: dict[str, set[int]]
     calls: int = 0
 
-    def __call__(self, function: Callable[[Any], Any], job: Job) -> Outcome:
+    def __call__(self, function: str, job: Job) -> Outcome:
         self.calls += 1
-        if function is count_job:
+        if function == COUNT:
             return Value(UNITS)
-        if function is describe_job:
+        if function == DESCRIBE:
             start = job.files[0].span.start  # type: ignore[union-attr]
             return Value(Unit(start * PER_UNIT, PER_UNIT, b"raw", 3))
-        assert function is decode_job
+        assert function == DECODE
         read = {each.name: self._records(each) for each in job.files}
         if any(self.killers.get(name, set()) & set(records) for name, records in read.items()):
             return DEATH
@@ -56,7 +53,7 @@ def job(*names: str, kind: str = "avro") -> Job:
 
 
 def result(run: Deadly, wanted: Job) -> dict[str, FileDone]:
-    return {each.name: each for each in merge(conclude(run, wanted, run(decode_job, wanted))).files}
+    return {each.name: each for each in merge(conclude(run, wanted, run(DECODE, wanted))).files}
 
 
 def test_a_killer_record_costs_itself_and_the_rest_of_its_block() -> None:
@@ -82,7 +79,7 @@ def test_a_line_of_text_has_borders_of_its_own() -> None:
 
 
 def test_a_file_whose_units_cannot_be_counted_is_refused_as_a_whole() -> None:
-    def run(function: Callable[[Any], Any], wanted: Job) -> Outcome:
+    def run(function: str, wanted: Job) -> Outcome:
         return DEATH
 
     (done,) = merge(conclude(run, job("a"), DEATH)).files

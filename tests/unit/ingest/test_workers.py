@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from tests.unit.ingest import killers
 
 from datalab.errors import DataLabError
 from datalab.ingest.workers import Call, Died, Failed, Outcome, Value, Workers
 
+KILLERS = "tests.unit.ingest.killers"
 MEMORY = 256 << 20
 
 
@@ -25,7 +25,7 @@ def outcome(workers: Workers, call: Call) -> Outcome:
 
 
 def test_calls_are_answered_and_told_apart(workers: Workers) -> None:
-    calls = [Call(killers.double, number, 30) for number in range(5)]
+    calls = [Call(f"{KILLERS}:double", number, 30) for number in range(5)]
     for call in calls:
         workers.submit(call)
     answers = [workers.next() for _ in calls]
@@ -34,29 +34,29 @@ def test_calls_are_answered_and_told_apart(workers: Workers) -> None:
 
 
 def test_errors_cross_and_the_worker_lives_on(workers: Workers) -> None:
-    found = outcome(workers, Call(killers.fail, 3, 30))
+    found = outcome(workers, Call(f"{KILLERS}:fail", 3, 30))
     assert isinstance(found, Failed)
     assert (type(found.error), str(found.error)) == (ValueError, "not 3")
-    told = outcome(workers, Call(killers.fail_unportably, 3, 30))
+    told = outcome(workers, Call(f"{KILLERS}:fail_unportably", 3, 30))
     assert isinstance(told, Failed)
     assert (type(told.error), str(told.error)) == (DataLabError, "Local: here alone")
 
 
 def test_a_worker_that_dies_is_named_and_replaced(workers: Workers) -> None:
-    died = outcome(workers, Call(killers.crash, 1, 30))
+    died = outcome(workers, Call(f"{KILLERS}:crash", 1, 30))
     assert died == Died(died.reason, "the decoding process ended with code -11")  # type: ignore[union-attr]
     assert died.reason == "worker_crashed"  # type: ignore[union-attr]
-    assert outcome(workers, Call(killers.double, 4, 30)) == Value(8)
+    assert outcome(workers, Call(f"{KILLERS}:double", 4, 30)) == Value(8)
 
 
-@pytest.mark.parametrize("hoard", [killers.hoard, killers.hoard_natively])
-def test_memory_is_bounded(workers: Workers, hoard: object) -> None:
-    died = outcome(workers, Call(hoard, 2 * MEMORY, 30))  # type: ignore[arg-type]
+@pytest.mark.parametrize("hoard", ["hoard", "hoard_natively"])
+def test_memory_is_bounded(workers: Workers, hoard: str) -> None:
+    died = outcome(workers, Call(f"{KILLERS}:{hoard}", 2 * MEMORY, 30))
     assert died.reason == "too_large"  # type: ignore[union-attr]
-    assert outcome(workers, Call(killers.hoard, MEMORY // 2, 30)) == Value(MEMORY // 2)
+    assert outcome(workers, Call(f"{KILLERS}:hoard", MEMORY // 2, 30)) == Value(MEMORY // 2)
 
 
 def test_time_is_bounded(workers: Workers) -> None:
-    assert outcome(workers, Call(killers.double, 1, 30)) == Value(2)
-    died = outcome(workers, Call(killers.hang, 1, 0.3))
+    assert outcome(workers, Call(f"{KILLERS}:double", 1, 30)) == Value(2)
+    died = outcome(workers, Call(f"{KILLERS}:hang", 1, 0.3))
     assert died.reason == "too_slow"  # type: ignore[union-attr]

@@ -53,14 +53,13 @@ class FilesSource:
         ignored: list[Ignored] = []
         for each in list_files(self.root, self.pattern):
             version = known.get(each.name)
-            kind = format_of(each.name, self.format)
             if version is not None:
                 if not is_same(each, version):
                     ignored.append(Ignored(each.name, CHANGED))
-            elif kind is None:
-                ignored.append(Ignored(each.name, "its format cannot be told from its name: set 'format'"))
-            else:
+            elif kind := format_of(each.name, self.format):
                 new.append(_job(each, kind))
+            else:
+                ignored.append(Ignored(each.name, "its format cannot be told from its name: set 'format'"))
         return Pending(_batches(new, self.limits), tuple(ignored))
 
     def stage(self, batch: Batch, target: WriteTarget, before: Mapping[str, Any], run: Run) -> StagedBatch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datalab.ingest.decode.opened import Unstable, opened
+from datalab.ingest.content import Unstable, opened
 from datalab.ingest.sources.base import Consumed
 from datalab.ingest.sources.listing import Listed
 

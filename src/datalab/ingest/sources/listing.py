@@ -36,7 +36,7 @@ def list_files(root: Path, pattern: str) -> tuple[Listed, ...]:
 def _finished(name: str) -> bool:
     if name.endswith(_UNFINISHED):
         return False
-    return not any(part.startswith((".", "_")) for part in Path(name).parts)
+    return not any(part.startswith((".", "_")) for part in name.split(os.sep))  # noqa: PTH206 - as above
 
 
 def _listed(root: Path, name: str) -> Listed | None:

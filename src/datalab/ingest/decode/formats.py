@@ -1,14 +1,9 @@
-"""Files as bytes: opened without a copy where they are large, decompressed within bounds, named by their content."""
+"""The formats of files: which decoder reads which, and bytes that were compressed."""
 
 from __future__ import annotations
 
-import hashlib
-import mmap
-import os
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 from datalab.ingest.contracts import Contract
 from datalab.ingest.decode.avro import count_blocks, decode_avro, describe_block
@@ -21,7 +16,6 @@ from datalab.ingest.decode.spans import Span
 from datalab.ingest.limits import Limits
 from datalab.ingest.reasons import WHOLE, Reason
 
-_MAPPED = 64 << 20
 _PIECE = 1 << 20
 
 Decoder = Callable[[memoryview, Contract, Limits, Span | None], Iterator[Part]]
@@ -43,49 +37,6 @@ DESCRIBERS: dict[str, Callable[[memoryview, Limits, int], Described]] = {
     "jsonl": describe_line,
     "parquet": describe_group,
 }
-
-
-class Unstable(Exception):
-    """A file changed while it was read: it is still being written."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        self.path = path
-
-
-def content_hash(data: memoryview) -> str:
-    """16 hex characters that name a content."""
-    return hashlib.sha256(data).hexdigest()[:16]
-
-
-def version_of(status: os.stat_result, digest: str) -> str:
-    """What a file was when it was read: size, modification time, content."""
-    return f"{status.st_size}-{status.st_mtime_ns}-{digest}"
-
-
-@contextmanager
-def opened(path: str) -> Iterator[tuple[memoryview, str]]:
-    """A file's bytes and version. Unstable where it changed meanwhile, at the latest when it is closed again."""
-    with Path(path).open("rb") as file:
-        before = os.fstat(file.fileno())
-        if before.st_size >= _MAPPED:
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-                data = memoryview(mapped)
-                try:
-                    yield data, version_of(before, content_hash(data))
-                    _require_same(path, before)
-                finally:
-                    del data
-            return
-        data = memoryview(file.read())
-    _require_same(path, before)
-    yield data, version_of(before, content_hash(data))
-
-
-def _require_same(path: str, before: os.stat_result) -> None:
-    after = Path(path).stat()
-    if (before.st_size, before.st_mtime_ns, before.st_ino) != (after.st_size, after.st_mtime_ns, after.st_ino):
-        raise Unstable(path)
 
 
 def decode(data: memoryview, kind: str, contract: Contract, limits: Limits, span: Span | None = None) -> Iterator[Part]:
