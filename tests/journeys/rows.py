@@ -25,7 +25,7 @@ def close_rows(one: list[Row], other: list[Row], tolerance: float = 1e-9) -> boo
 
 
 def _order(row: Row) -> tuple[str, ...]:
-    return tuple(f"{value:.6g}" if isinstance(value, float) else str(value) for value in row.values())
+    return tuple(f"{row[name]:.6g}" if isinstance(row[name], float) else str(row[name]) for name in sorted(row))
 
 
 def _close(left: Row, right: Row, tolerance: float) -> bool:
@@ -34,5 +34,7 @@ def _close(left: Row, right: Row, tolerance: float) -> bool:
 
 def _same(left: Any, right: Any, tolerance: float) -> bool:
     if isinstance(left, float) and isinstance(right, float):
-        return math.isclose(left, right, rel_tol=tolerance, abs_tol=tolerance) or (math.isnan(left) and math.isnan(right))
+        return math.isclose(left, right, rel_tol=tolerance, abs_tol=tolerance) or (
+            math.isnan(left) and math.isnan(right)
+        )
     return bool(left == right)
