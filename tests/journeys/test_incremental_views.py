@@ -152,9 +152,11 @@ def test_only_touched_groups_are_computed_again(engine, tmp_path):
 
 def test_an_appended_table_streams_on_to_the_next(engine, tmp_path):
     sql = """
-        CREATE STREAMING TABLE silver.grandes AS SELECT id, valor * 10 AS decuplo FROM STREAM bronze.pedidos WHERE valor > 5;
+        CREATE STREAMING TABLE silver.grandes AS
+          SELECT id, valor * 10 AS decuplo FROM STREAM bronze.pedidos WHERE valor > 5;
         CREATE STREAMING TABLE gold.todos AS SELECT id, decuplo FROM STREAM silver.grandes;
-        CREATE FLOW mais AS INSERT INTO gold.todos SELECT id, valor AS decuplo FROM STREAM bronze.pedidos WHERE valor = 0
+        CREATE FLOW mais AS INSERT INTO gold.todos
+          SELECT id, valor AS decuplo FROM STREAM bronze.pedidos WHERE valor = 0
     """
     shop = Shop(open_lake("delta", str(tmp_path / "lake")), engine, sql)
     for batch in ([6, 1, 0], [9], [], [0, 7]):

@@ -48,7 +48,8 @@ NO_HEAD = Head()
 
 
 def plan(
-    flows: Iterable[FlowNode], heads: Heads, ingest: Collection[Step] = (), refresh: Collection[TableName] = ()) -> tuple[Step, ...]:
+    flows: Iterable[FlowNode], heads: Heads, ingest: Collection[Step] = (), refresh: Collection[TableName] = ()
+) -> tuple[Step, ...]:
     """All steps of a run in an order that respects their dependencies, the ingest steps first.
 
     A table that an earlier step changes is `changing`: steps behind it are planned for its next snapshot, and are
@@ -69,7 +70,9 @@ def plan_flow(
 ) -> Step:
     """What is to be done for one flow, given the heads of its target and of its inputs."""
     base = _base(node)
-    empty = [str(i.table) for i in node.inputs if i.table not in changing and heads.get(i.table, NO_HEAD).snapshot is None]
+    empty = [
+        str(i.table) for i in node.inputs if i.table not in changing and heads.get(i.table, NO_HEAD).snapshot is None
+    ]
     if empty:
         return base.skipped(f"{node.flow.target}: waits for the first rows of {', '.join(empty)}")
     fresh = node.flow.target in refresh
@@ -87,7 +90,9 @@ def _base(node: FlowNode) -> Step:
     query, keys = (cdc_query(node.query, cdc), cdc.keys) if cdc else (node.query, ())
     checks = tuple(Check(c.name, condition(c.condition, cdc), c.action) for c in node.dataset.constraints)
     after = tuple(i.table for i in node.inputs)
-    return Step(node.flow.target, node.flow.name, "skip", "", (), query, checks, keys, node.code, str(node.flow.origin), after)
+    return Step(
+        node.flow.target, node.flow.name, "skip", "", (), query, checks, keys, node.code, str(node.flow.origin), after
+    )
 
 
 def _kind(node: FlowNode, first: StepKind) -> StepKind:
@@ -121,7 +126,12 @@ def _whole(base: Step, node: FlowNode, heads: Heads, changing: Collection[TableN
 
 
 def _stream(
-    base: Step, node: FlowNode, heads: Heads, changing: Collection[TableName], position: Position, moved: list[TableName]
+    base: Step,
+    node: FlowNode,
+    heads: Heads,
+    changing: Collection[TableName],
+    position: Position,
+    moved: list[TableName],
 ) -> Step:
     streams = {i.table for i in node.inputs if i.stream}
     news = [table for table in moved if table in streams]
@@ -138,7 +148,12 @@ def _stream(
 
 
 def _view(
-    base: Step, node: FlowNode, heads: Heads, changing: Collection[TableName], position: Position, moved: list[TableName]
+    base: Step,
+    node: FlowNode,
+    heads: Heads,
+    changing: Collection[TableName],
+    position: Position,
+    moved: list[TableName],
 ) -> Step:
     whole = tuple(_all(i.table, heads, changing) for i in node.inputs)
     if position.code != node.code:

@@ -45,7 +45,9 @@ def restage_rows(context: Context, step: Step, state: TableState, records: pa.Ta
 
 
 def _passing(context: Context, step: Step, rows: pa.Table) -> tuple[str, ...]:
-    conditions = [exp.Is(this=exp.paren(c.condition.copy()), expression=exp.true()) for c in step.checks if c.action != "warn"]
+    conditions = [
+        exp.Is(this=exp.paren(c.condition.copy()), expression=exp.true()) for c in step.checks if c.action != "warn"
+    ]
     query = _over(context, exp.select(_ID).from_("rows").where(*conditions), rows)
     return tuple(context.engine.read(query).read_all().column(_ID).to_pylist())
 

@@ -82,7 +82,9 @@ class Step:
             "reason": self.reason,
             "inputs": [str(part) for part in self.inputs],
             "keys": list(self.keys),
-            "checks": [{"name": c.name, "action": c.action, "condition": c.condition.sql("spark")} for c in self.checks],
+            "checks": [
+                {"name": c.name, "action": c.action, "condition": c.condition.sql("spark")} for c in self.checks
+            ],
             "query": self.query.sql("spark") if self.query is not None else None,
             "code": self.code,
             "origin": self.origin,

@@ -162,6 +162,8 @@ def limits_of(settings: IngestSettings) -> Limits:
         worker_seconds=settings.worker_seconds,
         batch_files=settings.batch_files,
         batch_bytes=settings.batch_size.bytes,
+        record_bytes=settings.record_size.bytes,
+        block_bytes=settings.block_size.bytes,
     )
 
 

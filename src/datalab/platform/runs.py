@@ -27,8 +27,13 @@ from datalab.platform.heads import read_heads
 class Feed(Protocol):
     """A source and the table that it feeds."""
 
-    name: str
-    target: TableName
+    @property
+    def name(self) -> str:
+        """The source's name."""
+
+    @property
+    def target(self) -> TableName:
+        """The bronze table."""
 
     def pending(self, context: Context) -> SourceRead:
         """What the source has that the table has not consumed."""
