@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -529,3 +531,11 @@ def test_chance_is_allowed(engine: DuckDBEngine) -> None:
     ((one, two, share),) = ask(engine, "SELECT uuid() AS a, uuid() AS b, rand() AS c")
     assert one != two
     assert 0 <= share < 1
+
+
+def test_every_function_tried_here_is_documented() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "engine.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"[a-z_0-9]+", " ".join(re.findall(r"`([^`]+)`", page))))
+    tried = " ".join([*(text for text, _ in SCALARS), *(text for text, _ in AGGREGATES)])
+    called = set(re.findall(r"\b([a-z_0-9]+)\(", re.sub(r"'[^']*'", "''", tried)))
+    assert called - listed == set()

@@ -33,6 +33,7 @@ REWRITES: dict[type[exp.Expr], Rewrite] = {
 }
 _ENGINE = "DuckDB"
 _CALL = re.compile(r"(?P<name>\w*)\((?P<arguments>.*)\)(::(?P<type>\w+))?\Z")
+_NAMED_ALREADY = (exp.Alias, exp.Aliases, exp.Column, exp.Star, exp.Dot, exp.Explode, exp.Literal)
 _NOW = frozenset({"now", "current_timestamp"})
 _TODAY = frozenset({"curdate", "current_date"})
 
@@ -40,6 +41,7 @@ _TODAY = frozenset({"curdate", "current_date"})
 def translate(tree: exp.Expr, now: datetime, origin: str) -> exp.Expr:
     """A copy of a Spark tree that means the same in DuckDB; `now` stands for the clock. UntranslatableFunction."""
     root = exp.Paren(this=tree.copy())
+    _name_results(root)
     for node in reversed(list(root.this.walk())):
         translated = _translated(node, now)
         if translated is None:
@@ -58,6 +60,15 @@ def sql_of(tree: exp.Expr) -> str:
 def is_repeatable(tree: exp.Expr) -> bool:
     """Whether a query answers the same rows when it is computed twice at the same moment."""
     return not tree.find(*UNREPEATABLE)
+
+
+def _name_results(root: exp.Expr) -> None:
+    """Columns without a name are called as they are written, whatever they are translated to."""
+    for select in root.find_all(exp.Select):
+        for projection in select.expressions:
+            if not isinstance(projection, _NAMED_ALREADY):
+                name = projection.sql(dialect="spark", comments=False).lower()
+                projection.replace(exp.alias_(projection.copy(), name, quoted=True))
 
 
 def _translated(node: exp.Expr, now: datetime) -> exp.Expr | None:
