@@ -8,19 +8,25 @@ from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
-from datalab.ingest.content import Unstable
+from datalab.ingest.content import Unstable, has_size
 from datalab.ingest.decode.spans import Span
 from datalab.ingest.jobs import COUNT, DECODE, DESCRIBE, Done, FileDone, Job, Unit
 from datalab.ingest.reasons import WHOLE, Reject
 from datalab.ingest.workers import Call, Died, Failed, Outcome, Value, Workers
 from datalab.lake.table import DataFile
 
+UNFINISHED = "it is still being written"
 _SPEED = 1 << 20
 Run = Callable[[str, Job], Outcome]
 
 
 def run_jobs(workers: Workers, jobs: Iterable[Job]) -> Done:
     """The answers to all jobs as one. An error of storage or engine is raised, and no file is left behind."""
+    with workers.turn:
+        return _run_jobs(workers, jobs)
+
+
+def _run_jobs(workers: Workers, jobs: Iterable[Job]) -> Done:
     made: list[Job] = []
 
     def begin(function: str, job: Job) -> None:
@@ -70,7 +76,7 @@ def _without_unstable(run: Run, job: Job, error: BaseException) -> Iterator[Done
     """A file that changed while it was read is left for later; any other error is not the records' fault."""
     if not isinstance(error, Unstable):
         raise error
-    yield Done((FileDone(error.path, problem="it is still being written"),))
+    yield Done((FileDone(error.path, problem=UNFINISHED),))
     rest = tuple(each for each in job.files if each.name != error.path)
     if rest:
         yield from _again(run, [replace(job, files=rest)])
@@ -119,6 +125,8 @@ def _longest_head(run: Run, job: Job, records: int) -> int:
 
 def _refused(job: Job, died: Died, unit: Unit) -> Done:
     (each,) = job.files
+    if each.data is None and not has_size(each.path, each.size):  # a file cut short under a reader ends it, too
+        return Done((FileDone(each.name, problem=UNFINISHED),))
     reject = Reject(unit.row, died.reason, died.detail, unit.raw, unit.raw_size, max(unit.records, 1))
     return Done((FileDone(each.name, unit.version, rejects=(reject,)),))
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import deque
 from contextlib import suppress
@@ -100,11 +101,15 @@ class _Worker:
 
 
 class Workers:
-    """Up to `count` processes, started when there is work; calls are answered in the order in which they finish."""
+    """Up to `count` processes, started when there is work; calls are answered in the order in which they finish.
+
+    Several threads may share them: each takes `turn` from its first call to its last answer.
+    """
 
     def __init__(self, count: int, memory: int) -> None:
         self._count = count
         self._memory = memory
+        self.turn = threading.Lock()
         self._queue: deque[Call] = deque()
         self._idle: list[_Worker] = []
         self._busy: dict[Connection[Any, Any], _Worker] = {}

@@ -18,6 +18,7 @@ from datalab.ingest.limits import Limits
 from datalab.ingest.sources.base import Pending, Run, Source
 from datalab.ingest.sources.files import FilesSource
 from datalab.ingest.validate import Validated, validate
+from datalab.ingest.workers import Workers
 from datalab.lake.lake import Lake
 from datalab.lake.table import PartitionField, TableSpec, TableState
 from datalab.names import TableName
@@ -117,13 +118,15 @@ class SourceFeed:
         return self.source.pending(consumed(self.name, state, history, rows))
 
 
-def wire_feeds(configuration: Configuration, lake: Lake, engine: Engine, bus: Bus) -> tuple[SourceFeed, ...]:
-    """All sources of a project. ContractError."""
+def wire_feeds(
+    configuration: Configuration, lake: Lake, engine: Engine, workers: Workers, bus: Bus
+) -> tuple[SourceFeed, ...]:
+    """All sources of a project; they share the decoding `workers`, which stay with their owner. ContractError."""
     settings = configuration.settings
     limits = limits_of(settings.ingest)
     return tuple(
         SourceFeed(
-            _wire_source(name, source, configuration.folder, limits),
+            _wire_source(name, source, configuration.folder, limits, workers),
             source.into,
             source.partition_by,
             source.comment,
@@ -133,6 +136,12 @@ def wire_feeds(configuration: Configuration, lake: Lake, engine: Engine, bus: Bu
         )
         for name, source in settings.sources.items()
     )
+
+
+def wire_workers(configuration: Configuration) -> Workers:
+    """The decoding processes of a project; none is started before there is something to decode."""
+    limits = limits_of(configuration.settings.ingest)
+    return Workers(limits.workers, limits.worker_memory)
 
 
 def validate_files(configuration: Configuration, name: str, files: Sequence[Path]) -> tuple[Validated, ...]:
@@ -167,9 +176,9 @@ def limits_of(settings: IngestSettings) -> Limits:
     )
 
 
-def _wire_source(name: str, source: SourceSettings, folder: Path, limits: Limits) -> Source:
+def _wire_source(name: str, source: SourceSettings, folder: Path, limits: Limits, workers: Workers) -> Source:
     contract = read_contract(source.contract, _shown(source.contract, folder))
-    return FilesSource(name, contract, folder, source.files, source.format, limits)
+    return FilesSource(name, contract, folder, source.files, source.format, limits, workers)
 
 
 def _shown(path: Path, folder: Path) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 from datalab.engine.base import Engine
 from datalab.events import Bus
 from datalab.ingest.validate import Validated
+from datalab.ingest.workers import Workers
 from datalab.lake.lake import Lake
 from datalab.names import TableName
 from datalab.pipelines.execute import Context
@@ -21,7 +22,7 @@ from datalab.pipelines.records import RunRecord
 from datalab.pipelines.run import RunOptions
 from datalab.pipelines.steps import Step
 from datalab.platform.announce import announce
-from datalab.platform.feeds import SourceFeed, validate_files, wire_feeds
+from datalab.platform.feeds import SourceFeed, validate_files, wire_feeds, wire_workers
 from datalab.platform.queries import Moment, ask
 from datalab.platform.runs import Wish, Workload, new_context, plan_run, run
 from datalab.platform.settings import Configuration
@@ -52,6 +53,8 @@ class Lab:
         if "feeds" in self.__dict__:
             for feed in self.feeds:
                 feed.close()
+        if "workers" in self.__dict__:
+            self.workers.close()
         if "engine" in self.__dict__:
             self.engine.close()
 
@@ -68,7 +71,12 @@ class Lab:
     @cached_property
     def feeds(self) -> tuple[SourceFeed, ...]:
         """The sources with the tables that they feed. ContractError."""
-        return wire_feeds(self.configuration, self.lake, self.engine, self.bus)
+        return wire_feeds(self.configuration, self.lake, self.engine, self.workers, self.bus)
+
+    @cached_property
+    def workers(self) -> Workers:
+        """The processes that decode what sources bring."""
+        return wire_workers(self.configuration)
 
     @cached_property
     def graph(self) -> Graph:
@@ -105,8 +113,12 @@ class Lab:
 
     @property
     def personal_fields(self) -> tuple[str, ...]:
-        """Names of all fields that a contract tags as personal data."""
-        return tuple(sorted({field for feed in self.feeds for field in feed.personal_fields}))
+        """Names of all fields that a contract tags as personal data, and of columns that flows make of them."""
+        tagged = {field for feed in self.feeds for field in feed.personal_fields}
+        if not tagged:
+            return ()
+        graph = wire_graph(self.configuration, {*(feed.target for feed in self.feeds), *self.lake.names()})
+        return tuple(sorted(personal_columns((node.query for node in graph.flows), tagged)))
 
     def validate(self, source: str, files: Sequence[Path]) -> tuple[Validated, ...]:
         """What ingest would say of files, without taking them in. UnknownSetting for a source that is not there."""
