@@ -240,3 +240,21 @@ def test_hostile_files_cost_only_themselves(tmp_path: Path) -> None:
     assert reasons["wide"] == reasons["empty"] == {"corrupt_file"}
     assert reasons["count"] == reasons["string"] == reasons["array"] == {"corrupt_record"}
     assert all(reject.records < 100 for each in done.values() for reject in each.rejects)
+
+
+def test_what_ends_its_worker_costs_its_block_alone(tmp_path: Path) -> None:
+    good = _good("avro", 1)
+    start = good.index(b"sync marker 16 b") + 16
+    fat = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    body = b"".join([*(fat.compress(bytes(1 << 20)) for _ in range(120)), fat.flush()])
+    block = write_long(4_000_000) + write_long(len(body)) + body + b"sync marker 16 b"
+    jobs = []
+    for name, data in {"a": good, "fat": good[:start] + block + good[start:], "b": good}.items():
+        (tmp_path / name).write_bytes(data)
+        jobs.append(FileJob(name, str(tmp_path / name), "avro", len(data)))
+    with Workers(1, 160 << 20) as workers:
+        job = Job(tuple(jobs), json.dumps(_contract("avro")), Limits(worker_seconds=60), datetime.now(UTC))
+        done = {each.name: each for each in run_jobs(workers, [job]).files}
+    assert {name: each.accepted for name, each in done.items()} == {"a": 60, "fat": 60, "b": 60}
+    (reject,) = done["fat"].rejects
+    assert (reject.row, reject.reason, reject.records) == (0, "too_large", 4_000_000)

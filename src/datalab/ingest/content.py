@@ -6,7 +6,7 @@ import hashlib
 import mmap
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _MAPPED = 64 << 20
@@ -36,17 +36,20 @@ def opened(path: str) -> Iterator[tuple[memoryview, str]]:
     with Path(path).open("rb") as file:
         before = os.fstat(file.fileno())
         if before.st_size >= _MAPPED:
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-                data = memoryview(mapped)
-                try:
-                    yield data, version_of(before, content_hash(data))
-                    _require_same(path, before)
-                finally:
-                    del data
+            mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))  # unmapped with its last view
+            yield mapped, version_of(before, content_hash(mapped))
+            _require_same(path, before)
             return
         data = memoryview(file.read())
     _require_same(path, before)
     yield data, version_of(before, content_hash(data))
+
+
+def has_size(path: str, size: int) -> bool:
+    """Whether a file is there and has so many bytes."""
+    with suppress(OSError):
+        return Path(path).stat().st_size == size
+    return False
 
 
 def _require_same(path: str, before: os.stat_result) -> None:

@@ -115,11 +115,11 @@ def _longest_head(run: Run, job: Job, records: int) -> int:
     """How many records of the unit can be decoded before its worker dies; nothing is written meanwhile."""
     (each,) = job.files
     assert each.span is not None
-    good, bad = 0, records
+    good, bad, middle = 0, records, 1
     while bad - good > 1:
-        middle = (good + bad) // 2
         trial = replace(_with_span(job, replace(each.span, head=middle)), target=None)
         good, bad = (good, middle) if isinstance(run(DECODE, trial), Died) else (middle, bad)
+        middle = (good + bad) // 2
     return good
 
 

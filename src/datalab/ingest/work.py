@@ -23,7 +23,7 @@ from datalab.lake.table import DataFile, Relation, WriteTarget
 from datalab.quality.quarantine import MAX_RAW_BYTES
 
 _ENGINE_SHARE = 4
-_HELD = 192 << 20
+_HELD_SHARE = 10
 
 
 @lru_cache(maxsize=1)
@@ -112,7 +112,7 @@ class _Writer:
         table = _with_position(part, self._schema, (name, version, first), self._job.now)
         self._held.append(table)
         self._bytes += table.nbytes
-        if self._bytes >= _HELD:
+        if self._bytes >= self._job.limits.worker_memory // _HELD_SHARE:
             self._flush(self._job.target)
 
     def finish(self) -> tuple[DataFile, ...]:

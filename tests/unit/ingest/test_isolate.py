@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -48,7 +49,7 @@ class Deadly:
 
 
 def job(*names: str, kind: str = "avro") -> Job:
-    files = tuple(FileJob(name, name, kind) for name in names)
+    files = tuple(FileJob(name, __file__, kind, Path(__file__).stat().st_size) for name in names)
     return Job(files, "", Limits(), datetime(2026, 1, 1, tzinfo=UTC))
 
 
@@ -93,6 +94,16 @@ def test_a_file_that_is_still_written_is_left_out_and_the_others_are_done() -> N
         ("a", 0, "it is still being written"),
         ("b", 80, ""),
     ]
+
+
+def test_a_file_that_was_cut_short_under_its_reader_is_not_refused() -> None:
+    def run(function: str, wanted: Job) -> Outcome:
+        return DEATH
+
+    cut = job("a")
+    cut = replace(cut, files=(replace(cut.files[0], size=1),))
+    (done,) = merge(conclude(run, cut, DEATH)).files
+    assert (done.rejects, done.problem) == ((), "it is still being written")
 
 
 def test_trouble_of_the_machine_is_not_the_records_fault() -> None:

@@ -69,11 +69,6 @@ class _Body:
     count: int
     problem: str = ""
 
-    @property
-    def read(self) -> int:
-        """How many source records the block stands for."""
-        return self.count
-
 
 def decode_avro(data: memoryview, contract: Contract, limits: Limits, span: Span | None = None) -> Iterator[Part]:
     """The file's parts; with a `span`, those of some of its blocks only."""
@@ -105,16 +100,13 @@ def count_blocks(data: memoryview) -> int:
 
 
 def describe_block(data: memoryview, limits: Limits, unit: int) -> Described:
-    """A block's first record number, how many records it stands for, and its plain bytes."""
+    """A block's first record number, how many records it stands for, and its bytes as they are in the file."""
     header = read_header(data)
     writer = parse_schema(header.schema, strict=False)
     reading = _Reading(data, header, writer, writer, limits)
-    row = 0
-    for index, body in enumerate(_numbered(reading, Span(unit, unit + 1))):
-        if index == unit:
-            return row, body.read, bytes(body.plain) if isinstance(body, _Body) else b""
-        row += body.read
-    return row, 1, b""
+    for block, row in islice(_numbered(reading), unit, unit + 1):
+        return row, _numbers(reading, block), bytes(data[block.start : block.stop])
+    return WHOLE, 1, b""
 
 
 def _labelled(part: Part, header: Header) -> Part:
@@ -145,34 +137,41 @@ def _parts(reading: _Reading, span: Span | None) -> Iterator[Part]:
 
 
 def _bodies(reading: _Reading, span: Span | None) -> Iterator[_Body | Part]:
-    """The blocks of the span that hold anything."""
-    for index, body in enumerate(_numbered(reading, span)):
-        empty = isinstance(body, _Body) and not body.count and not body.problem
-        if not empty and (span is None or index >= span.start):
+    """The blocks of the span that hold anything, decompressed; one that cannot be is refused as a whole."""
+    wanted = slice(span.start, span.stop) if span else slice(None)
+    for block, row in islice(_numbered(reading), wanted.start, wanted.stop):
+        try:
+            body = _opened(reading, block, row)
+        except Unreadable as problem:
+            yield _unopened(reading, block, row, problem)
+            continue
+        if body.count or body.problem:
             yield body
 
 
-def _numbered(reading: _Reading, span: Span | None) -> Iterator[_Body | Part]:
-    """All blocks up to the end of the span, decompressed and numbered; one that cannot be is refused as a whole."""
+def _numbered(reading: _Reading) -> Iterator[tuple[Block, int]]:
+    """All blocks with the number of their first record, which must not depend on what can be decoded before it."""
     row = 0
-    last = span.stop if span else None
-    for index, block in enumerate(islice(walk(reading.data, reading.header), last)):
-        try:
-            body: _Body | Part = _opened(reading, block, row, span is None or index >= span.start)
-        except Unreadable as problem:
-            body = _unopened(reading, block, row, problem)
-        row += body.read
-        yield body
+    for block in walk(reading.data, reading.header):
+        yield block, row
+        row += _numbers(reading, block)
 
 
-def _opened(reading: _Reading, block: Block, row: int, wanted: bool) -> _Body:
-    """Numbers of later records must not depend on the span, so each block is opened the same way."""
+def _numbers(reading: _Reading, block: Block) -> int:
+    """How many record numbers a block takes up: as many as it declares, unless it could never hold them."""
+    packed = block.stop - block.start
+    plain = packed if reading.header.codec == "null" else reading.limits.block_bytes
+    least = 1 if block.problem or packed else 0
+    return max(min(block.count, plain // reading.smallest), least)
+
+
+def _opened(reading: _Reading, block: Block, row: int) -> _Body:
     raw = reading.data[block.start : block.stop]
     plain = decompress(reading.header.codec, raw, reading.limits.block_bytes)
     most = len(plain) // reading.smallest
     if block.problem or block.count > most or (block.count == 0 and plain):
         return _Body(plain, row, max(min(block.count, most), 1), block.problem or "the declared count cannot be true")
-    return _Body(plain if wanted else b"", row, block.count)
+    return _Body(plain, row, block.count)
 
 
 def _unopened(reading: _Reading, block: Block, row: int, problem: Unreadable) -> Part:

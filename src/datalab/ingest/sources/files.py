@@ -24,7 +24,7 @@ from datalab.ingest.workers import Workers
 from datalab.lake.table import WriteTarget
 
 _WORTH_A_WORKER = 4 << 20
-_MAX_EMPTY = 1_000
+_MAX_EMPTY = 200
 
 
 @dataclass
