@@ -106,6 +106,8 @@ def _show(folder: Path, answer: dict[str, Any], show_run: Callable[[], None]) ->
         f"{made['correction']:,} corrected"
     )
     show_run()
+    for step in answer["run"]["steps"]:
+        _say(_balance(step))
     commas = {"rows": ",", "entries": ",", "records": ",", "failed": ","}
     for title, rows in (
         ("layers", answer["tables"]),
@@ -119,6 +121,13 @@ def _show(folder: Path, answer: dict[str, Any], show_run: Callable[[], None]) ->
     _say(f"files to gold in {answer['seconds']} s. The project is in {folder}; go on there:")
     for line in ("datalab plan", "datalab data history gold.proponente_features_agro", "datalab quarantine show"):
         _say(f"  cd {folder} && {line}")
+
+
+def _balance(step: dict[str, Any]) -> str:
+    """Where the rows of a step are, as a sum that anyone can check."""
+    parts = {"written": "in the table", "quarantined": "in quarantine", "superseded": "superseded by a later row"}
+    terms = " + ".join(f"{step[name]:,} {words}" for name, words in parts.items() if step[name] or name == "written")
+    return f"{step['table']}: {step['read']:,} read = {terms}"
 
 
 def _say(sentence: str) -> None:

@@ -20,6 +20,7 @@ from datalab.ingest.sources.files import FilesSource
 from datalab.ingest.validate import Validated, validate
 from datalab.ingest.workers import Workers
 from datalab.lake.lake import Lake
+from datalab.lake.schema import difference, extend
 from datalab.lake.table import PartitionField, TableSpec, TableState
 from datalab.names import TableName
 from datalab.pipelines.execute import Context, Outcome
@@ -102,7 +103,7 @@ class SourceFeed:
     def _ready(self) -> TableState:
         """The bronze table, made or grown to the contract where that is needed."""
         state = self.lake.state(self.target)
-        if state is not None and set(self.schema.names) <= set(state.schema.names):
+        if state is not None and not difference(state.schema, extend(state.schema, self.schema, keep_missing=True)):
             return state
         return self.lake.define(self.target, TableSpec(self.schema, self.partition, self.comment), keep_missing=True)
 
