@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import pyarrow as pa
 from sqlglot import exp
 
 from datalab.engine.base import ReplaceGroups, Staged, Upsert, Work
 from datalab.engine.dialect import is_repeatable
+from datalab.engine.order import Order
 from datalab.engine.pruning import key_ranges
-from datalab.engine.relations import columns, file_rows, quoted
-from datalab.engine.rewriting import Existing, Gone, existing_rows, rewrite
+from datalab.engine.relations import columns, file_rows
+from datalab.engine.rewriting import Existing, Gone, existing_rows, rewrite, same_key
 from datalab.engine.session import Session
 from datalab.engine.staging import (
     CONTESTED,
@@ -21,8 +25,19 @@ from datalab.engine.staging import (
     land,
     staged,
 )
-from datalab.engine.writing import BUCKET, Folder, write
+from datalab.engine.writing import ACCEPTED, BUCKET, Folder, write
 from datalab.lake.table import WriteTarget
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Tables of key hashes: `twice` in the batch, `met` in the table; the number of both; the table's rows."""
+
+    twice: str
+    met: str
+    rows: int
+    existing: Existing | None
+
 
 _COSTLY = (exp.Join, exp.Group, exp.Distinct, exp.Window, exp.AggFunc, exp.SetOperation, exp.Lateral)
 
@@ -33,15 +48,15 @@ def upsert(session: Session, folder: Folder, work: Work, mode: Upsert) -> Staged
     Only contested keys are compared, and only files that hold a row that lost are written again.
     """
     source = _computed_once(session, work, batch(session, work))
-    existing, contested = _contested(session, work, source, mode)
-    landing = land(session, folder, work, _routed(source, mode, contested) if contested else audited(source))
+    contest = _contest(session, work, source, mode)
+    landing = land(session, folder, work, _routed(source, mode, contest) if contest.rows else audited(source))
     if not landing.contested:
         return staged(landing, folder.keep(landing.accepted))
     incoming = file_rows(work.target.schema, data_files(landing.contested))
-    winners = session.table(_winners(work, mode, incoming, _met(existing, mode, contested)))
+    winners = session.table(_winners(session, Order.of(work, mode), incoming, contest))
     ((won,),) = session.rows(f"SELECT count(*) FROM {winners}")
     plus = f"SELECT * FROM {winners}" if won else ""
-    change = rewrite(session, folder, work.target, existing, Gone(mode.keys, winners), plus)
+    change = rewrite(session, folder, work.target, contest.existing, Gone(mode.keys, winners), plus)
     lost = sum(written.file.rows for written in landing.contested) - won
     return staged(landing, folder.keep((*landing.accepted, *change.files)), change.removed, lost)
 
@@ -67,59 +82,46 @@ def _computed_once(session: Session, work: Work, source: Batch) -> Batch:
     return Batch(session.view(file_rows(work.target.schema, data_files(files))), source.failed)
 
 
-def _hash(mode: Upsert) -> str:
-    return f"hash({columns(mode.keys)})"
+def _hash(keys: Sequence[str]) -> str:
+    return f"hash({columns(keys)})"
 
 
-def _contested(session: Session, work: Work, source: Batch, mode: Upsert) -> tuple[Existing | None, str]:
-    """Rows of the table that the batch may meet, and a table of the key hashes to decide on ('' if there are none).
-
-    Keys that merely share a hash are compared too, which does no harm.
-    """
+def _contest(session: Session, work: Work, source: Batch, mode: Upsert) -> Contest:
+    """Which keys have to be decided on. Keys that merely share a hash are among them, which does no harm."""
     passed = f" WHERE {source.failed} = 0" if source.failed else ""
     keys = f"SELECT {columns(mode.keys)} FROM {source.view}{passed}"
-    hashes = f"SELECT {_hash(mode)} AS h FROM ({keys})"
-    contested = f"SELECT h FROM ({hashes}) GROUP BY h HAVING count(*) > 1"
+    hashes = f"SELECT {_hash(mode.keys)} AS h FROM ({keys})"
+    twice = session.table(f"SELECT h FROM ({hashes}) GROUP BY h HAVING count(*) > 1")
     ranges = key_ranges(session, keys, mode.keys) if work.current and work.current.rows else {}
     existing = existing_rows(session, work.current, ranges)
+    met = "SELECT NULL::UBIGINT AS h WHERE false"
     if existing:
-        present = f"SELECT {_hash(mode)} AS h FROM {existing.view}"
-        contested += f" UNION SELECT h FROM ({hashes}) batch SEMI JOIN ({present}) present USING (h)"
-    table = session.table(contested)
-    ((count,),) = session.rows(f"SELECT count(*) FROM {table}")
-    return existing, table if count else ""
+        present = f"SELECT {_hash(mode.keys)} AS h FROM {existing.view}"
+        met = f"SELECT DISTINCT h FROM ({hashes}) batch SEMI JOIN ({present}) present USING (h)"
+    met = session.table(met)
+    ((rows,),) = session.rows(f"SELECT (SELECT count(*) FROM {twice}) + (SELECT count(*) FROM {met})")
+    return Contest(twice, met, rows, existing)
 
 
-def _routed(source: Batch, mode: Upsert, contested: str) -> str:
+def _routed(source: Batch, mode: Upsert, contest: Contest) -> str:
     rejected = f"WHEN {source.failed} <> 0 THEN {source.failed} " if source.failed else ""
-    decide = f"WHEN {_hash(mode)} IN (SELECT h FROM {contested}) THEN {CONTESTED}"
-    return f"SELECT *, CASE {rejected}{decide} ELSE 0 END AS {BUCKET} FROM {source.view}"
+    contested = f"SELECT h FROM {contest.twice} UNION ALL SELECT h FROM {contest.met}"
+    decide = f"WHEN {_hash(mode.keys)} IN ({contested}) THEN {CONTESTED}"
+    return f"SELECT *, CASE {rejected}{decide} ELSE {ACCEPTED} END AS {BUCKET} FROM {source.view}"
 
 
-def _met(existing: Existing | None, mode: Upsert, contested: str) -> str:
-    if existing is None:
-        return ""
-    return f"SELECT * FROM {existing.view} WHERE {_hash(mode)} IN (SELECT h FROM {contested})"
-
-
-def _winners(work: Work, mode: Upsert, incoming: str, present: str) -> str:
-    """Of all rows that meet under a key the one that stays, where it is an incoming one.
-
-    The order is total: sequence, then every column in the table's order, NULL lowest; then the table's own row.
-    """
-    names = work.target.schema.names
-    rows = f"SELECT {columns(names)}, true AS __incoming FROM ({incoming})"
-    if present:
-        rows += f" UNION ALL SELECT {columns(names)}, false FROM ({present})"
-    compared = [name for name in names if name != mode.sequence and name not in mode.ignore_in_ties]
-    order = [f"{_sort_key([mode.sequence, *compared])} DESC", "__incoming"]
-    if mode.ignore_in_ties:
-        order.append(f"{_sort_key(mode.ignore_in_ties)} DESC")
-    rank = f"row_number() OVER (PARTITION BY {columns(mode.keys)} ORDER BY {', '.join(order)})"
-    best = f"SELECT * FROM ({rows}) QUALIFY {rank} = 1"
-    return f"SELECT {columns(names)} FROM ({best}) WHERE __incoming"
-
-
-def _sort_key(names: list[str] | tuple[str, ...]) -> str:
-    parts = ", ".join(f"{quoted(name)}, 'ASC NULLS FIRST'" for name in names)
-    return f"create_sort_key({parts})"
+def _winners(session: Session, order: Order, incoming: str, contest: Contest) -> str:
+    """Of the incoming rows that meet under a key the greatest, where it is greater than the table's own row."""
+    again = f"{_hash(order.keys)} IN (SELECT h FROM {contest.twice})"
+    rank = f"row_number() OVER (PARTITION BY {columns(order.keys)} ORDER BY {', '.join(order.descending())})"
+    best = f"SELECT * FROM ({incoming}) WHERE {again} QUALIFY {rank} = 1"
+    latest = session.view(f"SELECT * FROM ({incoming}) WHERE NOT ({again}) UNION ALL {best}")
+    if contest.existing is None:
+        return f"SELECT * FROM {latest}"
+    met = f"SELECT * FROM {contest.existing.view} WHERE {_hash(order.keys)} IN (SELECT h FROM {contest.met})"
+    same = same_key(order.keys, "new", "old")
+    lost = session.table(
+        f"SELECT {columns(order.keys, 'new')} FROM ({met}) old JOIN {latest} new ON {same} "
+        f"WHERE NOT ({order.greater('new', 'old')})"
+    )
+    return f"SELECT * FROM {latest} new ANTI JOIN {lost} old ON {same}"
