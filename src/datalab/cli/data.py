@@ -17,11 +17,14 @@ from datalab.ingest.validate import Validated
 from datalab.lake.lake import Lake
 from datalab.lake.table import Snapshot
 from datalab.names import TableName
+from datalab.platform.masking import mask_value
 from datalab.platform.runs import Wish
 from datalab.platform.simulate import Shares, simulate_project
+from datalab.quality.quarantine import QUARANTINE
 
 app = typer.Typer(help="Take in, list, show and validate data.")
 TABLE = Annotated[str, typer.Argument(help="A table: layer.table.")]
+_CONTENT = ("raw", "row")
 
 
 @app.command()
@@ -50,20 +53,20 @@ def show(
     at: AT = None,
     limit: Annotated[int, typer.Option("--limit", help="Rows to show.", min=0)] = 10,
 ) -> None:
-    """Show columns and first rows of a table, now or as of an earlier moment."""
+    """Show columns and first rows of a table, now or as of an earlier moment; personal data is masked."""
     name = TableName.parse(table)
     with lab_of(ctx) as lab:
         columns = [{"column": field.name, "type": str(field.type)} for field in lab.lake.require(name).schema]
-        rows = lab.query(f"SELECT * FROM {name} LIMIT {limit}", moment(at)).read_all()
+        found = lab.query(f"SELECT * FROM {name} LIMIT {limit}", moment(at)).read_all()
+        hidden = lab.personal_fields + (_CONTENT if name == QUARANTINE and lab.personal_fields else ())
+        rows = mask_value(found.to_pylist(), hidden)
     if options_of(ctx).json:
-        output.show({"columns": columns, "rows": rows.to_pylist()}, as_json=True)
+        output.show({"columns": columns, "rows": rows}, as_json=True)
         return
     output.show(
         output.Table.of([c for c in columns if not c["column"].startswith("__")], title=str(name)), as_json=False
     )
-    output.show(
-        output.Table.of(rows.to_pylist(), rows.column_names, title=f"first {rows.num_rows} rows"), as_json=False
-    )
+    output.show(output.Table.of(rows, found.column_names, title=f"first {found.num_rows} rows"), as_json=False)
 
 
 @app.command()

@@ -23,6 +23,7 @@ from datalab.pipelines.run import RunOptions
 from datalab.pipelines.steps import Step
 from datalab.platform.announce import announce
 from datalab.platform.feeds import SourceFeed, validate_files, wire_feeds, wire_workers
+from datalab.platform.masking import personal_columns
 from datalab.platform.queries import Moment, ask
 from datalab.platform.runs import Wish, Workload, new_context, plan_run, run
 from datalab.platform.settings import Configuration

@@ -42,7 +42,7 @@ def require_expectations(state: TableState, results: Sequence[CheckResult]) -> N
         names = ", ".join(f"{result.name} ({result.failed:,} rows): {result.condition}" for result in broken)
         raise ExpectationFailed(
             f"{state.name}: expectation failed: {names}; the table stays as it was",
-            f"look at the rows its inputs gave since: datalab history {state.name}",
+            f"mend the rows in its inputs, or the constraint, then: datalab run {state.name}",
         )
 
 
