@@ -1,0 +1,1 @@
+"""Measurements in fresh processes: `python -m benchmarks`."""

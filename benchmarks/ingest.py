@@ -1,0 +1,43 @@
+"""Avro files into bronze, decoding processes and their start included; and the look for news among consumed files."""
+
+from __future__ import annotations
+
+from benchmarks.measure import measured, middle, typical
+from benchmarks.report import Goal, Result, cost
+from benchmarks.scratch import Scratch, emptied
+
+BRONZE = "bronze.dados_produtores_agro"
+RECORDS, FILES = 1_000_000, 100
+CONSUMED = 10_000
+MIN_RATE, MAX_SECONDS = 500_000, 0.5
+
+
+def ingest(scratch: Scratch, table_format: str, repeat: int, records: int = RECORDS) -> Result:
+    """Simulated records without and with bad ones, from files to committed bronze rows."""
+    goals, lines = [], []
+    for bad in ("0", "0.5%"):
+        project = scratch.landed(records, FILES, bad)
+        runs = []
+        for _ in range(max(repeat, 3)):
+            emptied(project)
+            runs.append(measured("ingest", project=project, table_format=table_format))
+        step, work = runs[0].answer["steps"][BRONZE], typical(runs, "work")
+        line = {**cost(f"{records:,} records in {FILES} files, {bad} bad", middle(runs)), "work s": work}
+        lines.append({**line, "records/s": step["read"] / work, "quarantined": step["quarantined"]})
+        if records >= RECORDS:
+            goals.append(Goal(f"ingest, {bad} bad", step["read"] / work, MIN_RATE, "records/s", at_least=True))
+    return Result(f"ingest, {table_format}", lines, goals)
+
+
+def pending(scratch: Scratch, table_format: str, repeat: int, files: int = CONSUMED) -> Result:
+    """The look for new files where all of them have been consumed."""
+    project = scratch.landed(files * 2, files)
+    emptied(project)
+    taken = measured("ingest", project=project, table_format=table_format)
+    runs = [measured("pending", project=project, table_format=table_format) for _ in range(max(repeat, 5))]
+    if any(run.answer["new"] for run in runs):
+        raise SystemExit("files that were consumed are still new")
+    work = typical(runs, "work")
+    lines = [cost(f"{files:,} small files taken in", taken)]
+    lines.append({**cost(f"look for news among {runs[0].answer['total']:,} files", middle(runs)), "work s": work})
+    return Result(f"pending, {table_format}", lines, [Goal("look for news", work, MAX_SECONDS, "s")])

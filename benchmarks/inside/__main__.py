@@ -1,0 +1,33 @@
+"""One job: `python -m benchmarks.inside NAME JSON-ARGUMENTS`; the last line of its output is its answer as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+JOBS = {
+    "bronze": "bronze:fill",
+    "change": "bronze:change",
+    "run": "ours:run",
+    "nothing_new": "ours:nothing_new",
+    "ingest": "ours:ingest",
+    "pending": "ours:pending",
+    "simulate": "ours:simulate",
+    "peer_queries": "queries:peer_queries",
+    "peer": "peer:run",
+    "versions": "ours:versions",
+}
+
+
+def main() -> None:
+    name, arguments = sys.argv[1], json.loads(sys.argv[2])
+    module, function = JOBS[name].split(":")
+    job: Callable[..., Mapping[str, Any]] = getattr(import_module(f"benchmarks.inside.{module}"), function)
+    print(json.dumps(job(**arguments), default=str))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Our side of each benchmark, as a user's process does it, with the seconds that its work took."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from collections.abc import Callable
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.inside.project import BRONZE, SOURCE, ensure, opened
+from datalab.names import TableName
+from datalab.pipelines.records import RunRecord
+from datalab.platform.runs import Wish, new_context
+from datalab.platform.settings import load
+from datalab.platform.simulate import Shares, simulate_project
+
+_LOADED_LATE = ("datalab.engine.duckdb", "datalab.lake.formats.iceberg", "datalab.lake.formats.delta")
+_LIBRARIES = ("duckdb", "pyarrow", "polars", "pyiceberg", "deltalake", "sqlglot")
+
+
+def run(project: str, table_format: str) -> dict[str, Any]:
+    """Every flow of the project, without ingest."""
+    started = time.monotonic()
+    with opened(project, table_format) as lab:
+        record = lab.run(Wish(ingest=False))
+    return {"work": time.monotonic() - started, **_told(record)}
+
+
+def nothing_new(project: str, table_format: str, *, watched: bool = False) -> dict[str, Any]:
+    """A whole run, ingest included, once everything is imported. `watched`: tell the files that Python opens."""
+    for module in _LOADED_LATE:
+        import_module(module)
+    opens: list[str] = []
+    if watched:
+        sys.addaudithook(_noting(opens))
+    started = time.monotonic()
+    with opened(project, table_format) as lab:
+        record = lab.run(Wish())
+    seconds = time.monotonic() - started
+    data = [path for path in opens if path.endswith(".parquet") and "_delta_log" not in path]
+    return {"work": seconds, **_told(record), "opened": len(opens), "opened_data": len(data)}
+
+
+def ingest(project: str, table_format: str) -> dict[str, Any]:
+    """All waiting files of the one source into bronze, worker start included."""
+    started = time.monotonic()
+    with opened(project, table_format) as lab:
+        record = lab.run(Wish(tables=(TableName.parse(BRONZE),)))
+        seconds = time.monotonic() - started
+        files = len(list((Path(project) / "landing" / SOURCE).iterdir()))
+    return {"work": seconds, "files": files, **_told(record)}
+
+
+def pending(project: str, table_format: str) -> dict[str, Any]:
+    """What is new of the one source, in a lab just opened."""
+    for module in _LOADED_LATE:
+        import_module(module)
+    with opened(project, table_format) as lab:
+        started = time.monotonic()
+        feed = next(feed for feed in lab.feeds if feed.name == SOURCE)
+        read = feed.pending(new_context(lab.lake, lab.engine))
+        return {"work": time.monotonic() - started, "new": read.new, "total": read.total}
+
+
+def simulate(project: str, rows: int, files: int, bad: str = "0") -> dict[str, Any]:
+    """Files of the project's own simulator in its landing folders."""
+    configuration = load(ensure(Path(project)), environ={})
+    shares = Shares.parse(bad=bad, late="2%", duplicates="1%")
+    simulate_project(configuration, rows, shares, 42, {"files": files})
+    paths = list((Path(project) / "landing" / SOURCE).iterdir())
+    return {"files": len(paths), "bytes": sum(path.stat().st_size for path in paths)}
+
+
+def versions() -> dict[str, Any]:
+    """The libraries that were measured."""
+    return {"python": platform.python_version(), **{name: version(name) for name in ("datalab", *_LIBRARIES)}}
+
+
+def _told(record: RunRecord) -> dict[str, Any]:
+    failed = [result.error for result in record.results if result.error is not None]
+    if failed:
+        raise failed[0]
+    steps = {
+        str(result.step.target): {
+            "seconds": result.seconds,
+            "status": result.status,
+            "kind": result.step.kind,
+            "read": result.outcome.read,
+            "written": result.outcome.written,
+            "quarantined": result.outcome.quarantined,
+        }
+        for result in record.results
+    }
+    return {"status": record.status, "steps": steps}
+
+
+def _noting(opens: list[str]) -> Callable[[str, tuple[Any, ...]], None]:
+    def note(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open":
+            opens.append(str(arguments[0]))
+
+    return note

@@ -1,0 +1,91 @@
+"""The peer: plain DuckDB, Parquet to Parquet, with the same SQL, threads and memory; nothing of ours is imported."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+THREADS = 2
+MEMORY = "2GB"
+SEQUENCE = "__sequence"
+
+
+def run(queries: str, folder: str, variant: str) -> dict[str, Any]:
+    """Bronze files to silver and three gold files in a new folder; `variant` is how the newest row is found."""
+    asked = json.loads(Path(queries).read_text(encoding="utf-8"))
+    out = Path(folder)
+    out.mkdir(parents=True)
+    started = time.monotonic()
+    config = {"threads": THREADS, "memory_limit": MEMORY, "temp_directory": f"{folder}/spill"}
+    with duckdb.connect(config=config) as connection:
+        _prepare(connection, asked)
+        VARIANTS[variant](connection, asked, f"{folder}/silver.parquet")
+        silver = time.monotonic() - started
+        connection.execute(
+            f"CREATE VIEW silver.silver_dados_produtores_agro AS FROM read_parquet('{folder}/silver.parquet')"
+        )
+        for name, sql in asked["gold"].items():
+            _copy(connection, sql, f"{folder}/{name}.parquet")
+        seconds = time.monotonic() - started
+        rows = {path.stem: _count(connection, path) for path in sorted(out.glob("*.parquet"))}
+    return {"work": seconds, "silver": silver, "gold": seconds - silver, "rows": rows}
+
+
+def _prepare(connection: duckdb.DuckDBPyConnection, asked: Mapping[str, Any]) -> None:
+    connection.execute("SET TimeZone = 'UTC'; SET preserve_insertion_order = false")
+    connection.execute("CREATE SCHEMA bronze; CREATE SCHEMA silver")
+    for macro in asked["macros"]:
+        connection.execute(macro)
+    files = ", ".join(f"'{path}'" for path in asked["files"])
+    rows = f"FROM read_parquet([{files}], hive_partitioning = false)"
+    connection.execute(f"CREATE VIEW bronze.dados_produtores_agro AS {rows}")
+    where = " AND ".join(asked["where"])
+    connection.execute(f"CREATE VIEW valid AS SELECT * FROM ({asked['select']}) WHERE {where}")
+
+
+def _window(connection: duckdb.DuckDBPyConnection, asked: Mapping[str, Any], path: str) -> None:
+    _copy(connection, f"SELECT * EXCLUDE ({SEQUENCE}) FROM ({_newest('valid', asked)})", path)
+
+
+def _arg_max(connection: duckdb.DuckDBPyConnection, asked: Mapping[str, Any], path: str) -> None:
+    rows = f"SELECT arg_max(valid, {SEQUENCE}) AS newest FROM valid GROUP BY {', '.join(asked['keys'])}"
+    _copy(connection, f"SELECT unnest(newest) FROM ({rows})", path)
+
+
+def _repeated(connection: duckdb.DuckDBPyConnection, asked: Mapping[str, Any], path: str) -> None:
+    """Only keys that occur more than once are compared; all other rows stream through."""
+    keys = ", ".join(asked["keys"])
+    connection.execute(
+        f"CREATE TEMP TABLE repeated AS SELECT h FROM (SELECT hash({keys}) AS h FROM valid) GROUP BY h "
+        "HAVING count(*) > 1"
+    )
+    alone = f"SELECT * FROM valid WHERE hash({keys}) NOT IN (FROM repeated)"
+    several = f"SELECT * FROM valid WHERE hash({keys}) IN (FROM repeated)"
+    rows = f"{alone} UNION ALL FROM ({_newest(f'({several})', asked)})"
+    _copy(connection, f"SELECT * EXCLUDE ({SEQUENCE}) FROM ({rows})", path)
+
+
+def _newest(rows: str, asked: Mapping[str, Any]) -> str:
+    rank = f"row_number() OVER (PARTITION BY {', '.join(asked['keys'])} ORDER BY {SEQUENCE} DESC)"
+    return f"SELECT * FROM {rows} QUALIFY {rank} = 1"
+
+
+def _copy(connection: duckdb.DuckDBPyConnection, sql: str, path: str) -> None:
+    connection.execute(f"COPY ({sql}) TO '{path}' (FORMAT parquet, COMPRESSION zstd)")
+
+
+def _count(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
+    (count,) = connection.execute(f"SELECT count(*) FROM '{path}'").fetchone() or (0,)
+    return int(count)
+
+
+VARIANTS: dict[str, Callable[[duckdb.DuckDBPyConnection, Mapping[str, Any], str], None]] = {
+    "window": _window,
+    "arg_max": _arg_max,
+    "repeated": _repeated,
+}

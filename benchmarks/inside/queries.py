@@ -1,0 +1,43 @@
+"""The peer's questions: the project's own pipelines, as SQL for a DuckDB that knows nothing of us."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlglot import exp
+
+from benchmarks.inside.project import BRONZE, SILVER, opened
+from datalab.engine.dialect import sql_of, translate
+from datalab.engine.dialect.macros import MACROS
+from datalab.pipelines.cdc import cdc_query
+from datalab.pipelines.graph import FlowNode
+from datalab.platform.lab import Lab
+
+
+def peer_queries(project: str, table_format: str) -> dict[str, Any]:
+    """Bronze data files, the silver query with its constraints, keys and sequence, the gold queries, and macros."""
+    with opened(project, table_format) as lab:
+        silver, *gold = [node for node in lab.graph.flows if _is_measured(node)]
+        assert silver.flow.cdc is not None
+        return {
+            "files": _bronze_files(lab),
+            "select": _translated(cdc_query(silver.query, silver.flow.cdc)),
+            "where": [f"({_translated(c.condition)})" for c in silver.dataset.constraints if c.action == "drop"],
+            "keys": list(silver.flow.cdc.keys),
+            "gold": {node.flow.target.table: _translated(node.query) for node in gold},
+            "macros": list(MACROS),
+        }
+
+
+def _is_measured(node: FlowNode) -> bool:
+    return str(node.flow.target) == SILVER or any(str(read.table) == SILVER for read in node.inputs)
+
+
+def _translated(tree: exp.Expression) -> str:
+    return sql_of(translate(tree, datetime.now(UTC), "benchmark"))
+
+
+def _bronze_files(lab: Lab) -> list[str]:
+    state = next(state for name in lab.lake.names() if str(name) == BRONZE and (state := lab.lake.state(name)))
+    return [file.path for file in lab.lake.files(state).files]

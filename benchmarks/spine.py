@@ -1,0 +1,92 @@
+"""Bronze to silver to three gold views, against the same SQL in plain DuckDB, Parquet to Parquet, side by side."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from statistics import median
+
+from benchmarks.measure import Measured, measured, middle
+from benchmarks.report import Goal, Result, cost
+from benchmarks.scratch import Scratch, reset
+
+VARIANTS = {
+    "window": "DuckDB, newest row by window",
+    "arg_max": "DuckDB, newest row by arg_max",
+    "repeated": "DuckDB, only repeated keys compared",
+}
+SILVER = "silver.silver_dados_produtores_agro"
+MAX_RATIO, MAX_PEAK_GB = 1.5, 3.0
+BINDING_ROWS = 10_000_000
+
+
+def spine(scratch: Scratch, table_format: str, rows: int, repeat: int) -> Result:
+    """Rounds of every peer and of ours in turn; the goal is the ratio to the fastest peer."""
+    project = scratch.tables(table_format, rows)
+    asked = _questions(project, table_format)
+    peers: dict[str, list[Measured]] = {variant: [] for variant in VARIANTS}
+    ours: list[Measured] = []
+    for _ in range(repeat):
+        for variant, runs in peers.items():
+            runs.append(_peer(project, asked, variant))
+        ours.append(once(project, table_format))
+        _require_same(ours[-1], peers["window"][-1])
+    asked.unlink()
+    return _result(f"spine, {rows:,} rows, {table_format}", peers, ours, rows)
+
+
+def once(project: Path, table_format: str) -> Measured:
+    """Our run from bronze alone."""
+    reset(project)
+    return measured("run", project=project, table_format=table_format)
+
+
+def _result(title: str, peers: dict[str, list[Measured]], ours: list[Measured], rows: int) -> Result:
+    fastest = min(peers, key=lambda variant: _work(peers[variant]))
+    base, work = _work(peers[fastest]), _work(ours)
+    lines = [
+        {**cost(VARIANTS[variant], middle(runs)), "work s": _work(runs), "ratio": _work(runs) / base}
+        for variant, runs in peers.items()
+    ]
+    lines.append({**cost("DataLab", middle(ours)), "work s": work, "ratio": work / base})
+    process = middle(ours).seconds / middle(peers[fastest]).seconds
+    peak = max(run.peak for run in ours) / 1e9
+    goals = [Goal("memory", peak, MAX_PEAK_GB, "GB")]
+    if rows >= BINDING_ROWS:
+        goals.append(Goal("ratio of work to the fastest peer", work / base, MAX_RATIO))
+        goals.append(Goal("ratio of whole processes", process, MAX_RATIO))
+    return Result(title, [*lines, *_steps(middle(ours))], goals)
+
+
+def _steps(run: Measured) -> list[dict[str, object]]:
+    done = {name: step for name, step in run.answer["steps"].items() if step["status"] == "ok"}
+    return [{"what": f"  of it {name} ({step['kind']})", "work s": step["seconds"]} for name, step in done.items()]
+
+
+def _work(runs: list[Measured]) -> float:
+    return median(run.answer["work"] for run in runs)
+
+
+def _questions(project: Path, table_format: str) -> Path:
+    reset(project)
+    path = project / "queries.json"
+    answer = measured("peer_queries", project=project, table_format=table_format).answer
+    path.write_text(json.dumps(answer), encoding="utf-8")
+    return path
+
+
+def _peer(project: Path, asked: Path, variant: str) -> Measured:
+    folder = project / "peer"
+    shutil.rmtree(folder, ignore_errors=True)
+    run = measured("peer", queries=asked, folder=folder, variant=variant)
+    shutil.rmtree(folder)
+    return run
+
+
+def _require_same(ours: Measured, peer: Measured) -> None:
+    written = {name.partition(".")[2]: step["written"] for name, step in ours.answer["steps"].items()}
+    for name, count in peer.answer["rows"].items():
+        mine = written[SILVER.partition(".")[2] if name == "silver" else name]
+        if mine != count:
+            raise SystemExit(f"{name}: {mine:,} rows of ours, {count:,} of the peer: the two do not do the same work")
