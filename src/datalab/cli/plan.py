@@ -7,6 +7,7 @@ import typer
 from datalab.cli import output
 from datalab.cli.opened import lab_of
 from datalab.cli.options import options_of
+from datalab.cli.run import files_ignored, tell_ignored
 from datalab.cli.wishes import FULL_REFRESH, TABLES, wish_of
 from datalab.pipelines.steps import Step
 
@@ -17,7 +18,9 @@ app = typer.Typer()
 def plan(ctx: typer.Context, tables: TABLES = None, full_refresh: FULL_REFRESH = False) -> None:
     """Show what a run would do now and why; nothing is written."""
     with lab_of(ctx) as lab:
+        ignored = files_ignored(lab.bus)
         steps = lab.plan(wish_of(tables or [], full_refresh=full_refresh))
+    tell_ignored(ignored)
     if options_of(ctx).json:
         output.show([step.to_dict() for step in steps], as_json=True)
         return

@@ -11,7 +11,7 @@ from datalab.cli.opened import lab_of
 from datalab.cli.options import options_of
 from datalab.cli.wishes import FULL_REFRESH, TABLES, wish_of
 from datalab.errors import DataLabError, RunFailed
-from datalab.events import SourceFileIgnored
+from datalab.events import Bus, Event, SourceFileIgnored
 from datalab.observability.console import Narrator
 from datalab.pipelines.records import RunRecord
 from datalab.pipelines.run import StepResult
@@ -35,21 +35,37 @@ def run(
 def perform(ctx: typer.Context, wish: Wish, *, verbose: bool = False) -> RunRecord:
     """Run what was wished for and show how each step ended; RunFailed if one did not end well."""
     options = options_of(ctx)
-    ignored: list[SourceFileIgnored] = []
     with lab_of(ctx) as lab:
         if verbose:
             lab.bus.subscribe(Narrator(lambda sentence: output.note(sentence, quiet=options.quiet)))
-        lab.bus.subscribe(lambda event: ignored.append(event) if isinstance(event, SourceFileIgnored) else None)
+        ignored = files_ignored(lab.bus)
         record = lab.run(wish)
     if options.json:
         output.show(as_record(record, ignored), as_json=True)
     else:
         show_record(record)
-        for event in ignored:
-            output.note(f"not taken: {event.file} of {event.source}: {event.reason}", quiet=False)
+        tell_ignored(ignored)
     if record.failed:
         raise _failure(record)
     return record
+
+
+def files_ignored(bus: Bus) -> list[SourceFileIgnored]:
+    """A list that fills with the files that sources do not take, each once however often it is said."""
+    told: list[SourceFileIgnored] = []
+
+    def note(event: Event) -> None:
+        if isinstance(event, SourceFileIgnored) and _what(event) not in map(_what, told):
+            told.append(event)
+
+    bus.subscribe(note)
+    return told
+
+
+def tell_ignored(ignored: list[SourceFileIgnored]) -> None:
+    """Say on stderr which files were not taken, even where notes are not wanted: data is missing."""
+    for event in ignored:
+        output.note(f"not taken: {event.file} of {event.source}: {event.reason}", quiet=False)
 
 
 def show_record(record: RunRecord) -> None:
@@ -75,7 +91,7 @@ def as_record(record: RunRecord, ignored: list[SourceFileIgnored]) -> dict[str, 
 
 
 def _row(result: StepResult) -> dict[str, Any]:
-    error = f": {result.error}" if result.error is not None else ""
+    error = f": {_said(result)}" if result.error is not None else ""
     return {
         "table": str(result.step.target),
         "step": result.step.kind,
@@ -86,13 +102,22 @@ def _row(result: StepResult) -> dict[str, Any]:
     }
 
 
+def _what(event: SourceFileIgnored) -> tuple[str, str, str]:
+    return event.source, event.file, event.reason
+
+
+def _said(result: StepResult) -> str:
+    """The error without the table's name, which stands beside it."""
+    return str(result.error).removeprefix(f"{result.step.target}: ")
+
+
 def _checks(result: StepResult) -> list[dict[str, Any]]:
     return [vars(check) for check in result.outcome.checks]
 
 
 def _failure(record: RunRecord) -> RunFailed:
     causes = [result for result in record.failed if result.error is not None]
-    words = "; ".join(f"{result.step.target}: {result.error}" for result in causes)
+    words = "; ".join(f"{result.step.target}: {_said(result)}" for result in causes)
     hint = next((r.error.hint for r in causes if isinstance(r.error, DataLabError) and r.error.hint), "")
     failure = RunFailed(f"{len(causes)} of {len(record.results)} steps failed: {words}", hint)
     failure.__cause__ = causes[0].error if causes else None

@@ -60,9 +60,12 @@ class SourceFeed:
         return tuple(path.rpartition(".")[2] for path in self.source.contract.personal)
 
     def pending(self, context: Context) -> SourceRead:
-        """What the source has that the table has not consumed."""
+        """What the source has that the table has not consumed; tells of files that it does not take."""
         state = self.lake.state(self.target)
-        new = sum(len(batch.units) for batch in self._pending(state, context).batches)
+        pending = self._pending(state, context)
+        for event in ignored_events(self.name, pending.ignored):
+            self.bus.emit(event)
+        new = sum(len(batch.units) for batch in pending.batches)
         position = state.positions.get(self.name) if state else None
         return SourceRead(self.name, "files", new, new + (position.offsets.get("files", 0) if position else 0))
 
@@ -71,8 +74,6 @@ class SourceFeed:
         state = self._ready()
         pending = self._pending(state, context)
         total, done = sum(len(batch.units) for batch in pending.batches), 0
-        for event in ignored_events(self.name, pending.ignored):
-            self.bus.emit(event)
         outcome = Outcome(state.snapshot)
         for batch in pending.batches:
             staged = ingest(self.source, batch, state, Run(context.run_id, context.now))

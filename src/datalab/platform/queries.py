@@ -49,6 +49,8 @@ def relation_at(lake: Lake, name: TableName, at: Moment | None = None) -> Relati
 def _names(tree: exp.Query) -> Iterable[TableName]:
     defined = {common.alias.lower() for common in tree.find_all(exp.CTE)}
     for table in tree.find_all(exp.Table):
+        if table.catalog:
+            raise UnknownTable(f"no table {table.sql('spark')}", "tables have names of two parts: layer.table")
         if table.db:
             yield TableName.parse(f"{table.db}.{table.name}".lower())
         elif table.name and table.name.lower() not in defined:
