@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,22 @@ def test_killed_runs_lose_and_double_nothing(tmp_path, table_format, monkeypatch
 def test_killed_runs_lose_and_double_nothing_in_the_long_run(tmp_path, table_format, monkeypatch):
     monkeypatch.setenv("DATALAB__LAKE__FORMAT", table_format)
     _kill_many(tmp_path, table_format, FULL)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("table_format", ["iceberg", "delta"])
+def test_runs_at_the_same_time_take_everything_in_once(tmp_path, table_format, monkeypatch):
+    monkeypatch.setenv("DATALAB__LAKE__FORMAT", table_format)
+    folder = tmp_path / "agro"
+    assert execute(["init", str(folder), "--template", "agro", "--quiet"]) == 0
+    ledgers = []
+    for number in range(2):
+        ledgers.append(_simulate(folder, tmp_path, number))
+        with ThreadPoolExecutor(3) as pool:
+            runs = [pool.submit(_run, folder, table_format, None) for _ in range(3)]
+            assert all(run.result() is not None for run in runs)
+    _check(folder, ledgers)
 
 
 def _kill_many(tmp_path: Path, table_format: str, kills: int) -> None:

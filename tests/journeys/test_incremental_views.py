@@ -18,15 +18,19 @@ from tests.journeys.rows import close_rows
 
 from datalab.engine.base import Engine, Query, Work
 from datalab.engine.duckdb import DuckDBEngine
+from datalab.errors import Fenced
 from datalab.events import Bus
 from datalab.lake.lake import Lake, open_lake
 from datalab.lake.provenance import Provenance
 from datalab.lake.table import Change, Relation, TableSpec
 from datalab.names import TableName
+from datalab.pipelines.execute import execute
 from datalab.pipelines.graph import Graph, build_graph
 from datalab.pipelines.parse import parse_sql
+from datalab.pipelines.plan import plan_flow
 from datalab.pipelines.records import RunRecord
 from datalab.pipelines.run import RunOptions
+from datalab.platform.heads import read_heads
 from datalab.platform.queries import ask
 from datalab.platform.runs import Wish, Workload, new_context, run
 
@@ -148,6 +152,20 @@ def test_only_touched_groups_are_computed_again(engine, tmp_path):
     assert gold.step.kind == "replace_groups"
     assert gold.outcome.written == 2
     assert len(shop.rows("gold.por_uf")) == 50
+
+
+@pytest.mark.parametrize("table_format", ["iceberg", "delta"])
+def test_a_step_planned_before_another_writer_is_refused(engine, tmp_path, table_format):
+    """Two processes plan the same new rows; the second to execute must not take them in again."""
+    sql = "CREATE STREAMING TABLE silver.todos AS SELECT id, valor FROM STREAM bronze.pedidos"
+    shop = Shop(open_lake(table_format, str(tmp_path / "lake")), engine, sql)
+    shop.add([{"id": "a", "versao": 1, "uf": "SP", "valor": 1}])
+    (node,) = shop.graph.flows
+    early = plan_flow(node, read_heads(shop.lake, [node]))
+    shop.run()
+    with pytest.raises(Fenced, match=r"silver\.todos: another writer committed"):
+        execute(new_context(shop.lake, engine), early, node.dataset)
+    assert len(shop.rows("silver.todos")) == 1
 
 
 def test_an_appended_table_streams_on_to_the_next(engine, tmp_path):

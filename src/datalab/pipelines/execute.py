@@ -10,7 +10,7 @@ import pyarrow as pa
 from sqlglot import exp
 
 from datalab.engine.base import Append, Engine, Mode, Query, Replace, ReplaceGroups, Staged, Upsert, Work
-from datalab.errors import TableNotFound
+from datalab.errors import Fenced, TableNotFound
 from datalab.lake.lake import Lake
 from datalab.lake.provenance import CheckResult, Provenance, Range
 from datalab.lake.table import Relation, TableSpec, TableState
@@ -132,6 +132,12 @@ def _relation(lake: Lake, state: TableState, part: TableRead) -> Relation:
 
 def _target(context: Context, step: Step, dataset: Dataset, query: Query) -> TableState:
     state = context.lake.state(step.target)
+    present = state.snapshot if state is not None else None
+    if present != step.base:
+        raise Fenced(
+            f"{step.target}: another writer committed snapshot {present} after this plan, made from {step.base}",
+            "run again: the next plan starts from the newer snapshot",
+        )
     schema = context.engine.schema(query)
     if state is not None and _covers(state.schema, schema):
         return state

@@ -69,7 +69,7 @@ def plan_flow(
     node: FlowNode, heads: Heads, changing: Collection[TableName] = (), refresh: Collection[TableName] = ()
 ) -> Step:
     """What is to be done for one flow, given the heads of its target and of its inputs."""
-    base = _base(node)
+    base = replace(_base(node), base=heads.get(node.flow.target, NO_HEAD).snapshot)
     empty = [
         str(i.table) for i in node.inputs if i.table not in changing and heads.get(i.table, NO_HEAD).snapshot is None
     ]

@@ -53,7 +53,8 @@ class Step:
     """One piece of work on one table. `query` is the parsed tree in the Spark dialect, with its views inlined.
 
     `keys` are the key columns of an upsert or of the groups; `after` are the tables that must be done before.
-    `fresh`: the table starts over, whatever it held.
+    `fresh`: the table starts over, whatever it held. `base` is the target's snapshot that the plan was made from: a
+    step is done against that one or not at all.
     """
 
     target: TableName
@@ -68,6 +69,7 @@ class Step:
     origin: str = ""
     after: tuple[TableName, ...] = ()
     fresh: bool = False
+    base: int | None = None
 
     def skipped(self, reason: str) -> Step:
         """The same step with nothing to do."""
