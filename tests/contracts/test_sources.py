@@ -129,6 +129,7 @@ class World:
 
     def run(self) -> Outcome:
         self.runs += 1
+        self.feed.pending(self.context())
         return self.feed.consume(self.context())
 
     def query(self, sql: str, table: TableName = TARGET) -> list[dict[str, Any]]:

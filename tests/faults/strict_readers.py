@@ -20,13 +20,15 @@ from fastavro.validation import validate
 from datalab.ingest.contracts import parse_contract
 
 Record = dict[str, Any]
+SYNC = b"sync marker 16 b"
 
 
 def read_avro(data: bytes, contract: Any) -> Iterator[Record]:
     """fastavro under the contract, up to its first error.
 
     It takes ints of any size, so its values are validated; and a negative index of a union as one counted from the
-    end, so in a file that is not compressed the record must be there as it would be written.
+    end, and bytes of a sync marker as data: in a file that is not compressed the record must be there as it would be
+    written, outside any marker.
     """
     schema = fastavro.parse_schema(contract)
     try:
@@ -36,10 +38,15 @@ def read_avro(data: bytes, contract: Any) -> Iterator[Record]:
                 continue
             written = io.BytesIO()
             fastavro.schemaless_writer(written, schema, record)
-            if reader.codec != "null" or written.getvalue() in data:
+            if reader.codec != "null" or _stands_in(data, written.getvalue()):
                 yield record
     except Exception:  # noqa: BLE001 - hostile bytes make it raise anything
         return
+
+
+def _stands_in(data: bytes, written: bytes) -> bool:
+    at = data.find(written)
+    return at >= 0 and not 0 <= data[at : at + len(written) + len(SYNC) - 1].find(SYNC) < len(written)
 
 
 def schema_intact(data: bytes, contract: Any) -> bool:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tests.faults.mutants import mutants
-from tests.faults.strict_readers import read_avro, read_csv, read_jsonl, read_parquet, schema_intact
+from tests.faults.strict_readers import SYNC, read_avro, read_csv, read_jsonl, read_parquet, schema_intact
 
 from datalab.ingest.contracts import arrow_field, parse_contract
 from datalab.ingest.decode.container import write_long
@@ -94,7 +94,7 @@ def _good(kind: str, variant: int) -> bytes:
         out = io.BytesIO()
         codec = ("null", "deflate")[variant % 2]
         schema = fastavro.parse_schema(_contract(kind))
-        fastavro.writer(out, schema, records, codec=codec, sync_interval=900, sync_marker=b"sync marker 16 b")
+        fastavro.writer(out, schema, records, codec=codec, sync_interval=900, sync_marker=SYNC)
         return out.getvalue()
     if kind == "parquet":
         fields = [
@@ -202,16 +202,16 @@ def test_many_mutants(kind: str) -> None:
 def _hostile() -> dict[str, bytes]:
     """Files made to harm their reader, all with the header of a good one where that is possible."""
     good = _good("avro", 0)
-    start = good.index(b"sync marker 16 b") + 16
+    start = good.index(SYNC) + 16
     packed = _good("avro", 1)
     bomb = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     body = b"".join([*(bomb.compress(bytes(1 << 20)) for _ in range(400)), bomb.flush()])
-    head = packed[: packed.index(b"sync marker 16 b") + 16]
+    head = packed[: packed.index(SYNC) + 16]
     recursive = good[:start].replace(b'"name": "id", "type": "string"', b'"name": "id", "type": "pedido"')
     return {
-        "bomb": head + write_long(5) + write_long(len(body)) + body + b"sync marker 16 b",
-        "count": good[:start] + write_long(1 << 40) + write_long(8) + bytes(8) + b"sync marker 16 b" + good[start:],
-        "string": good[:start] + write_long(1) + write_long(9) + write_long(1 << 30) + bytes(4) + b"sync marker 16 b",
+        "bomb": head + write_long(5) + write_long(len(body)) + body + SYNC,
+        "count": good[:start] + write_long(1 << 40) + write_long(8) + bytes(8) + SYNC + good[start:],
+        "string": good[:start] + write_long(1) + write_long(9) + write_long(1 << 30) + bytes(4) + SYNC,
         "array": good[:start] + write_long(1) + write_long(60) + bytes(14) + write_long(1 << 40) + bytes(60),
         "recursive": recursive + good[start:],
         "deep": b"Obj\x01\x02\x16avro.schema" + write_long(200_000) + b"[" * 200_000 + b"\x00" + bytes(16),
@@ -244,10 +244,10 @@ def test_hostile_files_cost_only_themselves(tmp_path: Path) -> None:
 
 def test_what_ends_its_worker_costs_its_block_alone(tmp_path: Path) -> None:
     good = _good("avro", 1)
-    start = good.index(b"sync marker 16 b") + 16
+    start = good.index(SYNC) + 16
     fat = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     body = b"".join([*(fat.compress(bytes(1 << 20)) for _ in range(120)), fat.flush()])
-    block = write_long(4_000_000) + write_long(len(body)) + body + b"sync marker 16 b"
+    block = write_long(4_000_000) + write_long(len(body)) + body + SYNC
     jobs = []
     for name, data in {"a": good, "fat": good[:start] + block + good[start:], "b": good}.items():
         (tmp_path / name).write_bytes(data)

@@ -25,7 +25,7 @@ _MOMENT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1
 _ZONED = r"(Z|[+-][0-9]{2}:?[0-9]{2})$"
 _DAYS = (-719_162, 2_932_896)  # 0001-01-01 and 9999-12-31, the dates that every reader of the lake knows
 _MICROS = 86_400_000_000
-_UNIT = {"timestamp-millis": 1_000, "timestamp-micros": 1}
+_UNIT = {"timestamp-millis": 1_000, "timestamp-micros": 1, "s": 1_000_000, "ms": 1_000, "us": 1, "ns": 1}
 
 
 def convert_leaf(array: pa.Array, reader: AvroType, writer: AvroType | None) -> Leaf:
@@ -183,13 +183,24 @@ def _timestamp(array: pa.Array, logical: str) -> Leaf:
         array, wrong = _cast(zoned, TIMESTAMP, Reason.WRONG_TYPE, "not a timestamp (ISO 8601)")
         faults = faults + wrong
     if pa.types.is_timestamp(array.type):
-        array, outside = _cast(array, pa.timestamp("us", tz=array.type.tz), Reason.OUT_OF_RANGE, words)
-        array, faults, logical = pc.cast(array, pa.int64()), faults + outside, "timestamp-micros"
+        logical = array.type.unit
+        array, finer = _ticks(array)
+        faults = faults + finer
     unit = _UNIT[logical]
     bounds = (_DAYS[0] * _MICROS // unit, (_DAYS[1] + 1) * _MICROS // unit - 1)
     kept, outside = _within(array, bounds, words)
     micros = pc.multiply(kept, pa.scalar(unit, pa.int64())) if unit > 1 else pc.cast(kept, pa.int64())
     return pc.cast(micros, TIMESTAMP), faults + outside
+
+
+def _ticks(array: pa.Array) -> Leaf:
+    """Timestamps as counts of their unit, whatever their zone claims to be; nanoseconds as microseconds."""
+    ticks = array.view(pa.int64())
+    if array.type.unit != "ns":
+        return ticks, []
+    micros = pc.divide(ticks, pa.scalar(1_000, pa.int64()))
+    bad = _true(pc.not_equal(pc.multiply(micros, pa.scalar(1_000, pa.int64())), ticks))
+    return _set_aside(micros, bad, Reason.OUT_OF_RANGE, "finer than a microsecond")
 
 
 def _decimal(array: pa.Array, reader: AvroType) -> Leaf:

@@ -40,11 +40,10 @@ def decode_parquet(data: memoryview, contract: Contract, _limits: Limits, span: 
     """The file's parts; a span counts row groups. A row group that cannot be read is refused as a whole."""
     try:
         file = _open(data)
-        schema = file.schema_arrow
+        wrong = _differences(file.schema_arrow, contract.record)
     except _BAD as error:
         yield refused(WHOLE, Reason.CORRUPT_FILE, f"not a readable Parquet file: {_words(error)}", data)
         return
-    wrong = _differences(schema, contract.record)
     if wrong:
         yield refused(WHOLE, Reason.SCHEMA_MISMATCH, "; ".join(wrong), data)
         return

@@ -27,7 +27,7 @@ class Consumed:
 
     `offsets` are those of the flow's last position, `details` those of its commits that still exist, oldest first.
     `rows` answers the distinct `source_file, source_version` of the table's rows; it reads data, so it is called only
-    where commits have expired.
+    where commits have expired. Never of quarantine: its commit comes before the table's, and may stand alone.
     """
 
     offsets: Mapping[str, Any] = field(default_factory=dict)

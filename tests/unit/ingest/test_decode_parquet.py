@@ -1,0 +1,98 @@
+"""Parquet: types checked before values are read, values before they are taken."""
+
+from __future__ import annotations
+
+import io
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from datalab.ingest.contracts import parse_contract
+from datalab.ingest.decode.formats import decode
+from datalab.ingest.limits import Limits
+from datalab.ingest.reasons import Reject
+
+
+def decoded(table: pa.Table | bytes, kind: Any, **options: Any) -> tuple[dict[int, Any], list[Reject]]:
+    """Accepted values of the one field by record number, and rejects."""
+    if not isinstance(table, bytes):
+        sink = io.BytesIO()
+        pq.write_table(table, sink, **options)
+        table = sink.getvalue()
+    contract = parse_contract(json.dumps({"type": "record", "name": "p", "fields": [{"name": "v", "type": kind}]}))
+    parts = list(decode(memoryview(table), "parquet", contract, Limits()))
+    accepted = {
+        row: record["v"]
+        for part in parts
+        if part.records is not None and part.rows is not None
+        for row, record in zip(part.rows.tolist(), part.records.to_pylist(), strict=True)
+    }
+    return accepted, [reject for part in parts for reject in part.rejects]
+
+
+def column(values: list[Any], kind: pa.DataType) -> pa.Table:
+    return pa.table({"v": pa.array(values, kind)})
+
+
+MOMENT = {"type": "long", "logicalType": "timestamp-micros"}
+
+
+def test_timestamps_of_any_unit_and_zone() -> None:
+    when = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    for kind in (pa.timestamp("ms"), pa.timestamp("us", tz="America/Sao_Paulo"), pa.timestamp("ns", tz="UTC")):
+        assert decoded(column([when], kind), MOMENT) == ({0: when}, [])
+    accepted, (reject,) = decoded(column([1_000, 1_001, None], pa.timestamp("ns")), ["null", MOMENT])
+    assert accepted == {0: datetime(1970, 1, 1, 0, 0, 0, 1, tzinfo=UTC), 2: None}
+    assert (reject.row, reject.reason, reject.detail) == (1, "out_of_range", "v: finer than a microsecond")
+
+
+@pytest.mark.parametrize(
+    ("values", "found", "kind", "good", "reason"),
+    [
+        ([1, 1 << 40], pa.int64(), "int", {0: 1}, "out_of_range"),
+        ([1, None], pa.int16(), "long", {0: 1}, "null_in_required"),
+        ([1, 1 << 63], pa.uint64(), "long", {0: 1}, "out_of_range"),
+        (["A", "C"], pa.string(), {"type": "enum", "name": "e", "symbols": ["A", "B"]}, {0: "A"}, "unknown_symbol"),
+        ([[1], [1, None]], pa.list_(pa.int32()), {"type": "array", "items": "int"}, {0: [1]}, "null_in_required"),
+        ([b"ab", b"abc"], pa.binary(), {"type": "fixed", "name": "f", "size": 2}, {0: b"ab"}, "wrong_type"),
+    ],
+)
+def test_values_that_do_not_fit_are_refused_one_by_one(
+    values: list[Any], found: pa.DataType, kind: Any, good: dict[int, Any], reason: str
+) -> None:
+    accepted, (reject,) = decoded(column(values, found), kind)
+    assert (accepted, reject.row, reject.reason) == (good, 1, reason)
+
+
+@pytest.mark.parametrize(
+    ("found", "kind"), [(pa.string(), "long"), (pa.float64(), "long"), (pa.float64(), "float"), (pa.int64(), MOMENT)]
+)
+def test_types_that_do_not_fit_set_the_file_aside(found: pa.DataType, kind: Any) -> None:
+    accepted, (reject,) = decoded(column([], found), kind)
+    assert (accepted, reject.row, reject.reason) == ({}, -1, "schema_mismatch")
+    assert reject.detail.startswith(f"v: {found} in the file")
+
+
+def test_dictionaries_are_read_as_their_values() -> None:
+    table = pa.table({"v": pa.array(["a", "b", "a"]).dictionary_encode()})
+    assert decoded(table, "string") == ({0: "a", 1: "b", 2: "a"}, [])
+
+
+def test_a_row_group_that_is_damaged_costs_itself() -> None:
+    sink = io.BytesIO()
+    table = column([f"valor numero {at}" for at in range(300)], pa.string())
+    pq.write_table(table, sink, row_group_size=100, compression="none", use_dictionary=False, write_page_checksum=True)
+    damaged = sink.getvalue().replace(b"valor numero 150", b"valor numero XXX")
+    accepted, (reject,) = decoded(damaged, "string")
+    assert sorted(accepted) == [*range(100), *range(200, 300)]
+    assert (reject.row, reject.records, reject.reason) == (100, 100, "corrupt_file")
+
+
+def test_what_is_no_parquet_file() -> None:
+    for data in (b"", b"PAR1", b"PAR1" + bytes(100) + b"PAR1"):
+        accepted, (reject,) = decoded(data, "string")
+        assert (accepted, reject.row, reject.reason) == ({}, -1, "corrupt_file")
