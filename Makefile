@@ -1,5 +1,6 @@
 # Everything runs in .venv, made here from constraints.txt (pins with hashes) with nothing but python3 and pip.
 PYTHON ?= python3
+export PYTHONDONTWRITEBYTECODE :=
 BIN := .venv/bin
 READY := .venv/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check

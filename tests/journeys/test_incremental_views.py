@@ -154,6 +154,23 @@ def test_only_touched_groups_are_computed_again(engine, tmp_path):
     assert len(shop.rows("gold.por_uf")) == 50
 
 
+def test_a_record_delivered_again_changes_nothing(engine, tmp_path):
+    sql = """
+        CREATE TEMPORARY VIEW novos AS SELECT *, current_timestamp() AS processado FROM STREAM bronze.pedidos;
+        CREATE STREAMING TABLE silver.pedidos;
+        CREATE FLOW atualiza AS AUTO CDC INTO silver.pedidos FROM STREAM novos KEYS (id) SEQUENCE BY versao
+    """
+    shop = Shop(open_lake("iceberg", str(tmp_path / "lake")), engine, sql)
+    record = {"id": "a", "versao": 1, "uf": "SP", "valor": 1}
+    shop.add([record])
+    shop.run()
+    first = shop.rows("silver.pedidos")
+    shop.add([record, record])
+    (result,) = shop.run().results
+    assert result.outcome.superseded == 2
+    assert shop.rows("silver.pedidos") == first
+
+
 @pytest.mark.parametrize("table_format", ["iceberg", "delta"])
 def test_a_step_planned_before_another_writer_is_refused(engine, tmp_path, table_format):
     """Two processes plan the same new rows; the second to execute must not take them in again."""

@@ -18,7 +18,13 @@ def line_in_query(node: exp.Expr) -> int | None:
 
 
 def place(origin: str, node: exp.Expr | None = None) -> str:
-    """`file:line` of a node, counted on from the origin's line; the origin itself where the node's line is unknown."""
+    """`file:line:column` of a node that knows its file; else `file:line`, counted on from the origin's line.
+
+    The origin itself where the node's line is unknown.
+    """
+    known = next((inner.meta for inner in node.walk() if "file" in inner.meta), None) if node is not None else None
+    if known is not None:
+        return f"{known['file']}:{known['line']}:{known['col']}"
     line = line_in_query(node) if node is not None else None
     match = _ORIGIN.match(origin)
     if line is None:

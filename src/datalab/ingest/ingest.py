@@ -28,11 +28,6 @@ class IngestStaged:
     events: tuple[Event, ...] = ()
 
     @property
-    def files(self) -> Staged:
-        """The files alone, to be discarded where they cannot be published."""
-        return Staged(self.add)
-
-    @property
     def empty(self) -> bool:
         """Whether nothing was consumed, so that there is nothing to commit."""
         return not self.provenance.details.get("files", True)

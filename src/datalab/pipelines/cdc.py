@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlglot import exp
 
 from datalab.errors import UnsupportedStatement
+from datalab.pipelines.grouping import nondeterministic
 from datalab.pipelines.model import AutoCdc
 
 SEQUENCE = "__sequence"
@@ -31,3 +34,12 @@ def condition(expected: exp.Expression, cdc: AutoCdc | None) -> exp.Expression:
     if cdc is None or cdc.delete_when is None:
         return expected
     return exp.Or(this=exp.column(DELETED), expression=exp.paren(expected.copy()))
+
+
+def unrepeatable_columns(query: exp.Query, names: Sequence[str]) -> tuple[str, ...]:
+    """Those of the result's columns that a clock or chance makes: a record delivered again differs in them alone.
+
+    Between rows of one key and one sequence they decide last, so that a repeated record changes nothing.
+    """
+    aliases = {alias.alias.lower() for alias in query.find_all(exp.Alias) if nondeterministic(alias.this)}
+    return tuple(name for name in names if name.lower() in aliases)

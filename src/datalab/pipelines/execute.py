@@ -15,12 +15,18 @@ from datalab.lake.lake import Lake
 from datalab.lake.provenance import CheckResult, Provenance, Range
 from datalab.lake.table import Relation, TableSpec, TableState
 from datalab.names import TableName
-from datalab.pipelines.cdc import SEQUENCE
+from datalab.pipelines.cdc import SEQUENCE, unrepeatable_columns
 from datalab.pipelines.changes import ADDED, REMOVED, TOUCHED, only_touched, touched_groups
 from datalab.pipelines.grouping import Grouping, grouping
 from datalab.pipelines.model import Dataset
 from datalab.pipelines.steps import Step, TableRead
-from datalab.quality.publish import Publication, check_results, publish, require_expectations
+from datalab.quality.publish import (
+    Publication,
+    check_results,
+    discarded_on_failure,
+    publish,
+    require_expectations,
+)
 from datalab.quality.rejected import Attempt, rejected_rows
 
 
@@ -60,7 +66,7 @@ def execute(context: Context, step: Step, dataset: Dataset) -> Outcome:
     inputs = {part.table: _require(context.lake, part.table) for part in step.inputs if isinstance(part, TableRead)}
     query = _query(context, step, inputs)
     state = _target(context, step, dataset, query)
-    mode, query = _mode(context, step, query)
+    mode, query = _mode(context, step, query, state.schema)
     current = context.lake.files(state)
     seen = Relation(state.schema) if step.fresh else current
     staged = context.engine.stage(Work(query, state.target(), mode, step.checks, seen))
@@ -71,16 +77,13 @@ def execute(context: Context, step: Step, dataset: Dataset) -> Outcome:
 
 def _publish(context: Context, step: Step, state: TableState, staged: Staged) -> Outcome:
     results = check_results(step.checks, staged)
-    try:
+    with discarded_on_failure(context.engine, staged):
         require_expectations(state, results)
         attempt = Attempt(state.name, step.flow, _unit(step), context.run_id, context.now, step.fresh)
         rejected = rejected_rows(context.engine, staged.rejected, step.checks, attempt)
-        provenance = _provenance(context, step, staged, results)
-        publication = Publication(state, provenance, rejected, staged.add, staged.remove)
-        after = publish(context.lake, context.engine, publication, context.now)
-    except BaseException:
-        context.engine.discard(staged)
-        raise
+    provenance = _provenance(context, step, staged, results)
+    after = publish(context.lake, context.engine, Publication(state, provenance, rejected, staged), context.now)
+    context.engine.discard(replace(staged, add=()))
     quarantined = staged.rejected_rows
     return Outcome(after.snapshot, staged.read, staged.written, quarantined, staged.superseded, results)
 
@@ -149,9 +152,9 @@ def _covers(present: pa.Schema, wanted: pa.Schema) -> bool:
     return bool(present.remove_metadata().equals(wanted.remove_metadata(), check_metadata=False))
 
 
-def _mode(context: Context, step: Step, query: Query) -> tuple[Mode, Query]:
+def _mode(context: Context, step: Step, query: Query, schema: pa.Schema) -> tuple[Mode, Query]:
     if step.kind == "upsert":
-        return Upsert(step.keys, SEQUENCE), query
+        return Upsert(step.keys, SEQUENCE, unrepeatable_columns(query.tree, schema.names)), query
     if step.kind == "replace":
         return Replace(), query
     if step.kind == "append":

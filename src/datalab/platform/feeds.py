@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from datalab.engine.base import Engine
+from datalab.engine.base import Engine, Staged
 from datalab.errors import UnknownSetting
 from datalab.events import Bus, Progress
 from datalab.ingest.contracts import bronze_schema, read_contract
@@ -28,7 +28,6 @@ from datalab.pipelines.steps import SourceRead
 from datalab.platform.settings import Configuration
 from datalab.platform.settings_schema import IngestSettings, SourceSettings
 from datalab.quality.publish import Publication, publish
-from datalab.quality.quarantine import quarantined_files
 from datalab.quality.replay import Restaged
 
 
@@ -83,12 +82,8 @@ class SourceFeed:
             self.bus.emit(Progress(f"files of {self.name}", done, total))
             if staged.empty:
                 continue
-            try:
-                publication = Publication(state, staged.provenance, staged.rejected, staged.add)
-                state = publish(self.lake, self.engine, publication, context.now)
-            except BaseException:
-                self.engine.discard(staged.files)
-                raise
+            publication = Publication(state, staged.provenance, staged.rejected, Staged(staged.add))
+            state = publish(self.lake, self.engine, publication, context.now)
             self.source.acknowledge(staged.provenance.offsets)
             outcome = _plus(outcome, state.snapshot, staged.provenance.written, staged.provenance.quarantined)
         return outcome
@@ -114,8 +109,7 @@ class SourceFeed:
         def rows() -> pa.Table:
             assert state is not None
             run = Run(context.run_id, context.now)
-            held = source_positions(self.engine, self.lake.files(state), run)
-            return pa.concat_tables([held, quarantined_files(self.lake, self.engine, self.target, context.now)])
+            return source_positions(self.engine, self.lake.files(state), run)
 
         return self.source.pending(consumed(self.name, state, history, rows))
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 import pyarrow.compute as pc
 
 from datalab.engine.base import Check, Engine, Staged
-from datalab.errors import ExpectationFailed
+from datalab.errors import CommitUnknown, DataLabError, ExpectationFailed
 from datalab.lake.lake import Lake
 from datalab.lake.provenance import CheckResult, Provenance
-from datalab.lake.table import Change, DataFile, TableState
+from datalab.lake.table import Change, TableState
 from datalab.quality.quarantine import Rejected, set_aside
 
 
@@ -23,8 +24,7 @@ class Publication:
     state: TableState
     provenance: Provenance
     rejected: Rejected
-    add: tuple[DataFile, ...] = ()
-    remove: tuple[DataFile, ...] = ()
+    staged: Staged
 
 
 def check_results(checks: Sequence[Check], staged: Staged) -> tuple[CheckResult, ...]:
@@ -48,10 +48,26 @@ def require_expectations(state: TableState, results: Sequence[CheckResult]) -> N
 
 def publish(lake: Lake, engine: Engine, publication: Publication, now: datetime) -> TableState:
     """Commit the rejected records, then the change; answers the new state. Fenced where another writer was first."""
-    rejected = publication.rejected
-    set_aside(lake, engine, rejected, publication.provenance.run_id, now)
+    rejected, staged = publication.rejected, publication.staged
     provenance = replace(publication.provenance, quarantined=_records(rejected))
-    return lake.commit(publication.state, Change(provenance, publication.add, publication.remove))
+    with discarded_on_failure(engine, staged):
+        set_aside(lake, engine, rejected, provenance.run_id, now)
+        return lake.commit(publication.state, Change(provenance, staged.add, staged.remove))
+
+
+@contextmanager
+def discarded_on_failure(engine: Engine, staged: Staged) -> Iterator[None]:
+    """Remove staged files where it is certain that no commit names them.
+
+    After CommitUnknown, an interrupt or a defect they stay: they may be live; if not, maintenance finds them.
+    """
+    try:
+        yield
+    except CommitUnknown:
+        raise
+    except DataLabError:
+        engine.discard(staged)
+        raise
 
 
 def _records(rejected: Rejected) -> int:

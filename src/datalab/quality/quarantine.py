@@ -120,16 +120,3 @@ def _touched(rejected: Rejected, current: Relation, now: datetime) -> Query:
 def _over(sql: str, name: str, rows: pa.Table, now: datetime) -> Query:
     tree = parse_one(sql, read="spark", into=exp.Select)
     return Query(tree, {name: Relation(rows.schema, memory=rows)}, now, "quarantine")
-
-
-def quarantined_files(lake: Lake, engine: Engine, target: TableName, now: datetime) -> pa.Table:
-    """The distinct `source_file, source_version` of all records ever set aside for a target, whatever their status."""
-    schema = pa.schema([("source_file", pa.string()), ("source_version", pa.string())])
-    state = lake.state(QUARANTINE)
-    if state is None:
-        return schema.empty_table()
-    tree = exp.select("source_file", "unit").distinct().from_("present")
-    tree = tree.where(exp.column("target").eq(str(target)), exp.column("source_file").is_(exp.null()).not_())
-    found = engine.read(Query(tree, {"present": lake.files(state)}, now, "quarantine")).read_all()
-    versions = [unit.rpartition("@")[2] for unit in found.column("unit").to_pylist()]
-    return pa.table([found.column("source_file"), pa.array(versions, pa.string())], schema=schema)

@@ -16,6 +16,7 @@ from datalab.engine.base import Engine, Staged
 from datalab.lake.lake import Lake
 from datalab.lake.provenance import Provenance
 from datalab.lake.table import Change, TableState
+from datalab.quality.publish import discarded_on_failure
 
 BATCH = 1000
 
@@ -67,8 +68,5 @@ def _commit(lake: Lake, engine: Engine, state: TableState, again: Restaged, run_
         written=staged.written,
         superseded=staged.superseded,
     )
-    try:
+    with discarded_on_failure(engine, staged):
         return lake.commit(state, Change(provenance, staged.add, staged.remove))
-    except BaseException:
-        engine.discard(staged)
-        raise
