@@ -171,3 +171,48 @@ def test_a_record_that_was_mended_before_the_repetition_is_in_its_table_alone(pe
     assert pedidos.rows(STATUS) == []
     assert pedidos.rows(f"SELECT id FROM {BRONZE}") == [("a",), ("b",), ("c",)]
     assert pedidos.rows(f"SELECT id FROM {SILVER}") == [("a",), ("b",), ("c",)]
+
+
+APPENDED = """
+CREATE STREAMING TABLE silver.pedidos (CONSTRAINT valor_positivo EXPECT (valor > 0) ON VIOLATION DROP ROW)
+AS SELECT id, cpf, uf, valor FROM STREAM bronze.pedidos;
+"""
+
+
+def test_a_replay_leaves_what_an_interrupted_run_will_consume_again(pedidos, monkeypatch):
+    """Between the quarantine's commit and the table's, with everything mended: the run brings the rows, once."""
+    pedidos.write("pipelines/pedidos.sql", APPENDED)
+    pedidos.deliver("um", order("a"), order("b", uf=None), order("c", valor=-5))
+    fail_once(monkeypatch, {BRONZE, SILVER})
+    pedidos.run(code=6)
+    pedidos.contract(uf=["null", "string"])
+    waiting = [{"table": BRONZE, "replayed": 0, "still_quarantined": 1}]
+    assert pedidos("quarantine", "replay", "--all", "--json").json == waiting
+    pedidos.run(code=6)
+    pedidos.pipeline("(valor > 0)", "(valor > -10)")
+    assert pedidos("quarantine", "replay", "--all", "--json").json == [{**waiting[0], "table": SILVER}]
+    pedidos.run()
+    for table in (BRONZE, SILVER):
+        assert pedidos.rows(f"SELECT id FROM {table}") == [("a",), ("b",), ("c",)]
+    assert pedidos.rows(STATUS) == []
+    pedidos.deliver("dois", order("d", valor=-20))
+    pedidos.run()
+    pedidos.pipeline("(valor > -10)", "(valor > -30)")
+    assert pedidos("quarantine", "replay", "--all", "--json").json[0]["replayed"] == 1
+    assert pedidos.rows(f"SELECT id FROM {SILVER}") == [("a",), ("b",), ("c",), ("d",)]
+
+
+def test_a_file_whose_quarantine_alone_landed_is_consumed_also_when_commits_have_expired(pedidos, monkeypatch):
+    for name in ("um", "dois"):
+        pedidos.deliver(name, order(name))
+        pedidos.run()
+    history = Lake.history
+    monkeypatch.setattr(Lake, "history", lambda self, state: history(self, state)[-1:])
+    pedidos.deliver("tres", order("a", uf="MT"), BROKEN)
+    fail_once(monkeypatch, {BRONZE})
+    pedidos.run(code=6)
+    assert pedidos.rows(STATUS) == [(BRONZE, "invalid_json", "open", 1)]
+    pedidos.run()
+    assert pedidos.rows(f"SELECT id FROM {BRONZE}") == [("a",), ("dois",), ("um",)]
+    assert pedidos.run().json["status"] == "nothing_to_do"
+    assert pedidos.rows(STATUS) == [(BRONZE, "invalid_json", "open", 1)]

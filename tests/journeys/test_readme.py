@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 README = Path(__file__).resolve().parents[2] / "README.md"
-CHANGING = re.compile(r"\d{8}T\d{6}-\w{6}|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?\+00:00| +[\d.]+(?=  (1 of 1|first run))")
+CHANGING = re.compile(
+    r"\d{8}T\d{6}-\w{6}|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?\+00:00| +[\d.]+(?=  (1 of 1|first run))"
+)
 
 
 def typed() -> Iterator[tuple[list[str], str]]:

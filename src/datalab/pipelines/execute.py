@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -17,6 +17,7 @@ from datalab.lake.table import Relation, TableSpec, TableState
 from datalab.names import TableName
 from datalab.pipelines.cdc import SEQUENCE, unrepeatable_columns
 from datalab.pipelines.changes import ADDED, REMOVED, TOUCHED, only_touched, touched_groups
+from datalab.pipelines.graph import FlowNode
 from datalab.pipelines.grouping import Grouping, grouping
 from datalab.pipelines.model import Dataset
 from datalab.pipelines.steps import Step, TableRead
@@ -104,10 +105,20 @@ def _provenance(context: Context, step: Step, staged: Staged, results: tuple[Che
     )
 
 
+def unit_ahead(node: FlowNode, state: TableState) -> str:
+    """The unit that a streaming flow's next attempt will consume."""
+    position = state.positions.get(node.flow.name)
+    since = position.inputs if position else {}
+    return _unit_of(node.flow.name, [(i.table, since.get(str(i.table)) if i.stream else None) for i in node.inputs])
+
+
 def _unit(step: Step) -> str:
     """The same for every attempt that starts where the last commit ended, however far it reads."""
-    reads = sorted(f"{part.table}@{part.since}" for part in step.inputs if isinstance(part, TableRead))
-    return f"{step.flow}|{','.join(reads)}"
+    return _unit_of(step.flow, [(part.table, part.since) for part in step.inputs if isinstance(part, TableRead)])
+
+
+def _unit_of(flow: str, reads: Iterable[tuple[TableName, int | None]]) -> str:
+    return f"{flow}|{','.join(sorted(f'{table}@{since}' for table, since in reads))}"
 
 
 def _require(lake: Lake, name: TableName) -> TableState:

@@ -92,6 +92,11 @@ class SourceFeed:
         """Quarantined records of this source, decoded again under the present contract."""
         return replay(self.source, state, records, Run(context.run_id, context.now))
 
+    def unconsumed(self, context: Context, state: TableState) -> frozenset[str]:
+        """Names of the files that the next run would take."""
+        batches = self._pending(state, context).batches
+        return frozenset(each.name for batch in batches for each in batch.units)
+
     def close(self) -> None:
         """End the source's processes and connections."""
         self.source.close()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from datalab.errors import QuarantineError
+from datalab.lake.table import TableState
 from datalab.names import TableName
-from datalab.pipelines.execute import Context
+from datalab.pipelines.execute import Context, unit_ahead
 from datalab.pipelines.graph import Graph
 from datalab.pipelines.plan import NO_HEAD, plan_flow
 from datalab.pipelines.replay import restage_rows
@@ -30,6 +32,18 @@ class Replayed:
     table: str
     replayed: int
     still_quarantined: int
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How records are tried again, but for those with one of `ahead` in `column`.
+
+    They are what an interrupted run left: the next one consumes their unit as a whole, so now they would enter twice.
+    """
+
+    restage: Restage
+    column: str
+    ahead: frozenset[str]
 
 
 def show_records(
@@ -66,22 +80,26 @@ def _replay_one(
     context: Context, records: pa.Table, target: TableName, flow: str, feeds: Sequence[SourceFeed], graph: Graph
 ) -> Replayed:
     state = context.lake.require(target)
-    restage = _restage(context, target, flow, feeds, graph)
-    landed = replay(context.lake, context.engine, state, records, restage, context.run_id)
+    way = _way(context, state, flow, feeds, graph)
+    ahead = pc.is_in(records.column(way.column), pa.array(sorted(way.ahead), pa.string()))
+    consumed = records.filter(pc.invert(ahead))
+    landed = replay(context.lake, context.engine, state, consumed, way.restage, context.run_id)
     done = records.filter(pc.is_in(records.column("id"), pa.array(sorted(landed), pa.string())))
     resolve(context.lake, context.engine, done, "replayed", context.run_id, context.now)
     return Replayed(str(target), done.num_rows, records.num_rows - done.num_rows)
 
 
-def _restage(context: Context, target: TableName, flow: str, feeds: Sequence[SourceFeed], graph: Graph) -> Restage:
+def _way(context: Context, state: TableState, flow: str, feeds: Sequence[SourceFeed], graph: Graph) -> _Way:
     for feed in feeds:
-        if feed.target == target and feed.name == flow:
-            return lambda state, records: feed.restage(context, state, records)
+        if feed.target == state.name and feed.name == flow:
+            names = feed.unconsumed(context, state)
+            return _Way(partial(feed.restage, context), "source_file", names)
     for node in graph.flows:
-        if node.flow.target == target and node.flow.name == flow:
+        if node.flow.target == state.name and node.flow.name == flow:
             step = plan_flow(node, {read.table: NO_HEAD for read in node.inputs}, {read.table for read in node.inputs})
-            return lambda state, records: restage_rows(context, step, state, records)
+            units = {unit_ahead(node, state)} if node.flow.kind != "materialize" else ()
+            return _Way(partial(restage_rows, context, step), "unit", frozenset(units))
     raise QuarantineError(
-        f"{target}: the source or flow {flow} is not in this project any more",
-        "discard its records, or bring it back: datalab quarantine discard --table " + str(target),
+        f"{state.name}: the source or flow {flow} is not in this project any more",
+        f"discard its records, or bring it back: datalab quarantine discard --table {state.name}",
     )
