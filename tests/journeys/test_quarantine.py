@@ -216,3 +216,23 @@ def test_a_file_whose_quarantine_alone_landed_is_consumed_also_when_commits_have
     assert pedidos.rows(f"SELECT id FROM {BRONZE}") == [("a",), ("dois",), ("um",)]
     assert pedidos.run().json["status"] == "nothing_to_do"
     assert pedidos.rows(STATUS) == [(BRONZE, "invalid_json", "open", 1)]
+
+
+KINDS = """
+CREATE STREAMING TABLE silver.tipos (CONSTRAINT valor_positivo EXPECT (valor > 0) ON VIOLATION DROP ROW)
+AS SELECT valor, CAST(valor * 0 + 1.25 AS DECIMAL(10, 2)) AS preco, DATE '2026-02-28' AS dia,
+  TIMESTAMP '2026-02-28 10:11:12.123456' AS momento, CAST('é' AS BINARY) AS bytes, CAST('NaN' AS DOUBLE) AS nada,
+  array(1, NULL, 3) AS lista, named_struct('a', uf, 'b', array(DATE '2026-01-01')) AS grupo, map('k', 1) AS mapa,
+  uf = 'SP' AS certo, CAST(0.1 AS FLOAT) AS real, CAST(NULL AS STRING) AS vazio, 'aspas " e \\n' AS texto
+FROM STREAM bronze.pedidos;
+"""
+
+
+def test_a_replayed_row_has_the_values_it_had_whatever_their_types(pedidos):
+    pedidos.write("pipelines/pedidos.sql", KINDS)
+    pedidos.deliver("um", order("a", valor=1), order("b", valor=-1))
+    pedidos.run()
+    pedidos.pipeline("(valor > 0)", "(valor <> 0)")
+    assert pedidos("quarantine", "replay", "--all", "--json").json[0]["replayed"] == 1
+    same = pedidos.rows("SELECT DISTINCT * EXCEPT (valor) FROM silver.tipos")
+    assert (len(same), pedidos.rows("SELECT valor FROM silver.tipos")) == (1, [(-1,), (1,)])

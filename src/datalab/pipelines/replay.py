@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from datetime import date, datetime
+from collections.abc import Callable
+from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
 
@@ -19,6 +20,13 @@ from datalab.pipelines.steps import Step
 from datalab.quality.replay import Restaged
 
 _ID = "__id"
+_SCALARS: tuple[tuple[Callable[[pa.DataType], bool], Callable[[str], Any]], ...] = (
+    (pa.types.is_timestamp, datetime.fromisoformat),
+    (pa.types.is_date, date.fromisoformat),
+    (pa.types.is_time, time.fromisoformat),
+    (pa.types.is_decimal, Decimal),
+    (pa.types.is_binary, bytes.fromhex),
+)
 
 
 def restage_rows(context: Context, step: Step, state: TableState, records: pa.Table) -> Restaged:
@@ -74,10 +82,7 @@ def _typed(value: Any, kind: pa.DataType) -> Any:
         return {field.name: _typed(value.get(field.name), field.type) for field in kind}
     if pa.types.is_list(kind):
         return [_typed(entry, kind.value_type) for entry in value]
-    if pa.types.is_timestamp(kind):
-        return datetime.fromisoformat(value)
-    if pa.types.is_date(kind):
-        return date.fromisoformat(value)
-    if pa.types.is_decimal(kind):
-        return Decimal(value)
-    return bytes.fromhex(value) if pa.types.is_binary(kind) else value
+    if pa.types.is_map(kind):
+        return [(_typed(key, kind.key_type), _typed(entry, kind.item_type)) for key, entry in value]
+    read = next((read for fits, read in _SCALARS if fits(kind)), None)
+    return read(value) if read else value
