@@ -8,7 +8,7 @@ from benchmarks.scratch import Scratch, emptied
 
 BRONZE = "bronze.dados_produtores_agro"
 RECORDS, FILES = 1_000_000, 100
-CONSUMED = 10_000
+CONSUMED, RECORDS_A_FILE = 10_000, 20
 MIN_RATE, MAX_SECONDS = 500_000, 0.5
 
 
@@ -31,7 +31,7 @@ def ingest(scratch: Scratch, table_format: str, repeat: int, records: int = RECO
 
 def pending(scratch: Scratch, table_format: str, repeat: int, files: int = CONSUMED) -> Result:
     """The look for new files where all of them have been consumed."""
-    project = scratch.landed(files * 2, files)
+    project = scratch.landed(files * RECORDS_A_FILE, files)
     emptied(project)
     taken = measured("ingest", project=project, table_format=table_format)
     runs = [measured("pending", project=project, table_format=table_format) for _ in range(max(repeat, 5))]
