@@ -26,9 +26,7 @@ class MissingExtra(DataLabError):
     """An optional dependency of an adapter is not installed."""
 
     def __init__(self, adapter: str, extra: str) -> None:
-        super().__init__(
-            f"{adapter} needs the optional dependencies '{extra}'", f"pip install 'datalab[{extra}]'"
-        )
+        super().__init__(f"{adapter} needs the optional dependencies '{extra}'", f"pip install 'datalab[{extra}]'")
 
 
 class NotSupported(DataLabError):

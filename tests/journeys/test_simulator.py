@@ -224,9 +224,7 @@ def test_real_prices_go_from_file_to_report(datalab: Any, tmp_path: Path) -> Non
     assert datalab("init", project, "--template", "stocks").code == 0
     simulate("stocks", project, rows=0, source=REAL_PRICES)
     assert datalab("run", "--project", project).code == 0
-    gold = datalab(
-        "query", "SELECT * FROM gold.stocks_analytics", "--limit", "0", "--project", project, "--json"
-    ).json
+    gold = datalab("query", "SELECT * FROM gold.stocks_analytics", "--limit", "0", "--project", project, "--json").json
     with REAL_PRICES.open(encoding="utf-8", newline="") as file:
         closes = {row["date"][:10]: float(row["close"]) for row in csv.DictReader(file)}
     assert {row["date"]: row["avg_price"] for row in gold} == closes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +12,9 @@ import duckdb
 from datalab.errors import DataLabError, EngineError, OutOfMemory, StorageFull
 
 _FULL = ("no space left", "disk quota exceeded", "failed to offload data block", "max_temp_directory_size")
+_ABOUT_VALUES = (duckdb.DataError, duckdb.IntegrityError, duckdb.InvalidInputException)
+_VALUE = re.compile(r"'.*'|(?<=value )\S+|\d[\d.,:T+-]{3,}\d", re.DOTALL)
+_ECHO = re.compile(r"\n+LINE \d+:.*", re.DOTALL)
 _MEMORY_HINT = "raise the engine's memory limit, or lower its threads"
 _SPACE_HINT = "free space on the disk, then run again: nothing was committed"
 
@@ -20,16 +24,23 @@ def translated(origin: str) -> Iterator[None]:
     """Raise what DuckDB or the operating system raises inside as an EngineError, OutOfMemory or StorageFull."""
     try:
         yield
+    except _ABOUT_VALUES as error:
+        raise fault(error, origin) from None  # the cause quotes a value, which may be personal data
     except (duckdb.Error, OSError) as error:
         raise fault(error, origin) from error
 
 
 def fault(error: Exception, origin: str) -> DataLabError:
     """The error of ours that says what `error` says, with `origin` in front where it is known."""
-    text = str(error).strip()
+    text = _without_values(str(error)) if isinstance(error, _ABOUT_VALUES) else str(error).strip()
     where = f"{origin}: " if origin else ""
     if any(sign in text.lower() for sign in _FULL) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
         return StorageFull(f"{where}no space left: {text}", _SPACE_HINT)
     if isinstance(error, duckdb.OutOfMemoryException):
         return OutOfMemory(f"{where}the query needs more memory than the engine may use: {text}", _MEMORY_HINT)
     return EngineError(f"{where}{text}")
+
+
+def _without_values(text: str) -> str:
+    """A message about a value, without the value: it may be somebody's name or number."""
+    return _VALUE.sub("…", _ECHO.sub("", text)).strip()

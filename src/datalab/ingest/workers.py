@@ -186,7 +186,9 @@ class Workers:
         code = worker.process.wait()
         words = worker.end()
         if "datalab.ingest.worker: ready" not in words:
-            raise WorkerCrashed(f"a decoding process did not start: {words[-500:]}", "datalab doctor")
+            raise WorkerCrashed(
+                f"a decoding process did not start: {words[-500:]}", "is ingest.worker_memory large enough?"
+            )
         if code == -signal.SIGKILL or any(sign in words for sign in _OUT_OF_MEMORY):
             return Died(Reason.TOO_LARGE, "decoding needs more memory than a worker may have")
         return Died(Reason.WORKER_CRASHED, f"the decoding process ended with code {code}")

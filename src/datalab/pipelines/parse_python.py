@@ -22,12 +22,11 @@ T = TypeVar("T")
 Piece = tuple[Source, int, int]
 
 
-def parse_python(source: Source) -> Iterator[Dataset | Flow]:
+def parse_python(source: Source) -> list[Dataset | Flow]:
     """Run the file and read what it declared. PipelineError with the line of the user's code that failed."""
     with collecting() as records:
         _calling(source, lambda: _execute(source))
-        for record in records:
-            yield from _declare(source, record)
+        return [declared for record in records for declared in _declare(source, record)]
 
 
 def _execute(source: Source) -> None:
