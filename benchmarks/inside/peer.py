@@ -16,24 +16,36 @@ SEQUENCE = "__sequence"
 
 
 def run(queries: str, folder: str, variant: str) -> dict[str, Any]:
-    """Bronze files to silver and three gold files in a new folder; `variant` is how the newest row is found."""
+    """Bronze files to silver and three gold files in a new folder; `variant` is how the newest row is found.
+
+    `failed` where DuckDB cannot do it within its memory.
+    """
     asked = json.loads(Path(queries).read_text(encoding="utf-8"))
-    out = Path(folder)
-    out.mkdir(parents=True)
-    started = time.monotonic()
+    Path(folder).mkdir(parents=True)
     config = {"threads": THREADS, "memory_limit": MEMORY, "temp_directory": f"{folder}/spill"}
+    started = time.monotonic()
     with duckdb.connect(config=config) as connection:
-        _prepare(connection, asked)
-        VARIANTS[variant](connection, asked, f"{folder}/silver.parquet")
-        silver = time.monotonic() - started
-        connection.execute(
-            f"CREATE VIEW silver.silver_dados_produtores_agro AS FROM read_parquet('{folder}/silver.parquet')"
-        )
-        for name, sql in asked["gold"].items():
-            _copy(connection, sql, f"{folder}/{name}.parquet")
+        try:
+            silver = _work(connection, asked, folder, variant) - started
+        except duckdb.OutOfMemoryException:
+            return {"work": time.monotonic() - started, "failed": "out of memory"}
         seconds = time.monotonic() - started
-        rows = {path.stem: _count(connection, path) for path in sorted(out.glob("*.parquet"))}
+        rows = {name: _count(connection, f"{folder}/{name}*.parquet") for name in ("silver", *asked["gold"])}
     return {"work": seconds, "silver": silver, "gold": seconds - silver, "rows": rows}
+
+
+def _work(connection: duckdb.DuckDBPyConnection, asked: Mapping[str, Any], folder: str, variant: str) -> float:
+    """Answers the moment at which silver was done."""
+    _prepare(connection, asked)
+    path = f"{folder}/silver.parquet"
+    VARIANTS[variant](connection, asked, path)
+    done = time.monotonic()
+    connection.execute(
+        f"CREATE VIEW silver.silver_dados_produtores_agro AS FROM read_parquet('{folder}/silver*.parquet')"
+    )
+    for name, sql in asked["gold"].items():
+        _copy(connection, sql, f"{folder}/{name}.parquet")
+    return done
 
 
 def _prepare(connection: duckdb.DuckDBPyConnection, asked: Mapping[str, Any]) -> None:
@@ -59,15 +71,33 @@ def _arg_max(connection: duckdb.DuckDBPyConnection, asked: Mapping[str, Any], pa
 
 def _repeated(connection: duckdb.DuckDBPyConnection, asked: Mapping[str, Any], path: str) -> None:
     """Only keys that occur more than once are compared; all other rows stream through."""
-    keys = ", ".join(asked["keys"])
-    connection.execute(
-        f"CREATE TEMP TABLE repeated AS SELECT h FROM (SELECT hash({keys}) AS h FROM valid) GROUP BY h "
-        "HAVING count(*) > 1"
-    )
-    alone = f"SELECT * FROM valid WHERE hash({keys}) NOT IN (FROM repeated)"
-    several = f"SELECT * FROM valid WHERE hash({keys}) IN (FROM repeated)"
+    _find_repeated(connection, asked)
+    keys = _hash(asked)
+    alone = f"SELECT * FROM valid WHERE {keys} NOT IN (FROM repeated)"
+    several = f"SELECT * FROM valid WHERE {keys} IN (FROM repeated)"
     rows = f"{alone} UNION ALL FROM ({_newest(f'({several})', asked)})"
     _copy(connection, f"SELECT * EXCLUDE ({SEQUENCE}) FROM ({rows})", path)
+
+
+def _split(connection: duckdb.DuckDBPyConnection, asked: Mapping[str, Any], path: str) -> None:
+    """The same in one pass over the wide rows: those to compare are set aside, in files of their own."""
+    _find_repeated(connection, asked)
+    aside = Path(path).parent / "split"
+    rows = f"SELECT *, {_hash(asked)} IN (FROM repeated) AS several FROM valid"
+    connection.execute(f"COPY ({rows}) TO '{aside}' (FORMAT parquet, COMPRESSION zstd, PARTITION_BY (several))")
+    found = f"read_parquet('{aside}/several=true/*.parquet', hive_partitioning = false)"
+    _copy(connection, f"SELECT * EXCLUDE ({SEQUENCE}) FROM ({_newest(found, asked)})", path)
+    for number, file in enumerate(sorted((aside / "several=false").iterdir())):
+        file.rename(Path(path).with_stem(f"silver{number}"))
+
+
+def _find_repeated(connection: duckdb.DuckDBPyConnection, asked: Mapping[str, Any]) -> None:
+    hashes = f"SELECT {_hash(asked)} AS h FROM ({asked['select']})"
+    connection.execute(f"CREATE TEMP TABLE repeated AS SELECT h FROM ({hashes}) GROUP BY h HAVING count(*) > 1")
+
+
+def _hash(asked: Mapping[str, Any]) -> str:
+    return f"hash({', '.join(asked['keys'])})"
 
 
 def _newest(rows: str, asked: Mapping[str, Any]) -> str:
@@ -79,8 +109,8 @@ def _copy(connection: duckdb.DuckDBPyConnection, sql: str, path: str) -> None:
     connection.execute(f"COPY ({sql}) TO '{path}' (FORMAT parquet, COMPRESSION zstd)")
 
 
-def _count(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
-    (count,) = connection.execute(f"SELECT count(*) FROM '{path}'").fetchone() or (0,)
+def _count(connection: duckdb.DuckDBPyConnection, files: str) -> int:
+    (count,) = connection.execute(f"SELECT count(*) FROM '{files}'").fetchone() or (0,)
     return int(count)
 
 
@@ -88,4 +118,5 @@ VARIANTS: dict[str, Callable[[duckdb.DuckDBPyConnection, Mapping[str, Any], str]
     "window": _window,
     "arg_max": _arg_max,
     "repeated": _repeated,
+    "split": _split,
 }
