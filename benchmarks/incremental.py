@@ -17,7 +17,7 @@ def incremental(scratch: Scratch, table_format: str, rows: int, repeat: int) -> 
     lines = [cost(f"first run, {rows:,} rows", first)]
     for spread in ("recent", "scattered"):
         runs: list[Measured] = []
-        for _ in range(max(repeat, 3)):
+        for _ in range(repeat):
             wanted = {"rows": rows, "count": CHANGED, "spread": spread}
             measured("change", project=project, table_format=table_format, **wanted)
             runs.append(measured("run", project=project, table_format=table_format))
