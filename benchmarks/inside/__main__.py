@@ -13,6 +13,7 @@ JOBS = {
     "change": "bronze:change",
     "run": "ours:run",
     "nothing_new": "ours:nothing_new",
+    "decoding": "decoding:run",
     "ingest": "ours:ingest",
     "pending": "ours:pending",
     "simulate": "ours:simulate",
