@@ -25,7 +25,7 @@ from datalab.engine.staging import (
     land,
     staged,
 )
-from datalab.engine.writing import ACCEPTED, BUCKET, Folder, write
+from datalab.engine.writing import ACCEPTED, BUCKET, SCRATCH, Folder, write
 from datalab.lake.table import WriteTarget
 
 
@@ -77,7 +77,7 @@ def _computed_once(session: Session, work: Work, source: Batch) -> Batch:
     tree = work.query.tree
     if not tree.find(*_COSTLY) and is_repeatable(tree):
         return source
-    target = WriteTarget(work.target.name, "", work.target.schema)
+    target = WriteTarget(work.target.name, "", work.target.schema, compression=SCRATCH)
     files = write(session, f"SELECT * FROM {source.view}", target, session.folder())
     return Batch(session.view(file_rows(work.target.schema, data_files(files))), source.failed)
 

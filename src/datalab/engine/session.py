@@ -75,7 +75,7 @@ class Session:
         """Write a query's rows to Parquet files in a folder; answers what RETURN_STATS says of each file."""
         with translated(self.origin):
             return self._connection.execute(
-                f"COPY ({rows}) TO {literal(str(folder))} (FORMAT parquet, COMPRESSION zstd, RETURN_STATS, APPEND, "
+                f"COPY ({rows}) TO {literal(str(folder))} (FORMAT parquet, RETURN_STATS, APPEND, "
                 f"FILENAME_PATTERN 'dl-{{uuid}}', {options})"
             ).fetchall()
 

@@ -12,7 +12,7 @@ from datalab.engine.auditing import failed_mask, failed_rows, warned_rows
 from datalab.engine.base import Query, Replace, Staged, Work
 from datalab.engine.relations import duckdb_type, file_rows, quoted
 from datalab.engine.session import Session
-from datalab.engine.writing import ACCEPTED, BUCKET, Folder, Written, write
+from datalab.engine.writing import ACCEPTED, BUCKET, SCRATCH, Folder, Written, write
 from datalab.errors import PipelineTypeError
 from datalab.lake.table import DataFile, Relation, WriteTarget
 
@@ -102,7 +102,8 @@ def _set_aside(session: Session, target: WriteTarget, rejected: Sequence[Written
         f"SELECT *, CAST({mask} AS BIGINT) AS {FAILED} FROM ({file_rows(target.schema, list(files))})"
         for mask, files in _by_bucket(rejected).items()
     )
-    files = write(session, " UNION ALL ".join(parts), WriteTarget(target.name, "", schema), session.folder())
+    scratch = WriteTarget(target.name, "", schema, compression=SCRATCH)
+    files = write(session, " UNION ALL ".join(parts), scratch, session.folder())
     return Relation(schema, data_files(files))
 
 

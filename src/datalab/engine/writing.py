@@ -23,6 +23,7 @@ from datalab.lake.table import DataFile, WriteTarget
 BUCKET = "__bucket"
 ACCEPTED = 0
 FILE_SIZE = "256MB"
+SCRATCH = "lz4"
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ def write(session: Session, rows: str, target: WriteTarget, folder: Path) -> tup
     keys = _split_keys(target, bucketed)
     wanted = ", ".join([columns(target.schema.names), *(f"{value} AS {name}" for name, value in keys.items())])
     options = f"PARTITION_BY ({', '.join(keys)})" if keys else f"FILE_SIZE_BYTES '{FILE_SIZE}'"
-    answer = session.copy(f"SELECT {wanted} FROM ({rows})", folder, options + _field_ids(target.schema))
+    options += f", COMPRESSION {target.compression}{_field_ids(target.schema)}"
+    answer = session.copy(f"SELECT {wanted} FROM ({rows})", folder, options)
     return tuple(_written(row, target) for row in answer if row[1])
 
 

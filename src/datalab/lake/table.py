@@ -116,12 +116,15 @@ class WriteTarget:
     """All that an engine needs to write data files for a table; plain values, so it can cross processes.
 
     `location` is the folder for new data files, a plain path or a URI; it need not exist yet.
+
+    `compression` is Parquet's: zstd for what is read often, snappy where writing must be quick.
     """
 
     name: TableName
     location: str
     schema: pa.Schema
     partition: tuple[PartitionField, ...] = ()
+    compression: str = "zstd"
 
 
 @dataclass(frozen=True)
