@@ -37,6 +37,12 @@ class Head:
         rows = sum(entry.provenance.written if entry.provenance else entry.rows_added for entry in later)
         return len(later), rows
 
+    def churn(self, snapshot: int | None) -> int:
+        """Rows in data files that came or went after `snapshot`: what a comparison of the two has to read."""
+        ids = [entry.id for entry in self.history]
+        later = self.history[ids.index(snapshot) + 1 :] if snapshot in ids else self.history
+        return sum(entry.rows_added + entry.rows_removed for entry in later)
+
     @property
     def rows(self) -> int | None:
         """Rows of the newest snapshot, where the history was read."""
@@ -45,6 +51,7 @@ class Head:
 
 Heads = Mapping[TableName, Head]
 NO_HEAD = Head()
+_CHEAP_CHURN = 1_000_000
 
 
 def plan(
@@ -167,6 +174,8 @@ def _view(
     changed = _part(moved[0], "changed", position, heads, changing)
     if changed.part == "all" or _mostly(changed, heads):
         return _with(base, "replace", f"{news}; recomputed whole: most of {moved[0]} changed", whole)
+    if _rewritten(changed, heads):
+        return _with(base, "replace", f"{news}; recomputed whole: large files of {moved[0]} were rewritten", whole)
     step = _with(base, "replace_groups", f"{news}; only the touched groups are recomputed", (changed,))
     return replace(step, keys=groups.keys)
 
@@ -174,6 +183,12 @@ def _view(
 def _mostly(changed: TableRead, heads: Heads) -> bool:
     total = heads.get(changed.table, NO_HEAD).rows
     return changed.rows is not None and total is not None and changed.rows * 2 > total
+
+
+def _rewritten(changed: TableRead, heads: Heads) -> bool:
+    """Whether comparing the rewritten files costs more than the view as a whole (measured at 10 M rows)."""
+    head = heads.get(changed.table, NO_HEAD)
+    return changed.until is not None and head.churn(changed.since) > max(_CHEAP_CHURN, (head.rows or 0) // 5)
 
 
 def _with(base: Step, kind: StepKind, reason: str, inputs: tuple[TableRead, ...]) -> Step:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -109,6 +110,17 @@ def test_most_of_the_input_changed_is_recomputed_whole():
     _, gold = steps(g, state)
     assert gold.kind == "replace"
     assert "recomputed whole: most of silver.limpos changed" in gold.reason
+
+
+def test_large_rewritten_files_are_not_compared_row_by_row():
+    g = graph()
+    state = heads(g, bronze=2, silver_read=2, silver=4, gold_read=3)
+    written = Provenance("r", "f", "upsert", written=10)
+    rewrite = Snapshot(4, T, "upsert", 9_000_000, 8_999_990, 10_000_000, written)
+    state[LIMPOS] = replace(state[LIMPOS], history=(*state[LIMPOS].history[:3], rewrite))
+    _, gold = steps(g, state)
+    assert (gold.kind, gold.fresh) == ("replace", True)
+    assert gold.reason.endswith("10 rows; recomputed whole: large files of silver.limpos were rewritten")
 
 
 def test_a_view_without_groups_of_its_own_says_why_it_is_whole():
