@@ -48,8 +48,9 @@ def _result(title: str, peers: dict[str, list[Measured]], ours: list[Measured], 
     done = {variant: runs for variant, runs in peers.items() if not any("failed" in run.answer for run in runs)}
     fastest = min(done, key=lambda variant: _work(done[variant]))
     base, work = _work(peers[fastest]), _work(ours)
+    cpu = middle(ours).cpu / middle(peers[fastest]).cpu
     lines = [_peer_line(variant, runs, base) for variant, runs in peers.items()]
-    lines.append({**cost("DataLab", middle(ours)), "work s": work, "ratio": work / base})
+    lines.append({**cost("DataLab", middle(ours)), "work s": work, "ratio": work / base, "cpu ratio": cpu})
     process = middle(ours).seconds / middle(peers[fastest]).seconds
     peak = max(run.peak for run in ours) / 1e9
     goals = [Goal("memory", peak, MAX_PEAK_GB, "GB")]
