@@ -154,24 +154,6 @@ def test_only_touched_groups_are_computed_again(engine, tmp_path):
     assert len(shop.rows("gold.por_uf")) == 50
 
 
-@pytest.mark.parametrize("table_format", ["iceberg", "delta"])
-def test_all_groups_are_computed_where_the_change_rewrote_the_table(engine, tmp_path, table_format, monkeypatch):
-    monkeypatch.setattr("datalab.pipelines.execute.COMPARED_ANYWAY", 0)
-    shop = Shop(open_lake(table_format, str(tmp_path / "lake")), engine, f"{SILVER};{GOLD}")
-    first = [{"id": f"{n}", "versao": 1, "uf": f"U{n % 5}", "valor": n} for n in range(50)]
-    shop.add(first)
-    shop.run()
-    changed = {"id": "3", "versao": 2, "uf": "U4", "valor": 0}
-    shop.add([changed])
-    shop.run()
-    assert close_rows(shop.rows("gold.por_uf"), summed(winners([*first, changed], deletes=False)))
-    state = shop.lake.require(TableName.parse("gold.por_uf"))
-    last = shop.lake.history(state)[-1].provenance
-    assert last is not None
-    assert (last.kind, last.written) == ("replace", 5)
-    assert {result.status for result in shop.run().results} == {"skipped"}
-
-
 def test_a_record_delivered_again_changes_nothing(engine, tmp_path):
     sql = """
         CREATE TEMPORARY VIEW novos AS SELECT *, current_timestamp() AS processado FROM STREAM bronze.pedidos;

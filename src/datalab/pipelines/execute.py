@@ -30,8 +30,6 @@ from datalab.quality.publish import (
 )
 from datalab.quality.rejected import Attempt, rejected_rows
 
-COMPARED_ANYWAY = 1_000_000  # rows: comparing so few costs little, however small the table is
-
 
 @dataclass(frozen=True)
 class Context:
@@ -67,7 +65,6 @@ def execute(context: Context, step: Step, dataset: Dataset) -> Outcome:
     """
     assert step.query is not None
     inputs = {part.table: _require(context.lake, part.table) for part in step.inputs if isinstance(part, TableRead)}
-    step = _whole_where_cheaper(context, step, inputs)
     query = _query(context, step, inputs)
     state = _target(context, step, dataset, query)
     mode, query = _mode(context, step, query, state.schema)
@@ -145,20 +142,6 @@ def _relation(lake: Lake, state: TableState, part: TableRead) -> Relation:
     if part.part == "added" and part.until is not None:
         return lake.added(state, part.since, part.until)
     return lake.files(state, part.until)
-
-
-def _whole_where_cheaper(context: Context, step: Step, inputs: Mapping[TableName, TableState]) -> Step:
-    """All groups instead of the touched ones, where finding those would read more rows than the table has."""
-    if step.kind != "replace_groups":
-        return step
-    (part,) = [part for part in step.inputs if isinstance(part, TableRead)]
-    assert part.until is not None
-    state = inputs[part.table]
-    difference = context.lake.changed(state, part.since, part.until)
-    compared = difference.added.rows + difference.removed.rows
-    if compared <= max(COMPARED_ANYWAY, context.lake.files(state, part.until).rows):
-        return step
-    return replace(step, kind="replace", fresh=True, inputs=(replace(part, part="all", since=None),))
 
 
 def _target(context: Context, step: Step, dataset: Dataset, query: Query) -> TableState:
