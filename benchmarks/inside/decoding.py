@@ -34,7 +34,7 @@ def _decode(out: str, files: list[str]) -> int:
     with duckdb.connect(config={"threads": 1}) as connection:
         connection.execute("SET preserve_insertion_order = false")
         connection.register("records", records)
-        connection.execute(f"COPY records TO '{out}' (FORMAT parquet, COMPRESSION zstd)")
+        connection.execute(f"COPY records TO '{out}' (FORMAT parquet, COMPRESSION snappy)")
     return records.num_rows
 
 
