@@ -18,9 +18,9 @@ def incremental(scratch: Scratch, table_format: str, rows: int, repeat: int) -> 
     for spread in ("recent", "scattered"):
         runs: list[Measured] = []
         for _ in range(repeat):
-            wanted = {"rows": rows, "count": CHANGED, "spread": spread}
-            measured("change", project=project, table_format=table_format, **wanted)
-            runs.append(measured("run", project=project, table_format=table_format))
+            place = {"project": str(project), "table_format": table_format}
+            measured("change", **place, rows=rows, count=CHANGED, spread=spread)
+            runs.append(measured("run", **place))
         line = {**cost(f"{CHANGED:,} {spread} corrections", middle(runs)), "work s": typical(runs, "work")}
         lines.append({**line, "of first run": typical(runs, "work") / first.answer["work"]})
         lines.extend(_steps(middle(runs)))

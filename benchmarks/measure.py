@@ -33,7 +33,7 @@ class Measured:
     answer: Mapping[str, Any]
 
 
-def measured(job: str, wrapped: Iterable[str] = (), **arguments: Any) -> Measured:
+def measured(job: str, *, wrapped: Iterable[str] = (), **arguments: Any) -> Measured:
     """Run a job; SystemExit with its last words where it fails. `wrapped` is a command to run it under."""
     command = [*wrapped, sys.executable, "-m", "benchmarks.inside", job, json.dumps(arguments, default=str)]
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:

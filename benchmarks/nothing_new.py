@@ -46,7 +46,7 @@ def _opened(project: Path, table_format: str) -> Counter[str]:
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "calls"
         wrapped = ["strace", "--follow-forks", "--trace=open,openat", "--output", str(log), "--string-limit=4096"]
-        measured("nothing_new", wrapped, project=project, table_format=table_format)
+        measured("nothing_new", wrapped=wrapped, project=project, table_format=table_format)
         text = log.read_text(encoding="utf-8", errors="replace")
     found = Counter({"data": 0})
     for line in text.splitlines():

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from statistics import median
 
-from benchmarks.measure import Measured, measured, middle
+from benchmarks.measure import Measured, measured, middle, typical
 from benchmarks.report import Goal, Result, cost
 from benchmarks.scratch import Scratch, reset
 
@@ -72,7 +71,7 @@ def _steps(run: Measured) -> list[dict[str, object]]:
 
 
 def _work(runs: list[Measured]) -> float:
-    return median(run.answer["work"] for run in runs)
+    return typical(runs, "work")
 
 
 def _questions(project: Path, table_format: str) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import sqlglot
+from sqlglot import exp
 
 from benchmarks.inside.project import MEMORY, SOURCE, THREADS, opened
 from datalab.engine.base import Append, Query, Work
@@ -61,7 +61,7 @@ def _commit(lab: Lab, rows: str, count: int) -> None:
         path = f"{scratch}/rows.parquet"
         _write(rows, path, scratch)
         made = Relation(feed.schema, (DataFile(path, count, Path(path).stat().st_size),))
-        tree = sqlglot.parse_one("SELECT * FROM made", read="spark")
+        tree = exp.select("*").from_("made")
         query = Query(tree, {"made": made}, datetime.now(UTC), "benchmark")
         staged = lab.engine.stage(Work(query, state.target(), Append()))
     provenance = Provenance("benchmark", SOURCE, "append", offsets={"files": 0}, read=count, written=staged.written)
@@ -69,7 +69,11 @@ def _commit(lab: Lab, rows: str, count: int) -> None:
 
 
 def _write(rows: str, path: str, scratch: str) -> None:
-    config = {"threads": THREADS, "memory_limit": MEMORY, "temp_directory": scratch}
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "threads": THREADS,
+        "memory_limit": MEMORY,
+        "temp_directory": scratch,
+    }
     with duckdb.connect(config=config) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute(f"COPY ({rows}) TO '{path}' (FORMAT parquet, COMPRESSION lz4)")

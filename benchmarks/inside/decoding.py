@@ -35,7 +35,7 @@ def _decode(out: str, files: list[str]) -> int:
         connection.execute("SET preserve_insertion_order = false")
         connection.register("records", records)
         connection.execute(f"COPY records TO '{out}' (FORMAT parquet, COMPRESSION snappy)")
-    return records.num_rows
+    return int(records.num_rows)
 
 
 if __name__ == "__main__":

@@ -22,9 +22,9 @@ def run(queries: str, folder: str, variant: str) -> dict[str, Any]:
     """
     asked = json.loads(Path(queries).read_text(encoding="utf-8"))
     Path(folder).mkdir(parents=True)
-    config = {"threads": THREADS, "memory_limit": MEMORY, "temp_directory": f"{folder}/spill"}
+    spill = f"{folder}/spill"
     started = time.monotonic()
-    with duckdb.connect(config=config) as connection:
+    with duckdb.connect(config={"threads": THREADS, "memory_limit": MEMORY, "temp_directory": spill}) as connection:
         try:
             silver = _work(connection, asked, folder, variant) - started
         except duckdb.OutOfMemoryException:

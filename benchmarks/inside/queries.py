@@ -34,7 +34,7 @@ def _is_measured(node: FlowNode) -> bool:
     return str(node.flow.target) == SILVER or any(str(read.table) == SILVER for read in node.inputs)
 
 
-def _translated(tree: exp.Expression) -> str:
+def _translated(tree: exp.Expr) -> str:
     return sql_of(translate(tree, datetime.now(UTC), "benchmark"))
 
 
