@@ -28,7 +28,7 @@ SEQUENCE = {"dados_produtores": "metadata_evento.timestamp_geracao_evento", "des
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("table_format", ["iceberg", "delta"])
 def test_killed_runs_lose_and_double_nothing(tmp_path, table_format, monkeypatch):
     monkeypatch.setenv("DATALAB__LAKE__FORMAT", table_format)
@@ -44,7 +44,7 @@ def test_killed_runs_lose_and_double_nothing_in_the_long_run(tmp_path, table_for
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("table_format", ["iceberg", "delta"])
 def test_runs_at_the_same_time_take_everything_in_once(tmp_path, table_format, monkeypatch):
     monkeypatch.setenv("DATALAB__LAKE__FORMAT", table_format)
