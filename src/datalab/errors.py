@@ -120,10 +120,6 @@ class SourceError(DataLabError):
     """A source cannot be read as a whole."""
 
 
-class SourceFileChanged(SourceError):
-    """A file that was consumed has other content now."""
-
-
 class WorkerCrashed(SourceError):
     """A decoding worker died, ran out of memory or out of time."""
 

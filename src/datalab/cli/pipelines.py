@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 from datalab.cli import output
 from datalab.cli.opened import lab_of
 from datalab.cli.options import options_of
 from datalab.cli.run import perform
-from datalab.cli.wishes import FULL_REFRESH, TABLES, wish_of
+from datalab.cli.wishes import FULL_REFRESH, TABLES, VERBOSE, wish_of
 from datalab.lake.lake import Lake
 from datalab.pipelines.graph import FlowNode
 
@@ -31,7 +29,7 @@ def run(
     ctx: typer.Context,
     tables: TABLES = None,
     full_refresh: FULL_REFRESH = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Say what happens while it happens.")] = False,
+    verbose: VERBOSE = False,
 ) -> None:
     """Bring tables up to date without taking in new source records."""
     wish = wish_of(tables or [], full_refresh=full_refresh)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from datalab.cli import output
 from datalab.cli.opened import lab_of
 from datalab.cli.options import options_of
-from datalab.cli.wishes import FULL_REFRESH, TABLES, wish_of
+from datalab.cli.wishes import FULL_REFRESH, TABLES, VERBOSE, wish_of
 from datalab.errors import DataLabError, RunFailed
 from datalab.events import Bus, Event, SourceFileIgnored
 from datalab.observability.console import Narrator
@@ -26,7 +26,7 @@ def run(
     ctx: typer.Context,
     tables: TABLES = None,
     full_refresh: FULL_REFRESH = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Say what happens while it happens.")] = False,
+    verbose: VERBOSE = False,
 ) -> None:
     """Take in new source records and bring the tables up to date, as far as something changed."""
     perform(ctx, wish_of(tables or [], full_refresh=full_refresh), verbose=verbose)

@@ -16,6 +16,7 @@ TABLES = Annotated[
 FULL_REFRESH = Annotated[
     bool, typer.Option("--full-refresh", help="Compute the named tables (none: all that flows make) from scratch.")
 ]
+VERBOSE = Annotated[bool, typer.Option("--verbose", help="Say what happens while it happens.")]
 
 
 def wish_of(tables: Sequence[str], *, full_refresh: bool = False) -> Wish:

@@ -68,10 +68,10 @@ def execute(context: Context, step: Step, dataset: Dataset) -> Outcome:
     query = _query(context, step, inputs)
     state = _target(context, step, dataset, query)
     mode, query = _mode(context, step, query, state.schema)
-    current = context.lake.files(state)
+    current = None if isinstance(mode, Append) else context.lake.files(state)
     seen = Relation(state.schema) if step.fresh else current
     staged = context.engine.stage(Work(query, state.target(), mode, step.checks, seen))
-    if step.fresh:
+    if step.fresh and current is not None:
         staged = replace(staged, remove=current.files)
     return _publish(context, step, state, staged)
 

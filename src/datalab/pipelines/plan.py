@@ -12,7 +12,7 @@ from datalab.names import TableName
 from datalab.pipelines.cdc import cdc_query, condition
 from datalab.pipelines.graph import FlowNode
 from datalab.pipelines.grouping import Grouping, grouping
-from datalab.pipelines.steps import Step, StepKind, TableRead
+from datalab.pipelines.steps import Part, Step, StepKind, TableRead
 
 
 @dataclass(frozen=True)
@@ -30,18 +30,22 @@ class Head:
 
     def since(self, snapshot: int | None) -> tuple[int, int] | None:
         """How many commits came after `snapshot`, and how many rows they wrote; None where history does not say."""
-        ids = [entry.id for entry in self.history]
-        if snapshot not in ids:
+        later = self._later(snapshot)
+        if later is None:
             return None
-        later = [entry for entry in self.history[ids.index(snapshot) + 1 :] if entry.operation not in MAINTENANCE]
-        rows = sum(entry.provenance.written if entry.provenance else entry.rows_added for entry in later)
-        return len(later), rows
+        changes = [entry for entry in later if entry.operation not in MAINTENANCE]
+        rows = sum(entry.provenance.written if entry.provenance else entry.rows_added for entry in changes)
+        return len(changes), rows
 
     def churn(self, snapshot: int | None) -> int:
         """Rows in data files that came or went after `snapshot`: what a comparison of the two has to read."""
+        later = self._later(snapshot)
+        return sum(entry.rows_added + entry.rows_removed for entry in (self.history if later is None else later))
+
+    def _later(self, snapshot: int | None) -> tuple[Snapshot, ...] | None:
+        """The history after `snapshot`; None where it does not reach back that far."""
         ids = [entry.id for entry in self.history]
-        later = self.history[ids.index(snapshot) + 1 :] if snapshot in ids else self.history
-        return sum(entry.rows_added + entry.rows_removed for entry in later)
+        return self.history[ids.index(snapshot) + 1 :] if snapshot in ids else None
 
     @property
     def rows(self) -> int | None:
@@ -115,13 +119,13 @@ def _all(table: TableName, heads: Heads, changing: Collection[TableName]) -> Tab
     return TableRead(table, "all", None, None if table in changing else head.snapshot, head.rows)
 
 
-def _part(table: TableName, part: str, position: Position, heads: Heads, changing: Collection[TableName]) -> TableRead:
+def _part(table: TableName, part: Part, position: Position, heads: Heads, changing: Collection[TableName]) -> TableRead:
     head, since = heads.get(table, NO_HEAD), position.inputs.get(str(table))
     if since is None:
         return _all(table, heads, changing)
     news = head.since(since)
     until = None if table in changing else head.snapshot
-    return TableRead(table, "changed" if part == "changed" else "added", since, until, news[1] if news else None)
+    return TableRead(table, part, since, until, news[1] if news else None)
 
 
 def _whole(base: Step, node: FlowNode, heads: Heads, changing: Collection[TableName], *, fresh: bool) -> Step:

@@ -11,6 +11,7 @@ from datalab.names import TableName
 if TYPE_CHECKING:
     from sqlglot import exp
 
+Part = Literal["all", "added", "changed"]
 StepKind = Literal["append", "upsert", "replace", "replace_groups", "skip"]
 
 
@@ -23,7 +24,7 @@ class TableRead:
     """
 
     table: TableName
-    part: Literal["all", "added", "changed"]
+    part: Part
     since: int | None = None
     until: int | None = None
     rows: int | None = None

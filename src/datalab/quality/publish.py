@@ -7,14 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-import pyarrow.compute as pc
-
 from datalab.engine.base import Check, Engine, Staged
 from datalab.errors import CommitUnknown, DataLabError, ExpectationFailed
 from datalab.lake.lake import Lake
 from datalab.lake.provenance import CheckResult, Provenance
 from datalab.lake.table import Change, TableState
-from datalab.quality.quarantine import Rejected, set_aside
+from datalab.quality.quarantine import Rejected, set_aside, total_records
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ def require_expectations(state: TableState, results: Sequence[CheckResult]) -> N
 def publish(lake: Lake, engine: Engine, publication: Publication, now: datetime) -> TableState:
     """Commit the rejected records, then the change; answers the new state. Fenced where another writer was first."""
     rejected, staged = publication.rejected, publication.staged
-    provenance = replace(publication.provenance, quarantined=_records(rejected))
+    provenance = replace(publication.provenance, quarantined=total_records(rejected.rows))
     with discarded_on_failure(engine, staged):
         set_aside(lake, engine, rejected, provenance.run_id, now)
         return lake.commit(publication.state, Change(provenance, staged.add, staged.remove))
@@ -68,8 +66,3 @@ def discarded_on_failure(engine: Engine, staged: Staged) -> Iterator[None]:
     except DataLabError:
         engine.discard(staged)
         raise
-
-
-def _records(rejected: Rejected) -> int:
-    total: int | None = pc.sum(rejected.rows.column("records")).as_py()
-    return total or 0

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from sqlglot import exp, parse_one
 
 from datalab.engine.base import Engine, Query, ReplaceGroups, Work
@@ -53,6 +54,12 @@ def record_id(target: TableName, *position: object) -> str:
     """The id of a quarantined record, the same each time the same position is read for the same target."""
     text = "\x1f".join([str(target), *map(str, position)])
     return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def total_records(entries: pa.Table) -> int:
+    """How many source records quarantine entries stand for."""
+    total: int | None = pc.sum(entries.column("records")).as_py()
+    return total or 0
 
 
 @dataclass(frozen=True)

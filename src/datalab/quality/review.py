@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Literal
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from sqlglot import exp
 
 from datalab.engine.base import Engine, Query, ReplaceGroups, Work
@@ -105,9 +104,3 @@ def _conditions(selection: Selection) -> Sequence[exp.Expression]:
     if selection.status:
         wanted.append(exp.column("status").eq(selection.status))
     return wanted
-
-
-def total_records(table: pa.Table) -> int:
-    """How many source records the entries stand for."""
-    total: int | None = pc.sum(table.column("records")).as_py()
-    return total or 0

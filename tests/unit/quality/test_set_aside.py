@@ -17,10 +17,10 @@ from datalab.lake.lake import Lake, open_lake
 from datalab.lake.table import Relation, TableSpec, TableState
 from datalab.names import TableName
 from datalab.quality import replay as replaying
-from datalab.quality.quarantine import QUARANTINE, QUARANTINE_SCHEMA, Rejected, record_id, set_aside
+from datalab.quality.quarantine import QUARANTINE, QUARANTINE_SCHEMA, Rejected, record_id, set_aside, total_records
 from datalab.quality.rejected import FAILED_COLUMN, Attempt, rejected_rows
 from datalab.quality.replay import Restaged, replay
-from datalab.quality.review import Selection, find, resolve, summary, total_records
+from datalab.quality.review import Selection, find, resolve, summary
 
 TARGET, OTHER = TableName("bronze", "pedidos"), TableName("bronze", "outros")
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
