@@ -158,3 +158,25 @@ class RunFailed(DataLabError):
 
 class QuarantineError(DataLabError):
     """A quarantined record cannot be shown, replayed or discarded."""
+
+
+class ModelError(DataLabError):
+    """A model cannot be trained, judged or promoted."""
+
+
+class InvalidModel(ConfigError):
+    """A declaration in models/*.yaml is wrong."""
+
+
+class ModelNotFound(ModelError):
+    """No model or version of that name."""
+
+
+class ModelRefused(ModelError):
+    """A model's package is not to be trusted: signature, hash, manifest, or what the model answers is wrong."""
+
+
+class RegistryUnavailable(ModelError):
+    """The model registry cannot be reached or read."""
+
+    retryable = True

@@ -1,0 +1,1 @@
+"""Where the versions of a model are kept, and which of them is live."""
