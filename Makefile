@@ -15,16 +15,18 @@ demo: $(READY) ## From files to gold on the agro project, no server needed
 	@$(BIN)/datalab demo
 
 test: $(READY) ## Run the tests (a few minutes)
+	@stack/system-packages.sh redis-server=redis-server strace=strace
 	@$(BIN)/python -m pytest --numprocesses 2
 
-test-stack: ## Run the tests that need real servers
-	@echo "no test needs a server yet: make test runs everything there is"
+test-stack: $(READY) ## Run the tests that need real servers: Kafka, a schema registry
+	@stack/system-packages.sh java=openjdk-17-jre-headless mvn=maven
+	@$(BIN)/python -m pytest -m "stack and not full" tests/stack
 
 bench: $(READY) ## Measure against the same SQL in plain DuckDB
 	@$(BIN)/python -m benchmarks
 
 faults: $(READY) ## Run the fault suites in their long form
-	@$(BIN)/python -m pytest --numprocesses 2 --timeout 7200 -m "full or not full" tests/faults
+	@$(BIN)/python -m pytest --numprocesses 2 --timeout 7200 -m "not stack" tests/faults
 
 lint: $(READY) ## Check style, types and import directions
 	@$(BIN)/ruff check .

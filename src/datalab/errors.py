@@ -156,6 +156,10 @@ class RunFailed(DataLabError):
     """At least one step of a run failed; steps that do not depend on it were done."""
 
 
+class ServiceError(DataLabError):
+    """A server of the stack cannot be fetched, started or reached."""
+
+
 class QuarantineError(DataLabError):
     """A quarantined record cannot be shown, replayed or discarded."""
 

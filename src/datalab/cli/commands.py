@@ -37,5 +37,6 @@ COMMANDS = (
     Entry("pipelines", "List, run and watch the flows of the project.", group=True),
     Entry("data", "Take in, list, show and validate data.", group=True),
     Entry("quarantine", "Look at records that could not be accepted; replay or discard them.", group=True),
+    Entry("services", "Run real servers on this machine without containers: Kafka, a schema registry.", group=True),
     Entry("config", "Show and check the settings of the project.", group=True),
 )

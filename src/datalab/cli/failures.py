@@ -35,6 +35,7 @@ EXIT_CODES: tuple[tuple[type[Exception], int, str], ...] = (
     (errors.LakeError, 8, "storage or catalog failed"),
     (errors.EngineError, 8, "the engine failed"),
     (errors.SourceError, 8, "a source cannot be read"),
+    (errors.ServiceError, 8, "a server cannot be started or reached"),
     (errors.RegistryUnavailable, 8, "the model registry failed"),
     (errors.ModelError, 9, "a model was refused, or cannot be trained"),
     (errors.InvalidName, USAGE, "a name is not valid"),

@@ -30,14 +30,19 @@ def open_project(path: Path) -> Path:
     return folder.resolve()
 
 
-def examples_folder() -> Path:
-    """The example projects: inside an installed package, or beside `src` in a checkout."""
-    for folder in (_PACKAGE / "examples", _PACKAGE.parent.parent / "examples"):
+def shipped(name: str) -> Path:
+    """A folder that comes with the package: inside an installed package, or beside `src` in a checkout. ConfigError."""
+    for folder in (_PACKAGE / name, _PACKAGE.parent.parent / name):
         if folder.is_dir():
             return folder
     raise ConfigError(
-        "this installation has no example projects", "reinstall the package: pip install --force-reinstall datalab"
+        f"this installation lacks the folder '{name}'", "reinstall the package: pip install --force-reinstall datalab"
     )
+
+
+def examples_folder() -> Path:
+    """The example projects."""
+    return shipped("examples")
 
 
 def templates() -> dict[str, Path]:

@@ -149,6 +149,15 @@ class NotifySettings(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ServiceSettings(Section):
+    """One server of the stack, as this project runs it."""
+
+    ports: Annotated[Mapping[str, Any], "Ports of a server that `datalab services` runs, where others are wanted."] = (
+        field(default_factory=dict)
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings(Section):
     """All settings of a project in one environment; paths are absolute."""
 
@@ -167,6 +176,9 @@ class Settings(Section):
     simulate: Annotated[Path | None, "Python file whose simulate() makes test data."] = None
     report: Annotated[Path | None, "Python file whose report() is called after a run that changed something."] = None
     notify: Annotated[NotifySettings, "Where a finished run is announced."] = NotifySettings()
+    services: Annotated[Mapping[Identifier, ServiceSettings], "Servers that `datalab services` runs, by name."] = field(
+        default_factory=dict
+    )
     schedules: Annotated[Mapping[str, Any], "Reserved for the scheduler; nothing reads it yet."] = field(
         default_factory=dict
     )

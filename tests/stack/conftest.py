@@ -1,0 +1,54 @@
+"""Real servers for the tests of this folder: started once, on ports of their own, ended with the tests."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from datalab.errors import ServiceError
+from datalab.platform.services.control import Control
+from datalab.platform.services.describe import find_service
+from datalab.platform.services.fetch import require_programs
+
+
+def free_port() -> int:
+    """Below the range that the system hands out by itself, so that nobody gets it in between."""
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def server(name: str, folder: Path) -> Control:
+    """A server with its state in `folder`; the tests are skipped, loudly, where its programs are missing."""
+    service = find_service(name)
+    try:
+        require_programs(service)
+    except ServiceError as error:
+        pytest.skip(f"{error.message}: {error.hint}")
+    return Control(service, folder, {port: free_port() for port in service.ports}, os.environ)
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Control]:
+    """A broker that answers."""
+    made = server("kafka", tmp_path_factory.mktemp("kafka"))
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Control]:
+    """A schema registry that answers."""
+    made = server("registry", tmp_path_factory.mktemp("registry"))
+    made.start()
+    yield made
+    made.stop()
