@@ -51,7 +51,9 @@ def birth(pid: int) -> str:
         state, *fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except OSError:
         return ""
-    return "" if state == "Z" else fields[18]
+    threads, began = int(fields[16]), fields[18]
+    # The first thread of a killed process may be gone while others still hold its ports.
+    return "" if state == "Z" and threads <= 1 else began
 
 
 def start(command: Sequence[str], environment: Mapping[str, str], folder: Path, now: str) -> Process:
