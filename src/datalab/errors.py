@@ -148,6 +148,10 @@ class PipelineTypeError(PipelineError):
     """A query names a column that is not there, or combines types that do not fit."""
 
 
+class FeatureError(PipelineError):
+    """A feature view or training set is wrong, or its features at a moment cannot be derived from the gold query."""
+
+
 class ExpectationFailed(DataLabError):
     """Rows broke a constraint declared ON VIOLATION FAIL UPDATE; the table stays as it was."""
 
@@ -182,5 +186,11 @@ class ModelRefused(ModelError):
 
 class RegistryUnavailable(ModelError):
     """The model registry cannot be reached or read."""
+
+    retryable = True
+
+
+class OnlineStoreError(DataLabError):
+    """The online store does not answer, is busy, or holds what it cannot read."""
 
     retryable = True

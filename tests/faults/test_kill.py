@@ -22,7 +22,13 @@ from datalab.platform.settings import load
 
 RUNNER = Path(__file__).parent / "runner.py"
 QUICK, FULL = 15, 500
-GOLD = ("gold.proponente_features_agro", "gold.location_features_agro", "gold.risk_features_agro")
+GOLD = (
+    "gold.proponente_features_agro",
+    "gold.location_features_agro",
+    "gold.risk_features_agro",
+    "gold.proponente_perfil_agro",
+    "gold.uf_features_agro",
+)
 BRONZE = {"dados_produtores": "bronze.dados_produtores_agro", "desfechos_credito": "bronze.desfechos_credito"}
 SEQUENCE = {"dados_produtores": "metadata_evento.timestamp_geracao_evento", "desfechos_credito": "data_desfecho"}
 

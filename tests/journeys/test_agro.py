@@ -20,7 +20,13 @@ from datalab.platform.lab import Lab
 from datalab.platform.runs import Wish
 from datalab.platform.settings import load
 
-GOLD = ("gold.proponente_features_agro", "gold.location_features_agro", "gold.risk_features_agro")
+GOLD = (
+    "gold.proponente_features_agro",
+    "gold.location_features_agro",
+    "gold.risk_features_agro",
+    "gold.proponente_perfil_agro",
+    "gold.uf_features_agro",
+)
 SILVER = ("silver.silver_dados_produtores_agro", "silver.desfechos_credito")
 BRONZE = ("bronze.dados_produtores_agro", "bronze.desfechos_credito")
 

@@ -36,6 +36,7 @@ EXIT_CODES: tuple[tuple[type[Exception], int, str], ...] = (
     (errors.EngineError, 8, "the engine failed"),
     (errors.SourceError, 8, "a source cannot be read"),
     (errors.ServiceError, 8, "a server cannot be started or reached"),
+    (errors.OnlineStoreError, 8, "the online store does not answer"),
     (errors.RegistryUnavailable, 8, "the model registry failed"),
     (errors.ModelError, 9, "a model was refused, or cannot be trained"),
     (errors.InvalidName, USAGE, "a name is not valid"),

@@ -100,7 +100,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One commit in a table's history. `operation` is the provenance's kind, or `foreign` for other writers."""
+    """One commit in a table's history. `operation` is the provenance's kind, or `foreign` for other writers.
+
+    `sequence` grows from commit to commit of a table; ids of snapshots need not.
+    """
 
     id: int
     at: datetime
@@ -109,6 +112,7 @@ class Snapshot:
     rows_removed: int
     rows_total: int
     provenance: Provenance | None = None
+    sequence: int = 0
 
 
 @dataclass(frozen=True)

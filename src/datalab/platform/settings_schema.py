@@ -142,6 +142,17 @@ class RunSettings(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class OnlineSettings(Section):
+    """Where features are served from."""
+
+    store: Annotated[Literal["sqlite", "redis"], "Online store of the features."] = "sqlite"
+    path: Annotated[Path, "File of the SQLite store."] = Path(".datalab/online.db")
+    url: Annotated[str, "Address of the Redis store."] = "redis://127.0.0.1:6379/0"
+    password: Annotated[Any, "Password of the Redis store, a reference to a secret."] = None
+    timeout_ms: Annotated[int, AtLeast(1), "Longest wait for an answer of the store, in milliseconds."] = 50
+
+
+@dataclass(frozen=True, kw_only=True)
 class NotifySettings(Section):
     """Where a finished run is announced."""
 
@@ -172,6 +183,10 @@ class Settings(Section):
         "pipelines/**/*.sql",
         "pipelines/**/*.py",
     )
+    features: Annotated[tuple[str, ...], "Feature views and training sets, patterns below the project."] = (
+        "features/*.yaml",
+    )
+    online: Annotated[OnlineSettings, "Where features are served from."] = OnlineSettings()
     run: Annotated[RunSettings, "How steps are executed."] = RunSettings()
     simulate: Annotated[Path | None, "Python file whose simulate() makes test data."] = None
     report: Annotated[Path | None, "Python file whose report() is called after a run that changed something."] = None

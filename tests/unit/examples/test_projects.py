@@ -46,6 +46,16 @@ COLUMNS = {
         "faixa_risco_credito cultura_principal total_solicitacoes valor_mediano serasa_score_medio "
         "taxa_pessoa_juridica score_risco_ajustado volatilidade_credito feature_timestamp"
     ),
+    "gold.proponente_perfil_agro": (
+        "proponente_id localizacao_uf localizacao_municipio tipo_pessoa cultura_principal area_total_hectares "
+        "anos_experiencia classificacao_propriedade serasa_score faixa_risco_credito ibama_autuacoes_ativas "
+        "finalidade_credito valor_solicitado_credito feature_timestamp"
+    ),
+    "gold.uf_features_agro": (
+        "localizacao_uf total_solicitacoes total_proponentes valor_medio_solicitado valor_mediano "
+        "area_media_hectares serasa_score_medio taxa_risco_elevado taxa_autuacoes_ibama taxa_pessoa_juridica "
+        "cultura_dominante feature_timestamp"
+    ),
     "silver.stocks_cleaned": "date symbol open high low close volume z_score data_quality_score processed_at",
     "gold.stocks_analytics": (
         "date record_count avg_price max_price min_price price_volatility total_volume median_price price_range "
@@ -96,7 +106,7 @@ def test_every_table_has_exactly_its_columns_in_order(table: str) -> None:
 def test_each_gold_view_is_recomputed_by_group() -> None:
     nodes = [node for project in PROJECTS for node in graph_of(project)[1].flows]
     gold = [node for node in nodes if node.flow.target.layer == "gold"]
-    assert len(gold) == 4
+    assert len(gold) == 6
     assert all(isinstance(grouping(node.query), Grouping) for node in gold)
 
 

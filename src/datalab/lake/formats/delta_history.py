@@ -62,6 +62,7 @@ def _snapshot(entry: Entry, removed: int, total: int) -> Snapshot:
         rows_removed=removed,
         rows_total=total,
         provenance=entry.provenance,
+        sequence=entry.version,
     )
 
 

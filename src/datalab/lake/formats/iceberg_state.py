@@ -78,6 +78,7 @@ def to_snapshot(snapshot: IcebergSnapshot) -> Snapshot:
         rows_removed=_count(summary, "deleted-records"),
         rows_total=_count(summary, "total-records"),
         provenance=provenance,
+        sequence=snapshot.sequence_number or snapshot.timestamp_ms,  # format version 1 has no sequence numbers
     )
 
 

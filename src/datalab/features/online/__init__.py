@@ -1,0 +1,1 @@
+"""Online stores: the newest features of each entity, by key, for the server."""

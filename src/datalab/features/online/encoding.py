@@ -1,0 +1,169 @@
+"""Rows of the online store as text: JSON lists of an entity's key and of its features, exact for every type allowed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from datalab.errors import FeatureError
+from datalab.features.online.base import Layout, Position, Version
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MOMENT = "timestamp[us, tz=UTC]"
+_DAY = "date32[day]"
+_PLAIN = frozenset({"bool", "int32", "int64", "float", "double", "string"})
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+
+
+def key_of(entity: Sequence[Any]) -> str:
+    """The key of an entity; equal values give equal keys, and values of other types other keys."""
+    return _encode([_text(part) for part in entity])
+
+
+def entity_of(key: str) -> tuple[Any, ...]:
+    """The entity of a key; dates and moments stay text."""
+    return tuple(json.loads(key))
+
+
+def moment_of(microseconds: int) -> datetime:
+    """A moment in UTC."""
+    return EPOCH + timedelta(microseconds=microseconds)
+
+
+def microseconds_of(moment: datetime) -> int:
+    """Microseconds since 1970."""
+    return (moment - EPOCH) // timedelta(microseconds=1)
+
+
+def layout_of(schema: pa.Schema, layout: Layout) -> Layout:
+    """The layout with the types that its columns have in a table. FeatureError for types that no store keeps."""
+    for name in layout.entity:
+        if str(schema.field(name).type) not in {*_PLAIN, _MOMENT, _DAY} - {"float", "double"}:
+            raise FeatureError(
+                f"{layout.table}: entity column {name} is of type {schema.field(name).type}",
+                "entities are texts, whole numbers, booleans, dates or moments",
+            )
+    kinds = tuple(_kind(layout.table, schema.field(name)) for name in layout.features)
+    return Layout(layout.table, layout.entity, layout.timestamp, layout.features, kinds, layout.ttl)
+
+
+def _kind(table: str, field: pa.Field[Any]) -> str:
+    kind = field.type
+    inner = kind.value_type if pa.types.is_list(kind) else kind
+    if str(inner) in _PLAIN or (inner is kind and (str(kind) in {_MOMENT, _DAY} or pa.types.is_decimal(kind))):
+        return str(kind)
+    raise FeatureError(
+        f"{table}: feature {field.name} is of type {kind}, which the online store does not keep",
+        "leave it out of `features`, or make plain columns of it in the gold view",
+    )
+
+
+def keys(rows: pa.Table, layout: Layout) -> list[str]:
+    """The key of each row."""
+    parts = [_texts(rows.column(name)) for name in layout.entity]
+    return [_encode(entity) for entity in zip(*parts, strict=True)]
+
+
+def encoded(rows: pa.Table, layout: Layout) -> Iterator[tuple[str, int, str]]:
+    """Key, timestamp in microseconds and features of each row."""
+    moments = rows.column(layout.timestamp).cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_pylist()
+    columns = [_numbers(rows.column(name)) for name in layout.features]
+    features = map(_encode, zip(*columns, strict=True)) if columns else ["[]"] * rows.num_rows
+    return zip(keys(rows, layout), moments, features, strict=True)
+
+
+def _texts(column: pa.ChunkedArray) -> list[Any]:
+    plain = not (pa.types.is_timestamp(column.type) or pa.types.is_date(column.type))
+    values: list[Any] = column.to_pylist()
+    return values if plain else [_text(part) for part in values]
+
+
+def _text(part: Any) -> Any:
+    if isinstance(part, datetime):
+        return part.astimezone(UTC).isoformat()
+    return part.isoformat() if isinstance(part, date) else part
+
+
+def _numbers(column: pa.ChunkedArray) -> list[Any]:
+    """Values as JSON has them: moments as microseconds, dates as days, decimals as text."""
+    kind = column.type
+    if pa.types.is_timestamp(kind):
+        column = column.cast(pa.timestamp("us", kind.tz)).cast(pa.int64())
+    elif pa.types.is_date(kind):
+        column = column.cast(pa.int32())
+    elif pa.types.is_decimal(kind):
+        column = pc.cast(column, pa.string())
+    values: list[Any] = column.to_pylist()
+    return values
+
+
+def decoder(layout: Layout) -> Callable[[str], dict[str, Any]]:
+    """From the text of a row to its features by name."""
+    names = layout.features
+    special = {name: _READERS[_family(kind)] for name, kind in zip(names, layout.kinds, strict=True) if _family(kind)}
+
+    def decode(text: str) -> dict[str, Any]:
+        values = dict(zip(names, json.loads(text), strict=True))
+        for name, read in special.items():
+            if values[name] is not None:
+                values[name] = read(values[name])
+        return values
+
+    return decode
+
+
+_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "moment": moment_of,
+    "day": lambda days: EPOCH.date() + timedelta(days=days),
+    "decimal": Decimal,
+}
+
+
+def _family(kind: str) -> str:
+    if kind.startswith("decimal"):
+        return "decimal"
+    return {_MOMENT: "moment", _DAY: "day"}.get(kind, "")
+
+
+def ttl_microseconds(layout: Layout) -> int | None:
+    """How long a row is served after its timestamp."""
+    return None if layout.ttl is None else int(layout.ttl * 1_000_000)
+
+
+def position_to_record(position: Position) -> dict[str, Any]:
+    """A position as JSON has it."""
+    return asdict(position)
+
+
+def position_of_record(record: Mapping[str, Any]) -> Position:
+    """A position from what `position_to_record` made."""
+    done, layout = record["done"], record["layout"]
+    return Position(
+        Version(**done) if done else None,
+        tuple(Version(**part) for part in record["pending"]),
+        layout_of_record(layout) if layout else None,
+    )
+
+
+def layout_to_text(layout: Layout) -> str:
+    """A layout as text; equal layouts give equal texts."""
+    return json.dumps(asdict(layout), ensure_ascii=False, sort_keys=True)
+
+
+def layout_of_record(record: Mapping[str, Any]) -> Layout:
+    """A layout from its JSON form."""
+    return Layout(
+        record["table"],
+        tuple(record["entity"]),
+        record["timestamp"],
+        tuple(record["features"]),
+        tuple(record["kinds"]),
+        record["ttl"],
+    )

@@ -1,0 +1,56 @@
+"""From rows as a store keeps them to what is served: decoded by their layout, too old ones left out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from datalab.errors import OnlineStoreError
+from datalab.features.online.base import Layout, Stored
+from datalab.features.online.encoding import (
+    decoder,
+    layout_of_record,
+    microseconds_of,
+    moment_of,
+    ttl_microseconds,
+)
+
+
+class Row(NamedTuple):
+    """A row in a store. `layout` is a number within the view; `features` is None where the entity is gone."""
+
+    snapshot: int
+    timestamp: int
+    layout: int
+    features: str | None
+
+
+class Reader:
+    """The layouts of one view, fetched once each. `fetch` answers the text of a layout by its number."""
+
+    def __init__(self, view: str, fetch: Callable[[int], str | None]) -> None:
+        self._view = view
+        self._fetch = fetch
+        self._known: dict[int, tuple[Layout, Callable[[str], dict[str, Any]], int | None]] = {}
+
+    def stored(self, row: Row, now: datetime | None) -> Stored | None:
+        """The row as it is served at `now`; with None, however old it is."""
+        if row.features is None:
+            return None
+        layout, decode, ttl = self._known.get(row.layout) or self._learn(row.layout)
+        if now is not None and ttl is not None and row.timestamp + ttl < microseconds_of(now):
+            return None
+        return Stored(decode(row.features), moment_of(row.timestamp), row.snapshot, layout.table)
+
+    def _learn(self, number: int) -> tuple[Layout, Callable[[str], dict[str, Any]], int | None]:
+        text = self._fetch(number)
+        if text is None:
+            raise OnlineStoreError(
+                f"the online store has rows of view {self._view} in a layout that it does not know ({number})",
+                f"datalab features materialize {self._view} --rebuild",
+            )
+        layout = layout_of_record(json.loads(text))
+        self._known[number] = (layout, decoder(layout), ttl_microseconds(layout))
+        return self._known[number]

@@ -1,0 +1,250 @@
+"""The online store in one SQLite file, for one machine.
+
+The rollback journal is used and not the write-ahead log, which versions before 3.51.3 can corrupt. A reader never
+waits for a whole materialization: writers take the lock first and hold it for one small batch.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from operator import itemgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datalab.errors import OnlineStoreError
+from datalab.features.online.base import Claim, Entry, Layout, Lookup, OnlineCapabilities, Position, Stored, Version
+from datalab.features.online.encoding import (
+    encoded,
+    entity_of,
+    key_of,
+    keys,
+    layout_to_text,
+    position_of_record,
+    position_to_record,
+)
+from datalab.features.online.positions import begun, finished, require_current
+from datalab.features.online.reading import Reader, Row
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS views (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, position TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS layouts (
+  view INTEGER NOT NULL, number INTEGER NOT NULL, content TEXT NOT NULL, PRIMARY KEY (view, number)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS features (
+  view INTEGER NOT NULL, entity TEXT NOT NULL, version INTEGER NOT NULL, snapshot INTEGER NOT NULL,
+  timestamp INTEGER NOT NULL, layout INTEGER NOT NULL, content TEXT, PRIMARY KEY (view, entity)
+) WITHOUT ROWID;
+"""
+_UPSERT = (
+    "INSERT INTO features VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (view, entity) DO UPDATE SET "
+    "version = excluded.version, snapshot = excluded.snapshot, timestamp = excluded.timestamp, "
+    "layout = excluded.layout, content = excluded.content WHERE excluded.version >= features.version"
+)
+_ROW = "f.snapshot, f.timestamp, f.layout, f.content"
+_MOST_LOOKUPS = 5_000
+_BATCH = 2_000
+_WRITER_PATIENCE = 30.0
+
+
+class SqliteStore:
+    """Features in a file. `timeout` in seconds is how long a read waits for a writer's commit."""
+
+    name = "sqlite"
+    capabilities = OnlineCapabilities(shared=False)
+
+    def __init__(self, path: Path, timeout: float = 0.05) -> None:
+        self._path = path
+        self._timeout = timeout
+        self._local = threading.local()
+        self._opened: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+        self._ids: dict[str, int] = {}
+        self._readers: dict[str, Reader] = {}
+
+    def read(self, wanted: Sequence[Lookup], now: datetime) -> list[Stored | None]:
+        """One answer per lookup, in order, from one state of the file."""
+        found: list[Stored | None] = [None] * len(wanted)
+        with self._errors():
+            connection = self._connection("reader")
+            for start in range(0, len(wanted), _MOST_LOOKUPS):
+                part = wanted[start : start + _MOST_LOOKUPS]
+                for place, *row in connection.execute(*self._question(connection, part, start)):
+                    found[place] = self._reader(wanted[place].view).stored(Row(*row), now)
+        return found
+
+    def position(self, view: str) -> Position:
+        """How far a view is."""
+        with self._errors():
+            return _position(self._connection("reader"), view)
+
+    def begin(self, view: str, layout: Layout, version: Version, *, anew: bool = False) -> Claim:
+        """Announce a version and the layout of its rows."""
+        with self._transaction() as connection:
+            if anew:
+                connection.execute("DELETE FROM features WHERE view = ?", (self._id(connection, view),))
+                _set_position(connection, view, Position())
+            before = _position(connection, view)
+            _set_position(connection, view, begun(before, version))
+            number = _layout_number(connection, self._id(connection, view), layout_to_text(layout))
+        return Claim(view, version, layout, number, before)
+
+    def write(self, claim: Claim, rows: pa.Table, gone: pa.Table | None = None) -> int:
+        """Set rows and forget entities, in small transactions; sorted by key, each touches few pages."""
+        order, snapshot = claim.version.order, claim.version.snapshot
+        view = self._ids[claim.view]
+        records: list[tuple[int, str, int, int, int, int, str | None]] = [
+            (view, key, order, snapshot, moment, claim.number, content)
+            for key, moment, content in encoded(rows, claim.layout)
+        ]
+        if gone is not None:
+            records += [(view, key, order, snapshot, 0, claim.number, None) for key in keys(gone, claim.layout)]
+        records.sort(key=itemgetter(1))
+        return sum(self._set(claim, records[start : start + _BATCH]) for start in range(0, len(records), _BATCH))
+
+    def finish(self, claim: Claim, *, whole: bool) -> None:
+        """The version is whole; what it made void goes."""
+        view, order = self._ids[claim.view], claim.version.order
+        older = "version < ? OR (version = ? AND content IS NULL)" if whole else "version <= ? AND content IS NULL"
+        with self._transaction() as connection:
+            after = finished(_position(connection, claim.view), claim.version, claim.layout)
+            arguments = (view, order, order) if whole else (view, order)
+            connection.execute(f"DELETE FROM features WHERE view = ? AND ({older})", arguments)
+            _set_position(connection, claim.view, after)
+
+    def entries(self, view: str, limit: int) -> list[Entry]:
+        """A random sample of a view's rows."""
+        sql = (
+            f"SELECT f.entity, f.version, {_ROW} FROM views JOIN features f ON f.view = views.id "
+            "WHERE views.name = ? ORDER BY random() LIMIT ?"
+        )
+        with self._errors():
+            rows = self._connection("reader").execute(sql, (view, limit)).fetchall()
+        reader = self._reader(view)
+        return [Entry(entity_of(key), order, reader.stored(Row(*row), None)) for key, order, *row in rows]
+
+    def close(self) -> None:
+        """Close all connections."""
+        with self._lock:
+            for connection in self._opened:
+                connection.close()
+            self._opened.clear()
+            self._local = threading.local()
+
+    def _set(self, claim: Claim, records: Sequence[tuple[Any, ...]]) -> int:
+        with self._transaction() as connection:
+            require_current(_position(connection, claim.view), claim.version)
+            before = connection.total_changes
+            connection.executemany(_UPSERT, records)
+            return connection.total_changes - before
+
+    def _question(
+        self, connection: sqlite3.Connection, wanted: Sequence[Lookup], start: int
+    ) -> tuple[str, list[int | str]]:
+        values = ",".join(["(?,?,?)"] * len(wanted))
+        arguments: list[int | str] = []
+        for place, lookup in enumerate(wanted, start):
+            arguments += (place, self._id(connection, lookup.view), key_of(lookup.entity))
+        sql = (
+            f"WITH w(place, view, entity) AS (VALUES {values}) "
+            f"SELECT w.place, {_ROW} FROM w CROSS JOIN features f ON f.view = w.view AND f.entity = w.entity"
+        )
+        return sql, arguments
+
+    def _id(self, connection: sqlite3.Connection, view: str) -> int:
+        """The number of a view; -1, not remembered, where nothing was written of it."""
+        if view not in self._ids:
+            found = connection.execute("SELECT id FROM views WHERE name = ?", (view,)).fetchone()
+            if found is None:
+                return -1
+            self._ids[view] = found[0]
+        return self._ids[view]
+
+    def _reader(self, view: str) -> Reader:
+        if view not in self._readers:
+            self._readers[view] = Reader(view, lambda number: self._layout(view, number))
+        return self._readers[view]
+
+    def _layout(self, view: str, number: int) -> str | None:
+        sql = "SELECT content FROM layouts WHERE view = ? AND number = ?"
+        found = self._connection("reader").execute(sql, (self._ids.get(view, -1), number)).fetchone()
+        return found[0] if found else None
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """A block that holds the file's only write lock from its beginning."""
+        with self._errors():
+            connection = self._connection("writer")
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def _connection(self, use: str) -> sqlite3.Connection:
+        """This thread's connection for reading or for writing."""
+        connection: sqlite3.Connection | None = getattr(self._local, use, None)
+        if connection is None:
+            connection = _connect(self._path, self._timeout if use == "reader" else _WRITER_PATIENCE)
+            setattr(self._local, use, connection)
+            with self._lock:
+                self._opened.append(connection)
+        return connection
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise OnlineStoreError(
+                f"the online store {self._path.name} cannot be used: {error}",
+                "a writer that holds it too long, a full disk or a damaged file: it can be deleted and filled anew",
+            ) from error
+
+
+def _connect(path: Path, timeout: float) -> sqlite3.Connection:
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.touch(mode=0o600)
+    connection = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode = TRUNCATE")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA cache_spill = OFF")
+    if connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'features'").fetchone() == (0,):
+        connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} COMMIT;")
+    return connection
+
+
+def _position(connection: sqlite3.Connection, view: str) -> Position:
+    found = connection.execute("SELECT position FROM views WHERE name = ?", (view,)).fetchone()
+    return position_of_record(json.loads(found[0])) if found else Position()
+
+
+def _set_position(connection: sqlite3.Connection, view: str, position: Position) -> None:
+    connection.execute(
+        "INSERT INTO views (name, position) VALUES (?, ?) "
+        "ON CONFLICT (name) DO UPDATE SET position = excluded.position",
+        (view, json.dumps(position_to_record(position))),
+    )
+
+
+def _layout_number(connection: sqlite3.Connection, view: int, content: str) -> int:
+    """The number of a layout within its view, given at its first use."""
+    known: Mapping[str, int] = dict(
+        connection.execute("SELECT content, number FROM layouts WHERE view = ?", (view,)).fetchall()
+    )
+    if content in known:
+        return known[content]
+    number = max(known.values(), default=0) + 1
+    connection.execute("INSERT INTO layouts VALUES (?, ?, ?)", (view, number, content))
+    return number
