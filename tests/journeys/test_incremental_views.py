@@ -3,39 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from sqlglot import exp
 from tests.journeys.rows import close_rows
+from tests.journeys.shop import Row, Shop
 
-from datalab.engine.base import Engine, Query, Work
+from datalab.engine.base import Engine
 from datalab.engine.duckdb import DuckDBEngine
 from datalab.errors import Fenced
-from datalab.events import Bus
-from datalab.lake.lake import Lake, open_lake
-from datalab.lake.provenance import Provenance
-from datalab.lake.table import Change, Relation, TableSpec
+from datalab.lake.lake import open_lake
 from datalab.names import TableName
 from datalab.pipelines.execute import execute
-from datalab.pipelines.graph import Graph, build_graph
-from datalab.pipelines.parse import parse_sql
 from datalab.pipelines.plan import plan_flow
-from datalab.pipelines.records import RunRecord
-from datalab.pipelines.run import RunOptions
 from datalab.platform.heads import read_heads
-from datalab.platform.queries import ask
-from datalab.platform.runs import Wish, Workload, new_context, run
+from datalab.platform.runs import Wish, new_context
 
-PEDIDOS = TableName.parse("bronze.pedidos")
-SCHEMA = pa.schema([("id", pa.string()), ("versao", pa.int64()), ("uf", pa.string()), ("valor", pa.int64())])
 SILVER = """
     CREATE STREAMING TABLE silver.pedidos (CONSTRAINT valor_possivel EXPECT (valor >= 0) ON VIOLATION DROP ROW);
     CREATE FLOW atualiza AS AUTO CDC INTO silver.pedidos FROM STREAM bronze.pedidos KEYS (id) SEQUENCE BY versao
@@ -46,7 +34,6 @@ GOLD = """
     FROM silver.pedidos GROUP BY uf HAVING count(*) > 1
 """
 DELETES = " APPLY AS DELETE WHEN valor = 7"
-Row = dict[str, Any]
 
 ROWS = st.fixed_dictionaries(
     {
@@ -83,34 +70,6 @@ def summed(rows: Sequence[Row]) -> list[Row]:
         for uf, v in groups.items()
         if len(v) > 1
     ]
-
-
-class Shop:
-    """A lake with one bronze table that is fed by hand."""
-
-    def __init__(self, lake: Lake, engine: Engine, sql: str) -> None:
-        self.lake, self.engine = lake, engine
-        self.graph: Graph = build_graph(parse_sql(sql, "p.sql"), {PEDIDOS})
-        lake.define(PEDIDOS, TableSpec(SCHEMA))
-
-    def add(self, rows: Sequence[Row]) -> None:
-        state = self.lake.require(PEDIDOS)
-        memory = Relation(SCHEMA, memory=pa.Table.from_pylist(list(rows), schema=SCHEMA))
-        query = Query(exp.select("*").from_("rows"), {"rows": memory}, datetime.now(UTC))
-        staged = self.engine.stage(Work(query, state.target()))
-        self.lake.commit(state, Change(Provenance("test", "hand", "append", written=len(rows)), staged.add))
-
-    def run(self, wish: Wish = Wish()) -> RunRecord:  # noqa: B008 - frozen
-        context = new_context(self.lake, self.engine)
-        record = run(context, Workload((), self.graph), wish, Bus(), RunOptions(context.run_id, retries=0))
-        assert not record.failed, [result.error for result in record.failed]
-        return record
-
-    def rows(self, table: str) -> list[Row]:
-        found: list[Row] = (
-            ask(self.lake, self.engine, f"SELECT * FROM {table}", datetime.now(UTC)).read_all().to_pylist()
-        )
-        return found
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from datalab.lake.table import DataFile, Relation, WriteTarget
+from datalab.lake.table import DataFile, Relation, RowChanges, WriteTarget
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -87,7 +87,8 @@ Mode = Append | Replace | Upsert | ReplaceGroups
 class Work:
     """One piece of staging: compute `query`, check each row, and write what passes for `target`.
 
-    `current` is the live data of the target, for the modes that look at it.
+    `current` is the live data of the target, for the modes that look at it. `record`: keep the rows that come and go
+    in side files, where files are written again and the rows are few.
     """
 
     query: Query
@@ -95,6 +96,7 @@ class Work:
     mode: Mode = Append()
     checks: tuple[Check, ...] = ()
     current: Relation | None = None
+    record: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,7 @@ class Staged:
 
     `read`: rows that the query answered; read = written + rejected_rows + superseded. `rejected` holds the rows
     that failed a drop or fail check, with an extra BIGINT column `__failed`, a bit per check (bit i: checks[i]).
+    `changes` is None where the rows that come and go were not recorded.
     """
 
     add: tuple[DataFile, ...]
@@ -112,6 +115,7 @@ class Staged:
     superseded: int = 0
     rejected: Relation | None = None
     failed: Mapping[str, int] = field(default_factory=dict)
+    changes: RowChanges | None = None
 
     @property
     def rejected_rows(self) -> int:

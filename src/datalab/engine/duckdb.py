@@ -71,7 +71,8 @@ class DuckDBEngine:
     def discard(self, staged: Staged) -> None:
         """Remove the files of a staging that will not be committed, rejected rows included; never raises."""
         rejected = staged.rejected.files if staged.rejected else ()
-        remove(file.path for file in (*staged.add, *rejected))
+        beside = staged.changes.files if staged.changes else ()
+        remove(file.path for file in (*staged.add, *rejected, *beside))
 
     def close(self) -> None:
         """Close the database and remove its temporary files."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 from sqlglot import exp
@@ -12,8 +12,9 @@ from datalab.engine.base import ReplaceGroups, Staged, Upsert, Work
 from datalab.engine.dialect import is_repeatable
 from datalab.engine.order import Order
 from datalab.engine.pruning import key_ranges
+from datalab.engine.recording import recorded, with_copies
 from datalab.engine.relations import columns, file_rows
-from datalab.engine.rewriting import Existing, Gone, existing_rows, rewrite, same_key
+from datalab.engine.rewriting import Existing, Gone, Rewrite, existing_rows, rewrite, same_key
 from datalab.engine.session import Session
 from datalab.engine.staging import (
     CONTESTED,
@@ -26,7 +27,7 @@ from datalab.engine.staging import (
     staged,
 )
 from datalab.engine.writing import ACCEPTED, BUCKET, SCRATCH, Folder, write
-from datalab.lake.table import WriteTarget
+from datalab.lake.table import RowChanges, WriteTarget
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,10 @@ def upsert(session: Session, folder: Folder, work: Work, mode: Upsert) -> Staged
     winners = session.table(_winners(session, Order.of(work, mode), incoming, contest))
     ((won,),) = session.rows(f"SELECT count(*) FROM {winners}")
     plus = f"SELECT * FROM {winners}" if won else ""
-    change = rewrite(session, folder, work.target, contest.existing, Gone(mode.keys, winners), plus)
+    change = rewrite(session, folder, work.target, contest.existing, Gone(mode.keys, winners, work.record), plus)
     lost = sum(written.file.rows for written in landing.contested) - won
-    return staged(landing, folder.keep((*landing.accepted, *change.files)), change.removed, lost)
+    changes = recorded(session, folder, work.target, change, winners)
+    return _rewritten(staged(landing, folder.keep(landing.accepted), change.removed, lost), folder, change, changes)
 
 
 def replace_groups(session: Session, folder: Folder, work: Work, mode: ReplaceGroups) -> Staged:
@@ -67,9 +69,15 @@ def replace_groups(session: Session, folder: Folder, work: Work, mode: ReplaceGr
     keys = fitted(session, mode.touched, pa.schema([schema.field(key) for key in mode.keys]))
     touched = session.table(f"SELECT DISTINCT * FROM ({keys})")
     existing = existing_rows(session, work.current, key_ranges(session, f"SELECT * FROM {touched}", mode.keys))
-    change = rewrite(session, folder, work.target, existing, Gone(mode.keys, touched))
+    change = rewrite(session, folder, work.target, existing, Gone(mode.keys, touched, work.record))
     landing = land(session, folder, work, audited(batch(session, work)))
-    return staged(landing, folder.keep((*landing.accepted, *change.files)), change.removed)
+    changes = recorded(session, folder, work.target, change)
+    return _rewritten(staged(landing, folder.keep(landing.accepted), change.removed), folder, change, changes)
+
+
+def _rewritten(done: Staged, folder: Folder, change: Rewrite, changes: RowChanges | None) -> Staged:
+    copies = folder.keep(change.files)
+    return replace(done, add=(*done.add, *copies), changes=with_copies(changes, copies if change.removed else ()))
 
 
 def _computed_once(session: Session, work: Work, source: Batch) -> Batch:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+RECORDED_ROWS = 1_000_000
+
+
 @dataclass(frozen=True)
 class Existing:
     """Rows of a table that a change may meet: a view that tells the file of each row, and the files."""
@@ -27,18 +30,23 @@ class Existing:
 
 @dataclass(frozen=True)
 class Gone:
-    """Rows that leave a table: those whose key columns equal a row of the named table or view, NULLs included."""
+    """Rows that leave a table: those whose key columns equal a row of the named table or view, NULLs included.
+
+    No two rows of the table, or few, have the same key. `record`: the rows that leave are wanted, if they are few.
+    """
 
     keys: tuple[str, ...]
     table: str
+    record: bool = False
 
 
 @dataclass(frozen=True)
 class Rewrite:
-    """New files, and the old ones that they replace."""
+    """New files, and the old ones that they replace; `left` names a table of the rows that are gone, if it was made."""
 
     files: tuple[Written, ...] = ()
     removed: tuple[DataFile, ...] = ()
+    left: str = ""
 
 
 def existing_rows(session: Session, current: Relation | None, ranges: Mapping[str, KeyRange]) -> Existing | None:
@@ -63,7 +71,8 @@ def rewrite(
     session: Session, folder: Folder, target: WriteTarget, existing: Existing | None, gone: Gone, plus: str = ""
 ) -> Rewrite:
     """Write the files that hold rows of `gone` again without them; the rows of the query `plus` are added."""
-    hit = _hit_files(session, existing, gone) if existing else ()
+    left = leaving(session, existing, gone) if existing and gone.record else ""
+    hit = _hit_files(session, existing, gone, left) if existing else ()
     parts = [plus] if plus else []
     if existing and hit:
         same = same_key(gone.keys, "kept", "gone")
@@ -71,12 +80,23 @@ def rewrite(
         parts.append(f"SELECT {columns(target.schema.names)} FROM {rows} kept ANTI JOIN {gone.table} gone ON {same}")
     if not parts:
         return Rewrite()
-    return Rewrite(write(session, " UNION ALL ".join(parts), target, folder.path), hit)
+    return Rewrite(write(session, " UNION ALL ".join(parts), target, folder.path), hit, left)
 
 
-def _hit_files(session: Session, existing: Existing, gone: Gone) -> tuple[DataFile, ...]:
+def leaving(session: Session, existing: Existing, gone: Gone) -> str:
+    """The rows of `gone` in a table of their own, with the file of each; empty where they are too many to keep."""
+    ((rows,),) = session.rows(f"SELECT count(*) FROM {gone.table}")
+    if rows > RECORDED_ROWS:
+        return ""
     same = same_key(gone.keys, "kept", "gone")
-    found = session.rows(f"SELECT DISTINCT {FILE} FROM {existing.view} kept SEMI JOIN {gone.table} gone ON {same}")
+    names = columns([*existing.schema.names, FILE])
+    return session.table(f"SELECT {names} FROM {existing.view} kept SEMI JOIN {gone.table} gone ON {same}")
+
+
+def _hit_files(session: Session, existing: Existing, gone: Gone, left: str) -> tuple[DataFile, ...]:
+    same = same_key(gone.keys, "kept", "gone")
+    hits = left or f"{existing.view} kept SEMI JOIN {gone.table} gone ON {same}"
+    found = session.rows(f"SELECT DISTINCT {FILE} FROM {hits}")
     paths = {path for (path,) in found}
     return existing.files if None in paths else tuple(file for file in existing.files if file.path in paths)
 

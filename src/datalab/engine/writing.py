@@ -54,12 +54,13 @@ class Folder:
             remove(self._kept)
         shutil.rmtree(self.path, ignore_errors=True)
 
-    def keep(self, files: Iterable[Written]) -> tuple[DataFile, ...]:
-        """Move files into the table's location; on a later error they are removed from there too."""
+    def keep(self, files: Iterable[Written], beside: str = "") -> tuple[DataFile, ...]:
+        """Move files into the table's location, or a folder in it; on a later error they are removed from there too."""
         kept = []
         for written in files:
-            path = self._location / Path(written.file.path).name
+            path = self._location / beside / Path(written.file.path).name
             with translated(str(self._location)):
+                path.parent.mkdir(exist_ok=True)
                 Path(written.file.path).rename(path)
             self._kept.append(path)
             kept.append(replace(written.file, path=str(path)))

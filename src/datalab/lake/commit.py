@@ -31,7 +31,7 @@ def commit(tables: Format, state: TableState, change: Change, bus: Bus | None = 
     whole = replace(change, provenance=change.provenance.carrying(state.positions))
     resolved = False
     try:
-        flush(file.path for file in whole.add)
+        flush(file.path for file in (*whole.add, *whole.beside))
         after = tables.commit(state, whole)
     except Overtaken as overtaken:
         after = _landed_after_all(tables, state, whole, overtaken)

@@ -14,7 +14,7 @@ from datalab.events import Bus
 from datalab.lake.commit import commit, commit_rebased
 from datalab.lake.formats.base import Format
 from datalab.lake.formats.traces import delta_tables, has_catalog, has_delta_table
-from datalab.lake.read import rows_added, snapshot_at
+from datalab.lake.read import rows_added, rows_changed_between, snapshot_at
 from datalab.lake.schema import extend, normalise
 from datalab.lake.table import Change, Difference, Relation, Snapshot, TableSpec, TableState
 from datalab.names import TableName
@@ -87,8 +87,8 @@ class Lake:
         return rows_added(self.format(state.format), state, since, until)
 
     def changed(self, state: TableState, since: int | None, until: int) -> Difference:
-        """The data files that came and went between two snapshots."""
-        return self.format(state.format).diff(state, since, until)
+        """The rows that came and went between two snapshots, those that were only copied perhaps on both sides."""
+        return rows_changed_between(self.format(state.format), state, since, until)
 
     def history(self, state: TableState) -> tuple[Snapshot, ...]:
         """The snapshots that still exist, oldest first."""

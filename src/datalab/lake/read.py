@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from itertools import chain
+from pathlib import Path
 
 from datalab.errors import NotAppendOnly, SnapshotNotFound
+from datalab.lake.beside import changes_of
 from datalab.lake.formats.base import Format
-from datalab.lake.table import Relation, Snapshot, TableState
+from datalab.lake.provenance import MAINTENANCE
+from datalab.lake.table import DataFile, Difference, Relation, Snapshot, TableState
 
 _UNMOVED = frozenset({"append", "compact", "define"})
 
@@ -48,6 +51,39 @@ def rows_added(tables: Format, state: TableState, since: int | None, until: int)
     if all(snapshot.operation != "compact" for snapshot in between):
         return tables.diff(state, since, until).added
     return _each_append(tables, state, since, between)
+
+
+def rows_changed_between(tables: Format, state: TableState, since: int | None, until: int) -> Difference:
+    """Rows that came and rows that went after `since`, up to `until`; a row that was only copied may stand in both.
+
+    From what the commits in between say of themselves; where one says nothing, the files that came and went.
+    """
+    recorded = _recorded(tables, state, since, until) if since is not None else None
+    return recorded if recorded is not None else tables.diff(state, since, until)
+
+
+def _recorded(tables: Format, state: TableState, since: int, until: int) -> Difference | None:
+    between = _between(state, tables.history(state), since, until)
+    starts = (since, *(snapshot.id for snapshot in between))
+    entered: list[DataFile] = []
+    left: list[DataFile] = []
+    for start, snapshot in zip(starts, between, strict=False):
+        if snapshot.operation in MAINTENANCE:
+            continue
+        changes = changes_of(state, snapshot)
+        if changes is None or not all(_is_there(file) for file in changes.files):
+            return None
+        added = tables.diff(state, start, snapshot.id).added
+        if added.scan is not None:
+            return None
+        copies = frozenset(changes.copies)
+        entered += [*(file for file in added.files if Path(file.path).name not in copies), *changes.entered]
+        left += changes.left
+    return Difference(Relation(state.schema, tuple(entered)), Relation(state.schema, tuple(left)))
+
+
+def _is_there(file: DataFile) -> bool:
+    return Path(file.path).exists()
 
 
 def _each_append(tables: Format, state: TableState, since: int, between: tuple[Snapshot, ...]) -> Relation:

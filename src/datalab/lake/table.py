@@ -158,9 +158,31 @@ class TableState:
 
 
 @dataclass(frozen=True)
+class RowChanges:
+    """The rows that a change brings and takes away, where it also writes rows again that were there before.
+
+    `copies` are the paths of added files that hold such rows; every other added file holds new rows alone. `entered`
+    are side files with the new rows of the copies, `left` with the rows that are gone: see lake/beside.py.
+    """
+
+    entered: tuple[DataFile, ...] = ()
+    left: tuple[DataFile, ...] = ()
+    copies: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> tuple[DataFile, ...]:
+        """The side files."""
+        return (*self.entered, *self.left)
+
+
+@dataclass(frozen=True)
 class Change:
-    """A set of data files to add and to remove, and the provenance that is committed with it."""
+    """A set of data files to add and to remove, and the provenance that is committed with it.
+
+    `beside` are files of our own that the provenance names.
+    """
 
     provenance: Provenance
     add: tuple[DataFile, ...] = ()
     remove: tuple[DataFile, ...] = ()
+    beside: tuple[DataFile, ...] = ()

@@ -70,7 +70,7 @@ def execute(context: Context, step: Step, dataset: Dataset) -> Outcome:
     mode, query = _mode(context, step, query, state.schema)
     current = None if isinstance(mode, Append) else context.lake.files(state)
     seen = Relation(state.schema) if step.fresh else current
-    staged = context.engine.stage(Work(query, state.target(), mode, step.checks, seen))
+    staged = context.engine.stage(Work(query, state.target(), mode, step.checks, seen, record=True))
     if step.fresh and current is not None:
         staged = replace(staged, remove=current.files)
     return _publish(context, step, state, staged)
@@ -84,7 +84,7 @@ def _publish(context: Context, step: Step, state: TableState, staged: Staged) ->
         rejected = rejected_rows(context.engine, staged.rejected, step.checks, attempt)
     provenance = _provenance(context, step, staged, results)
     after = publish(context.lake, context.engine, Publication(state, provenance, rejected, staged), context.now)
-    context.engine.discard(replace(staged, add=()))
+    context.engine.discard(replace(staged, add=(), changes=None))
     quarantined = staged.rejected_rows
     return Outcome(after.snapshot, staged.read, staged.written, quarantined, staged.superseded, results)
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from datalab.engine.base import Check
+from datalab.lake.beside import rows_changed
 from datalab.lake.provenance import MAINTENANCE, Position
 from datalab.lake.table import Snapshot
 from datalab.names import TableName
@@ -38,9 +39,9 @@ class Head:
         return len(changes), rows
 
     def churn(self, snapshot: int | None) -> int:
-        """Rows in data files that came or went after `snapshot`: what a comparison of the two has to read."""
+        """Rows that have to be read to know what changed after `snapshot`."""
         later = self._later(snapshot)
-        return sum(entry.rows_added + entry.rows_removed for entry in (self.history if later is None else later))
+        return sum(rows_changed(entry) for entry in (self.history if later is None else later))
 
     def _later(self, snapshot: int | None) -> tuple[Snapshot, ...] | None:
         """The history after `snapshot`; None where it does not reach back that far."""

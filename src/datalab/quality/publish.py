@@ -9,6 +9,7 @@ from datetime import datetime
 
 from datalab.engine.base import Check, Engine, Staged
 from datalab.errors import CommitUnknown, DataLabError, ExpectationFailed
+from datalab.lake.beside import noted
 from datalab.lake.lake import Lake
 from datalab.lake.provenance import CheckResult, Provenance
 from datalab.lake.table import Change, TableState
@@ -47,10 +48,13 @@ def require_expectations(state: TableState, results: Sequence[CheckResult]) -> N
 def publish(lake: Lake, engine: Engine, publication: Publication, now: datetime) -> TableState:
     """Commit the rejected records, then the change; answers the new state. Fenced where another writer was first."""
     rejected, staged = publication.rejected, publication.staged
-    provenance = replace(publication.provenance, quarantined=total_records(rejected.rows))
+    made, changes = publication.provenance, staged.changes
+    details = {**made.details, **noted(changes)}
+    provenance = replace(made, quarantined=total_records(rejected.rows), details=details)
+    beside = changes.files if changes else ()
     with discarded_on_failure(engine, staged):
         set_aside(lake, engine, rejected, provenance.run_id, now)
-        return lake.commit(publication.state, Change(provenance, staged.add, staged.remove))
+        return lake.commit(publication.state, Change(provenance, staged.add, staged.remove, beside))
 
 
 @contextmanager

@@ -1,0 +1,38 @@
+"""What a rewriting changed, kept beside the table: the rows that came and the rows that went, without mere copies."""
+
+from __future__ import annotations
+
+from datalab.engine.relations import columns
+from datalab.engine.rewriting import Rewrite
+from datalab.engine.session import Session
+from datalab.engine.writing import BUCKET, Folder, write
+from datalab.lake.beside import CHANGES
+from datalab.lake.table import DataFile, RowChanges, WriteTarget
+
+_ENTERED, _LEFT = 1, 2
+_COMPRESSION = "snappy"
+
+
+def recorded(
+    session: Session, folder: Folder, target: WriteTarget, change: Rewrite, entered: str = ""
+) -> RowChanges | None:
+    """Side files of a rewriting; `entered` names the new rows that it wrote among copies. None where it kept none."""
+    if not change.removed:
+        return RowChanges()
+    if not change.left:
+        return None
+    names = columns(target.schema.names)
+    parts = [f"SELECT {names}, {_LEFT} AS {BUCKET} FROM {change.left}"]
+    if entered:
+        parts.append(f"SELECT {names}, {_ENTERED} AS {BUCKET} FROM {entered}")
+    plain = WriteTarget(target.name, target.location, target.schema, compression=_COMPRESSION)
+    files = write(session, " UNION ALL ".join(parts), plain, folder.path)
+    sides = {side: folder.keep((each for each in files if each.bucket == side), CHANGES) for side in (_ENTERED, _LEFT)}
+    return RowChanges(sides[_ENTERED], sides[_LEFT])
+
+
+def with_copies(changes: RowChanges | None, copies: tuple[DataFile, ...]) -> RowChanges | None:
+    """The record with the added files that hold copies, at their final place."""
+    if changes is None:
+        return None
+    return RowChanges(changes.entered, changes.left, tuple(file.path for file in copies))

@@ -1,0 +1,73 @@
+"""Side files: Parquet files of our own beside a table's data files, in hidden folders, named by the table's commits.
+
+`_changes` holds the rows that a rewriting brought and took away, so that the change between two snapshots can be read
+at a cost that follows the change. A commit that names none, or whose files are gone, is compared file by file instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from datalab.lake.provenance import Provenance
+from datalab.lake.table import DataFile, RowChanges, Snapshot, TableState
+
+CHANGES, STATE = "_changes", "_state"
+_DETAIL = "changes"
+
+
+def noted(changes: RowChanges | None) -> dict[str, Any]:
+    """What the provenance's `details` say of the rows that came and went."""
+    if changes is None or not (changes.copies or changes.files):
+        return {}
+    copies = [Path(path).name for path in changes.copies]
+    return {_DETAIL: {"entered": _listed(changes.entered), "left": _listed(changes.left), "copies": copies}}
+
+
+def changes_of(state: TableState, snapshot: Snapshot) -> RowChanges | None:
+    """What a commit says of the rows that came and went; None where only its files can tell. Copies by name."""
+    if snapshot.provenance is None:
+        return None
+    note = snapshot.provenance.details.get(_DETAIL)
+    if note is None:
+        return RowChanges() if not snapshot.rows_removed else None
+    entered, left = (_files(state, CHANGES, note[side]) for side in ("entered", "left"))
+    return RowChanges(entered, left, tuple(note["copies"]))
+
+
+def rows_changed(snapshot: Snapshot) -> int:
+    """Rows that have to be read to know what a commit changed: those that came and went, or all of its files."""
+    made = snapshot.provenance
+    note = made.details.get(_DETAIL) if made is not None else None
+    if note is None:
+        return snapshot.rows_added + snapshot.rows_removed
+    return (made.written if made is not None else 0) + sum(int(rows) for _, rows, _ in note["left"])
+
+
+def side_files(state: TableState, history: Iterable[Snapshot]) -> frozenset[str]:
+    """The paths of all side files that a snapshot of `history`, or a flow's present position, names."""
+    records = [snapshot.provenance for snapshot in history if snapshot.provenance is not None]
+    positions = [*state.positions.values(), *(place for made in records for place in made.positions.values())]
+    named = [entry for place in positions for entry in _state_entries(place.offsets)]
+    found = {file.path for file in _files(state, STATE, named)}
+    return frozenset(found | {file.path for made in records for file in _changes_in(state, made)})
+
+
+def _changes_in(state: TableState, made: Provenance) -> tuple[DataFile, ...]:
+    note = made.details.get(_DETAIL)
+    return _files(state, CHANGES, [*note["entered"], *note["left"]]) if note else ()
+
+
+def _state_entries(offsets: Mapping[str, Any]) -> list[list[Any]]:
+    parts = offsets.get("state", {}).get("files", {})
+    return [entry for listed in parts.values() for entry in listed]
+
+
+def _listed(files: Iterable[DataFile]) -> list[list[Any]]:
+    return [[Path(file.path).name, file.rows, file.size] for file in files]
+
+
+def _files(state: TableState, folder: str, listed: Iterable[Iterable[Any]]) -> tuple[DataFile, ...]:
+    place = Path(state.target().location.removeprefix("file://")) / folder
+    return tuple(DataFile(str(place / name), rows, size) for name, rows, size in listed)
