@@ -8,23 +8,23 @@ from typing import Annotated, Any
 import typer
 
 from datalab.cli import output
-from datalab.cli.configured import configuration_of
 from datalab.cli.opened import lab_of
 from datalab.cli.options import options_of
 from datalab.cli.query import AT, moment
 from datalab.cli.run import perform
+from datalab.cli.simulate import simulate
 from datalab.ingest.validate import Validated
 from datalab.lake.lake import Lake
 from datalab.lake.table import Snapshot
 from datalab.names import TableName
 from datalab.platform.masking import mask_value
 from datalab.platform.runs import Wish
-from datalab.platform.simulate import Shares, simulate_project
 from datalab.quality.quarantine import QUARANTINE
 
 app = typer.Typer(help="Take in, list, show and validate data.")
 TABLE = Annotated[str, typer.Argument(help="A table: layer.table.")]
 _CONTENT = ("raw", "row")
+app.command()(simulate)
 
 
 @app.command()
@@ -97,28 +97,6 @@ def validate(
     )
     if any(verdict["quarantined"] for verdict in verdicts):
         raise typer.Exit(1)
-
-
-@app.command()
-def simulate(
-    ctx: typer.Context,
-    rows: Annotated[int, typer.Option("--rows", min=1, help="Records to make.")] = 20_000,
-    bad: Annotated[str, typer.Option("--bad", help="Share of records that are broken or impossible.")] = "0.5%",
-    late: Annotated[str, typer.Option("--late", help="Share that arrives long after it happened.")] = "2%",
-    duplicates: Annotated[str, typer.Option("--duplicates", help="Share that is delivered again.")] = "1%",
-    seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same bytes.")] = 42,
-    files: Annotated[int | None, typer.Option("--files", min=1, help="Files to spread them over.")] = None,
-    ledger: Annotated[Path | None, typer.Option("--ledger", help="Also write what was produced, per record.")] = None,
-    source: Annotated[
-        Path | None, typer.Option("--source", help="A file of real data, where the simulator takes one.")
-    ] = None,
-) -> None:
-    """Make test data for the project's sources with its own simulator."""
-    shares = Shares.parse(bad=bad, late=late, duplicates=duplicates)
-    extras = {"files": files, "ledger": ledger, "source": source}
-    given = {name: value for name, value in extras.items() if value is not None}
-    summary = simulate_project(configuration_of(ctx), rows, shares, seed, given)
-    output.show(summary, as_json=options_of(ctx).json)
 
 
 def _verdict(found: Validated) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from datalab.engine.base import Engine, Staged
-from datalab.errors import UnknownSetting
+from datalab.errors import InvalidSetting, NotSupported, UnknownSetting
 from datalab.events import Bus, Progress
 from datalab.ingest.contracts import bronze_schema, read_contract
 from datalab.ingest.ingest import consumed, ignored_events, ingest, replay, source_positions
@@ -149,7 +149,8 @@ def validate_files(configuration: Configuration, name: str, files: Sequence[Path
     """What ingest would say of files under a source's contract; all files of the source if none are named."""
     source = source_named(configuration, name)
     folder = configuration.folder
-    paths = tuple(files) or tuple(sorted(path for path in folder.glob(source.files) if path.is_file()))
+    found = folder.glob(source.files) if source.files and not files else ()
+    paths = tuple(files) or tuple(sorted(path for path in found if path.is_file()))
     contract = read_contract(source.contract, _shown(source.contract, folder))
     return validate(paths, contract, source.format, limits_of(configuration.settings.ingest))
 
@@ -179,6 +180,10 @@ def limits_of(settings: IngestSettings) -> Limits:
 
 def _wire_source(name: str, source: SourceSettings, folder: Path, limits: Limits, workers: Workers) -> Source:
     contract = read_contract(source.contract, _shown(source.contract, folder))
+    if source.topic is not None:
+        raise NotSupported("this installation", "Kafka as a source", f"take sources.{name}.topic away")
+    if source.files is None:
+        raise InvalidSetting(f"sources.{name} has neither files nor a topic", f"landing/{name}/*.avro, for example")
     return FilesSource(name, contract, folder, source.files, source.format, limits, workers)
 
 

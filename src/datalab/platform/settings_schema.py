@@ -122,7 +122,8 @@ class SourceSettings(Section):
 
     into: Annotated[TableName, "Bronze table that the records go to."]
     contract: Annotated[Path, "Avro schema (.avsc) of the records."]
-    files: Annotated[str, "Files of the source, a pattern below the project: landing/pedidos/*.avro."]
+    files: Annotated[str | None, "Files of the source, a pattern below the project: landing/pedidos/*.avro."] = None
+    topic: Annotated[str | None, "Kafka topic of the source; where it is set, `files` is left aside."] = None
     format: Annotated[
         Literal["avro", "csv", "jsonl", "parquet"] | None, "Format of the files; none: told by the suffix."
     ] = None
@@ -160,6 +161,17 @@ class NotifySettings(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class KafkaSettings(Section):
+    """The cluster that topics are read from, and its schema registry."""
+
+    bootstrap: Annotated[str | None, "Addresses of brokers: 127.0.0.1:9092."] = None
+    registry: Annotated[str | None, "URL of the schema registry, Confluent's API."] = None
+    options: Annotated[Mapping[str, Any], "Further settings of the client, passed to librdkafka."] = field(
+        default_factory=dict
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServiceSettings(Section):
     """One server of the stack, as this project runs it."""
 
@@ -191,6 +203,7 @@ class Settings(Section):
     simulate: Annotated[Path | None, "Python file whose simulate() makes test data."] = None
     report: Annotated[Path | None, "Python file whose report() is called after a run that changed something."] = None
     notify: Annotated[NotifySettings, "Where a finished run is announced."] = NotifySettings()
+    kafka: Annotated[KafkaSettings, "Where topics are read from."] = KafkaSettings()
     services: Annotated[Mapping[Identifier, ServiceSettings], "Servers that `datalab services` runs, by name."] = field(
         default_factory=dict
     )

@@ -28,15 +28,21 @@ class Shares:
     @classmethod
     def parse(cls, *, bad: str, late: str, duplicates: str) -> Shares:
         """Read `0.5%` or `0.005`; InvalidSetting."""
-        return cls(_share("--bad", bad), _share("--late", late), _share("--duplicates", duplicates))
+        return cls(share("--bad", bad), share("--late", late), share("--duplicates", duplicates))
 
 
 def simulate_project(
-    configuration: Configuration, rows: int, shares: Shares, seed: int, extras: Mapping[str, Any] | None = None
+    configuration: Configuration,
+    rows: int,
+    shares: Shares,
+    seed: int,
+    extras: Mapping[str, Any] | None = None,
+    folder: Path | None = None,
 ) -> Mapping[str, Any]:
     """Let the project's simulator write into its landing folders; answers its summary. ConfigError without one.
 
-    `extras` are further arguments that the simulator may know: files, ledger, source.
+    `extras` are further arguments that the simulator may know: files, ledger, source. The landing folders are below
+    `folder`, by default the project.
     """
     path = configuration.settings.simulate
     if path is None:
@@ -44,7 +50,7 @@ def simulate_project(
     asked = {"rows": rows, "bad": shares.bad, "late": shares.late, "duplicates": shares.duplicates, "seed": seed}
     module = load_file(path)
     try:
-        summary: Mapping[str, Any] = module.simulate(configuration.folder, **asked, **(extras or {}))
+        summary: Mapping[str, Any] = module.simulate(folder or configuration.folder, **asked, **(extras or {}))
     except TypeError as error:
         raise ConfigError(f"{path.name}: {error}", "this project's simulator does not know that option") from error
     return summary
@@ -61,7 +67,8 @@ def load_file(path: Path) -> ModuleType:
     return module
 
 
-def _share(name: str, text: str) -> float:
+def share(name: str, text: str) -> float:
+    """Read `0.5%` or `0.005` of an option; InvalidSetting."""
     match = _SHARE.match(text.strip())
     share = float(match[1]) / (100 if match[2] else 1) if match else -1.0
     if not 0 <= share <= 1:
