@@ -17,9 +17,11 @@ from datalab.events import Bus
 from datalab.platform.simulate import Shares, share, simulate_project
 from datalab.platform.simulate_stream import Wanted, simulate_to_kafka
 
+app = typer.Typer()
 _ROWS = 20_000
 
 
+@app.command()
 def simulate(
     ctx: typer.Context,
     rows: Annotated[
