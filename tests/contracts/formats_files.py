@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,6 +15,9 @@ from deltalake import DeltaTable
 from pyiceberg.catalog.sql import SqlCatalog
 from sqlalchemy import URL
 
+from datalab.events import Bus
+from datalab.lake.formats.base import Format
+from datalab.lake.lake import Lake, open_lake
 from datalab.lake.provenance import Provenance
 from datalab.lake.table import Change, DataFile, Relation, TableState
 from datalab.names import TableName
@@ -33,6 +37,28 @@ SCHEMA = pa.schema(
         ("fontes", pa.list_(pa.struct([("nome", pa.string())]))),
     ]
 )
+
+
+@dataclass(frozen=True)
+class Place:
+    """A lake of one format in a folder of its own."""
+
+    name: str
+    warehouse: Path
+    lake: Lake
+    bus: Bus
+
+    @property
+    def tables(self) -> Format:
+        return self.lake.format(self.name)
+
+    def fresh(self) -> Lake:
+        """The same lake as another process would open it."""
+        return open_lake(self.name, str(self.warehouse))
+
+
+def append(place: Place, state: TableState, first: int, last: int, **facts: Any) -> TableState:
+    return place.lake.commit(state, change(write(state, pedidos(first, last)), **facts))
 
 
 def pedidos(first: int, last: int, uf: str = "SP") -> str:

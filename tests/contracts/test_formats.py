@@ -6,7 +6,7 @@ import errno
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from tests.contracts.formats_files import PEDIDOS, PLAIN, SCHEMA, change, ids, pedidos, write
+from tests.contracts.formats_files import PEDIDOS, PLAIN, SCHEMA, Place, append, change, ids, pedidos, write
 from tests.contracts.formats_race import append_until, define, together
 
 from datalab.errors import (
@@ -29,50 +29,15 @@ from datalab.errors import (
     StorageFull,
     TableNotFound,
 )
-from datalab.events import Bus, CommitLanded, Event
+from datalab.events import CommitLanded, Event
 from datalab.lake.commit import commit, commit_rebased
 from datalab.lake.formats.base import Format, Overtaken
-from datalab.lake.lake import Lake, open_lake
 from datalab.lake.provenance import CheckResult, Range
 from datalab.lake.schema import normalise
 from datalab.lake.table import Change, DataFile, PartitionField, TableSpec, TableState
 from datalab.names import TableName
 
 UF = TableSpec(SCHEMA, (PartitionField("uf"),), comment="Pedidos de crédito")
-
-
-@dataclass(frozen=True)
-class Place:
-    """A lake of one format in a folder of its own."""
-
-    name: str
-    warehouse: Path
-    lake: Lake
-    bus: Bus
-
-    @property
-    def tables(self) -> Format:
-        return self.lake.format(self.name)
-
-    def fresh(self) -> Lake:
-        """The same lake as another process would open it."""
-        return open_lake(self.name, str(self.warehouse))
-
-
-@pytest.fixture(params=["iceberg", "delta"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    warehouse = tmp_path / "armazém do João 100%"
-    bus = Bus()
-    return Place(request.param, warehouse, open_lake(request.param, str(warehouse), bus=bus), bus)
-
-
-@pytest.fixture
-def state(place: Place) -> TableState:
-    return place.lake.define(PEDIDOS, TableSpec(SCHEMA))
-
-
-def append(place: Place, state: TableState, first: int, last: int, **facts: Any) -> TableState:
-    return place.lake.commit(state, change(write(state, pedidos(first, last)), **facts))
 
 
 def test_a_new_table_has_its_schema_and_no_snapshot(place: Place) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from datalab.lake.table import DataFile, Relation, RowChanges, WriteTarget
+from datalab.lake.table import DataFile, Relation, Rewriting, RowChanges, WriteTarget
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -137,6 +137,9 @@ class Engine(Protocol):
 
     def stage(self, work: Work) -> Staged:
         """Compute and write data files. On any error the files it wrote are removed. EngineError, StorageFull."""
+
+    def rewrite(self, work: Rewriting) -> tuple[DataFile, ...]:
+        """The same rows in new data files, which nobody sees yet. On any error the files it wrote are removed."""
 
     def discard(self, staged: Staged) -> None:
         """Remove the files of a staging that will not be committed, rejected rows included; never raises."""

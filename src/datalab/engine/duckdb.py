@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from datalab.engine.base import EngineCapabilities, Query, ReplaceGroups, Staged, Upsert, Work
+from datalab.engine.compacting import rewritten
 from datalab.engine.dialect.macros import MACROS
 from datalab.engine.faults import translated
 from datalab.engine.merging import replace_groups, upsert
@@ -21,6 +22,8 @@ from datalab.engine.writing import Folder, remove
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from datalab.lake.table import DataFile, Rewriting
 
 _SETTINGS = (
     "SET GLOBAL TimeZone = 'UTC'",
@@ -67,6 +70,11 @@ class DuckDBEngine:
                     return replace_groups(session, folder, work, work.mode)
                 case _:
                     return write_all(session, folder, work)
+
+    def rewrite(self, work: Rewriting) -> tuple[DataFile, ...]:
+        """The same rows in new data files, in order."""
+        with self._session(str(work.target.name)) as session, Folder(work.target.location) as folder:
+            return folder.keep(rewritten(session, work, folder.path))
 
     def discard(self, staged: Staged) -> None:
         """Remove the files of a staging that will not be committed, rejected rows included; never raises."""

@@ -80,9 +80,13 @@ def write(session: Session, rows: str, target: WriteTarget, folder: Path) -> tup
     keys = _split_keys(target, bucketed)
     wanted = ", ".join([columns(target.schema.names), *(f"{value} AS {name}" for name, value in keys.items())])
     options = f"PARTITION_BY ({', '.join(keys)})" if keys else f"FILE_SIZE_BYTES '{FILE_SIZE}'"
-    options += f", COMPRESSION {target.compression}{_field_ids(target.schema)}"
-    answer = session.copy(f"SELECT {wanted} FROM ({rows})", folder, options)
+    answer = session.copy(f"SELECT {wanted} FROM ({rows})", folder, options + file_options(target))
     return tuple(_written(row, target) for row in answer if row[1])
+
+
+def file_options(target: WriteTarget) -> str:
+    """What a COPY says of each file of a target, behind other options."""
+    return f", COMPRESSION {target.compression}{_field_ids(target.schema)}"
 
 
 def _written(row: Sequence[Any], target: WriteTarget) -> Written:

@@ -1,6 +1,7 @@
 """One way to commit, in three outcomes: landed, not landed, or unknown and then resolved by reading back.
 
-Nothing here ever writes a second time: a storage error says nothing about what happened, only the table does.
+Nothing here ever writes a second time after an error of storage: it says nothing about what happened, only the table
+does. A writer that was overtaken by nothing but maintenance commits again: the rows it had read are still the same.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from datalab.names import TableName
 
 _FULL = ("no space left on device", "database or disk is full", "disk quota exceeded")
 _LONGEST_WAIT = 1.0
+_REBASES = 10
 
 
 def commit(tables: Format, state: TableState, change: Change, bus: Bus | None = None) -> TableState:
@@ -29,19 +31,37 @@ def commit(tables: Format, state: TableState, change: Change, bus: Bus | None = 
     CommitFailed or StorageFull where nothing landed, CommitUnknown where that cannot be found out.
     """
     whole = replace(change, provenance=change.provenance.carrying(state.positions))
-    resolved = False
-    try:
-        flush(file.path for file in (*whole.add, *whole.beside))
-        after = tables.commit(state, whole)
-    except Overtaken as overtaken:
-        after = _landed_after_all(tables, state, whole, overtaken)
-        resolved = True
-    except Exception as error:  # noqa: BLE001 - whatever it says, the outcome is unknown until it is read back
-        after = _resolve(tables, state, whole, error)
-        resolved = True
+    after, resolved = _attempt(tables, state, whole)
     if bus is not None and after.snapshot is not None:
         bus.emit(CommitLanded(str(after.name), after.snapshot, resolved))
     return after
+
+
+def _attempt(tables: Format, state: TableState, change: Change) -> tuple[TableState, bool]:
+    """The state after the commit, and whether that was found out by reading back."""
+    for attempt in range(_REBASES):
+        try:
+            flush(file.path for file in (*change.add, *change.beside))
+            return tables.commit(state, change), False
+        except Overtaken as overtaken:
+            same = _same_rows(tables, state, change) if attempt + 1 < _REBASES else None
+            if same is None:
+                return _landed_after_all(tables, state, change, overtaken), True
+            state = same
+        except Exception as error:  # noqa: BLE001 - whatever it says, the outcome is unknown until it is read back
+            return _resolve(tables, state, change, error), True
+    raise AssertionError("the loop above answers or raises")
+
+
+def _same_rows(tables: Format, state: TableState, change: Change) -> TableState | None:
+    """The newest state where only maintenance came in between and all files that the change removes are still live."""
+    newest = tables.load(state.name)
+    if newest is None or newest.schema != state.schema or newest.positions != state.positions:
+        return None
+    if not all(snapshot.operation == "compact" for snapshot in _newer(tables, newest, state)):
+        return None
+    live = {file.path for file in tables.files(newest).files} if change.remove else set()
+    return newest if all(file.path in live for file in change.remove) else None
 
 
 def commit_rebased(
@@ -76,23 +96,30 @@ def _landed_after_all(tables: Format, state: TableState, change: Change, error: 
     newer = tuple(_newer(tables, newest, state))
     if _is_among(change, newer):
         return newest
+    raise _fenced(state, change, newest, newer) from error
+
+
+def _fenced(state: TableState, change: Change, newest: TableState, newer: tuple[Snapshot, ...]) -> Fenced:
     other = next((snapshot.provenance for snapshot in reversed(newer) if snapshot.provenance), None)
     winner = f"run {other.run_id} ({other.flow})" if other else "another writer"
-    raise Fenced(
+    return Fenced(
         f"{state.name}: {winner} committed first: it is at snapshot {newest.snapshot}, run {change.provenance.run_id} "
         f"({change.provenance.flow}) had read {state.snapshot}",
         "run again: the next run starts from the newer snapshot",
-    ) from error
+    )
 
 
 def _resolve(tables: Format, state: TableState, change: Change, error: Exception) -> TableState:
     newest = _read_back(tables, state, error)
-    if _is_among(change, tuple(_newer(tables, newest, state))):
+    newer = tuple(_newer(tables, newest, state))
+    if _is_among(change, newer):
         return newest
     if _is_full(error):
         raise StorageFull(f"{state.name}: no space left for the commit", "free space, then run again") from error
     if isinstance(error, DataLabError):
         raise error
+    if newer:  # whatever failed, it started from what is not the newest any more, and may be gone
+        raise _fenced(state, change, newest, newer) from error
     raise CommitFailed(
         f"{state.name}: the commit did not land: {_said(error)}", "run again once storage answers"
     ) from error

@@ -41,6 +41,11 @@ def rows_added(tables: Format, state: TableState, since: int | None, until: int)
     if since is None:
         return tables.files(state, until)
     between = _between(state, tables.history(state), since, until)
+    if any(snapshot.after_gap for snapshot in between):
+        raise SnapshotNotFound(
+            f"{state.name}: snapshots between {since} and {until} have expired, so nobody knows which rows were added",
+            f"read {state.name} from the beginning: --full-refresh",
+        )
     changing = next((snapshot for snapshot in between if not _only_adds(snapshot)), None)
     if changing is not None:
         raise NotAppendOnly(
@@ -64,6 +69,8 @@ def rows_changed_between(tables: Format, state: TableState, since: int | None, u
 
 def _recorded(tables: Format, state: TableState, since: int, until: int) -> Difference | None:
     between = _between(state, tables.history(state), since, until)
+    if any(snapshot.after_gap for snapshot in between):
+        return None
     starts = (since, *(snapshot.id for snapshot in between))
     entered: list[DataFile] = []
     left: list[DataFile] = []

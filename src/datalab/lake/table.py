@@ -103,6 +103,7 @@ class Snapshot:
     """One commit in a table's history. `operation` is the provenance's kind, or `foreign` for other writers.
 
     `sequence` grows from commit to commit of a table; ids of snapshots need not.
+    `after_gap`: snapshots between this one and the one before it in the history are gone. Sizes are bytes.
     """
 
     id: int
@@ -113,6 +114,11 @@ class Snapshot:
     rows_total: int
     provenance: Provenance | None = None
     sequence: int = 0
+    files_added: int = 0
+    files_removed: int = 0
+    bytes_added: int = 0
+    bytes_removed: int = 0
+    after_gap: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,6 +135,20 @@ class WriteTarget:
     schema: pa.Schema
     partition: tuple[PartitionField, ...] = ()
     compression: str = "zstd"
+
+
+@dataclass(frozen=True)
+class Rewriting:
+    """Rows of one partition to be written again as they are, internal columns and all, sorted by `order`.
+
+    `file_size` is the aim for one file, in bytes.
+    """
+
+    target: WriteTarget
+    rows: Relation
+    partition: tuple[Any, ...]
+    order: tuple[str, ...]
+    file_size: int
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from datalab.errors import LakeError
+from datalab.lake.formats.upkeep import Upkeep
 from datalab.lake.table import Change, DataFile, Difference, Relation, Snapshot, TableSpec, TableState
 from datalab.names import TableName
 
@@ -15,12 +16,14 @@ from datalab.names import TableName
 class FormatCapabilities:
     """What a format can do; callers branch on these fields, never on the class.
 
-    `widens`: a column of a table may get a wider type.
+    `widens`: a column of a table may get a wider type. `own_tags`: tags are the format's own, so that other readers
+    know them.
     """
 
     field_ids: bool
     partition_transforms: frozenset[str]
     widens: bool
+    own_tags: bool
 
 
 class Overtaken(Exception):
@@ -41,6 +44,7 @@ class Format(Protocol):
 
     name: str
     capabilities: FormatCapabilities
+    upkeep: Upkeep
 
     def names(self) -> tuple[TableName, ...]:
         """All tables, sorted."""

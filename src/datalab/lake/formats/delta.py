@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.schema import Field
 from deltalake.schema import Schema as DeltaSchema
@@ -22,8 +22,9 @@ from datalab.errors import CommitFailed, NotSupported
 from datalab.lake.formats.base import FormatCapabilities, Overtaken, require_live
 from datalab.lake.formats.delta_files import Layout, absolute, add_action, is_ours, live_files, remove_action
 from datalab.lake.formats.delta_history import ADAPTER, moved, no_snapshot, snapshots
-from datalab.lake.formats.delta_log import NOTE_KEY, Entry, entry_path, read_entries, transaction_ids
-from datalab.lake.formats.delta_state import arrow_schema, is_newest, table_state
+from datalab.lake.formats.delta_log import NOTE_KEY, Entry, all_entries, entry_path, transaction_ids
+from datalab.lake.formats.delta_state import arrow_schema, is_head, is_newest, table_state
+from datalab.lake.formats.delta_upkeep import DeltaUpkeep
 from datalab.lake.formats.local import flush, local_path
 from datalab.lake.formats.recent import Recent
 from datalab.lake.formats.traces import DELTA_LOG, delta_tables, has_delta_table
@@ -31,6 +32,8 @@ from datalab.lake.schema import difference, extend, normalise
 from datalab.lake.table import Change, DataFile, Difference, Relation, Snapshot, TableSpec, TableState
 from datalab.names import TableName
 
+# Others must not clean the log by age alone: training sets and consumers may need what is old.
+_DEFAULTS: dict[str, str | None] = {"delta.enableExpiredLogCleanup": "false"}
 _ATTEMPTS = 10
 _ENCODED = re.compile("%[0-9A-Fa-f]{2}")
 _KEPT = 64
@@ -53,11 +56,14 @@ class DeltaFormat:
     """The format port over the tables at `<warehouse>/<layer>/<table>`."""
 
     name = "delta"
-    capabilities = FormatCapabilities(field_ids=False, partition_transforms=frozenset({"identity"}), widens=False)
+    capabilities = FormatCapabilities(
+        field_ids=False, partition_transforms=frozenset({"identity"}), widens=False, own_tags=False
+    )
 
     def __init__(self, warehouse: Path) -> None:
         self._warehouse = warehouse
         self._states: dict[TableName, tuple[int, TableState]] = {}
+        self.upkeep = DeltaUpkeep(self._state, self._sizes_at)
         self._files = Recent[tuple[str, str, int], tuple[DataFile, ...]](_KEPT)
 
     def names(self) -> tuple[TableName, ...]:
@@ -110,8 +116,9 @@ class DeltaFormat:
         after = {file.path: file for file in self.files(state, until).files}
         if since is None:
             return Difference(Relation(state.schema, tuple(after.values())), Relation(state.schema))
-        entered, left = moved(state.name, self._root(state.name), since, until)
-        before = {file.path: file for file in self.files(state, since).files} if left else {}
+        known = moved(state.name, self._root(state.name), since, until)
+        before = {file.path: file for file in self.files(state, since).files} if known is None or known[1] else {}
+        entered, left = known if known is not None else (after.keys() - before.keys(), before.keys() - after.keys())
         added = tuple(file for path, file in after.items() if path in entered)
         removed = tuple(file for path, file in before.items() if path in left)
         return Difference(Relation(state.schema, added), Relation(state.schema, removed))
@@ -119,9 +126,11 @@ class DeltaFormat:
     def history(self, state: TableState) -> tuple[Snapshot, ...]:
         """The commits to data that the log still has."""
         root = self._root(state.name)
-        entries = [*read_entries(root / DELTA_LOG, state.handle.version())][::-1]
-        rows = self._rows_before(state, entries[0]) if entries and entries[0].version > 0 else {}
-        return snapshots(entries, root, rows)
+        found: list[Snapshot] = []
+        for run in all_entries(root / DELTA_LOG, state.handle.version()):
+            rows = self._rows_before(state, run[0]) if run[0].version > 0 else {}
+            found.extend(snapshots(run, root, rows, after_gap=bool(found)))
+        return tuple(found)
 
     def commit(self, state: TableState, change: Change) -> TableState:
         """One version, on top of exactly the version that was read."""
@@ -131,6 +140,7 @@ class DeltaFormat:
         gone = require_live(state, self._live(state, state.handle), change.remove) if change.remove else []
         removes = [remove_action(file, layout, moment, rearranged=rearranged) for file in gone]
         version = state.handle.version() + 1
+        self._require_head(state)
         try:
             state.handle.create_write_transaction(
                 [*adds, *removes],
@@ -138,6 +148,7 @@ class DeltaFormat:
                 schema=state.handle.schema(),
                 partition_by=list(layout.partition),
                 commit_properties=_commit_properties(change, moment),
+                post_commithook_properties=PostCommitHookProperties(cleanup_expired_logs=False),
             )
         except CommitFailedError as error:
             if not entry_path(root / DELTA_LOG, version).exists():
@@ -145,6 +156,14 @@ class DeltaFormat:
             raise Overtaken(f"{state.name} has moved on from version {version - 1}: {error}") from error
         flush([str(entry_path(root / DELTA_LOG, version))])
         return self._state(state.name, DeltaTable(str(root), version=version))
+
+    def _require_head(self, state: TableState) -> None:
+        """delta-rs looks for the next commit only, which is gone where the log was cleaned beyond a writer at rest."""
+        if not is_head(self._root(state.name) / DELTA_LOG, state.handle.version()):
+            raise Overtaken(f"{state.name} has moved on from version {state.handle.version()}")
+
+    def _sizes_at(self, state: TableState, version: int) -> dict[str, int]:
+        return {file.path: file.size for file in self.files(state, version).files}
 
     def _layout(self, state: TableState) -> Layout:
         return Layout(self._root(state.name), state.schema, tuple(field.column for field in state.partition))
@@ -187,6 +206,7 @@ class DeltaFormat:
             mode="error",
             partition_by=[field.column for field in spec.partition if field.transform == "identity"],
             description=spec.comment or None,
+            configuration=_DEFAULTS,
         )
 
 

@@ -15,31 +15,33 @@ from datalab.names import TableName
 ADAPTER = "Delta through delta-rs"
 
 
-def snapshots(entries: Sequence[Entry], root: Path, before: Mapping[str, int]) -> tuple[Snapshot, ...]:
-    """The commits to data, oldest first; `before` has the rows of each file that was there before the first entry."""
+def snapshots(
+    entries: Sequence[Entry], root: Path, before: Mapping[str, int], *, after_gap: bool = False
+) -> tuple[Snapshot, ...]:
+    """The commits to data of one run, oldest first; `before` has the rows of each file that was there before it."""
     rows = dict(before)
     total = sum(rows.values())
-    found = []
+    found: list[Snapshot] = []
     for entry in entries:
         removed = sum(rows.pop(absolute(path, root), 0) for path in entry.removed)
         rows.update({absolute(path, root): count for path, count in entry.added.items()})
         total += sum(entry.added.values()) - removed
         if entry.is_snapshot:
-            found.append(_snapshot(entry, removed, total))
+            found.append(_snapshot(entry, removed, total, after_gap=after_gap and not found))
     return tuple(found)
 
 
-def moved(name: TableName, root: Path, since: int, until: int) -> tuple[set[str], set[str]]:
+def moved(name: TableName, root: Path, since: int, until: int) -> tuple[set[str], set[str]] | None:
     """The files that are live at the later version only, and at the earlier only.
 
-    SnapshotNotFound where the log lacks a commit in between, NotSupported where rows were deleted inside of files.
+    None where a commit in between is gone, NotSupported where rows were deleted inside of files.
     """
     entered: set[str] = set()
     left: set[str] = set()
     for version in range(since + 1, until + 1):
         entry = read_entry(root / DELTA_LOG, version)
         if entry is None:
-            raise no_snapshot(name, version)
+            return None
         if entry.removed & entry.added.keys():
             raise NotSupported(ADAPTER, f"changes across row-level deletes ({name}, version {version})")
         gone = {absolute(path, root) for path in entry.removed}
@@ -53,7 +55,7 @@ def no_snapshot(name: TableName, snapshot: int | None) -> SnapshotNotFound:
     return SnapshotNotFound(f"{name} has no snapshot {snapshot}", f"datalab data history {name} lists those that exist")
 
 
-def _snapshot(entry: Entry, removed: int, total: int) -> Snapshot:
+def _snapshot(entry: Entry, removed: int, total: int, *, after_gap: bool) -> Snapshot:
     return Snapshot(
         id=entry.version,
         at=entry.at,
@@ -63,6 +65,11 @@ def _snapshot(entry: Entry, removed: int, total: int) -> Snapshot:
         rows_total=total,
         provenance=entry.provenance,
         sequence=entry.version,
+        files_added=len(entry.added),
+        files_removed=len(entry.removed),
+        bytes_added=sum(entry.sizes[path] for path in entry.added),
+        bytes_removed=sum(entry.sizes[path] for path in entry.removed),
+        after_gap=after_gap,
     )
 
 

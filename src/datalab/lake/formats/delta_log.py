@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -17,11 +18,12 @@ from datalab.lake.provenance import Position, Provenance
 
 NOTE_KEY = "userMetadata"
 _APPLICATION, _SEPARATOR, _PARTS = "datalab", "|", 4
+_DIGITS = 20
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One commit: the rows of each file it added (by path, decoded), and the paths it removed.
+    """One commit: rows and bytes of each file it added (by path, decoded), and the paths it removed.
 
     `rearranged`: it says of itself that it changed no data, as compaction does.
     """
@@ -32,6 +34,7 @@ class Entry:
     added: Mapping[str, int]
     removed: frozenset[str]
     rearranged: bool
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def is_snapshot(self) -> bool:
@@ -57,9 +60,31 @@ def read_entries(log: Path, newest: int) -> Iterator[Entry]:
         yield entry
 
 
+def all_entries(log: Path, newest: int) -> list[list[Entry]]:
+    """All commits up to a version that the log still has, oldest first, in runs without a gap."""
+    runs: list[list[Entry]] = []
+    for version in sorted(versions(log)):
+        entry = read_entry(log, version) if version <= newest else None
+        if entry is None:
+            continue
+        if runs and runs[-1][-1].version == version - 1:
+            runs[-1].append(entry)
+        else:
+            runs.append([entry])
+    return runs
+
+
+def versions(log: Path) -> Iterator[int]:
+    """The versions whose commit the log has."""
+    for name in os.listdir(log):  # noqa: PTH208 - thousands of entries: no object for each
+        stem, _, suffix = name.partition(".")
+        if suffix == "json" and len(stem) == _DIGITS and stem.isdigit():
+            yield int(stem)
+
+
 def entry_path(log: Path, version: int) -> Path:
     """The file of one commit."""
-    return log / f"{version:020}.json"
+    return log / f"{version:0{_DIGITS}}.json"
 
 
 @lru_cache(maxsize=4096)
@@ -75,6 +100,7 @@ def _read(path: Path, _changed: int) -> Entry:
         added={unquote(add["path"]): _rows(add) for add in adds},
         removed=frozenset(unquote(remove["path"]) for remove in removes),
         rearranged=bool(adds or removes) and not any(action.get("dataChange", True) for action in [*adds, *removes]),
+        sizes={unquote(action["path"]): int(action.get("size") or 0) for action in [*removes, *adds]},
     )
 
 
@@ -95,6 +121,14 @@ def _rows(add: Mapping[str, Any]) -> int:
     return int(json.loads(add.get("stats") or "{}").get("numRecords", 0))
 
 
+def last_checkpoint(log: Path) -> int:
+    """The version of the newest checkpoint; -1 where there is none."""
+    try:
+        return int(json.loads((log / "_last_checkpoint").read_text(encoding="utf-8"))["version"])
+    except (FileNotFoundError, KeyError, ValueError):
+        return -1
+
+
 def transaction_ids(provenance: Provenance) -> dict[str, int]:
     """Where each flow stands as Delta `txn` entries: these stay when commits are cleaned away."""
     found = {}
@@ -110,9 +144,8 @@ def transaction_ids(provenance: Provenance) -> dict[str, int]:
 def checkpoint_positions(log: Path) -> dict[str, Position]:
     """Where the flows stand by the `txn` entries of the last checkpoint; empty without one."""
     try:
-        last = json.loads((log / "_last_checkpoint").read_text(encoding="utf-8"))
-        table = pq.read_table(log / f"{last['version']:020}.checkpoint.parquet", columns=["txn"])
-    except (FileNotFoundError, KeyError, ValueError):
+        table = pq.read_table(log / f"{last_checkpoint(log):020}.checkpoint.parquet", columns=["txn"])
+    except (FileNotFoundError, ValueError):
         return {}
     entries = [entry for entry in table.column("txn").to_pylist() if entry]
     positions: dict[str, Position] = {}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from datalab.lake.formats.delta_log import checkpoint_positions, entry_path, read_entries
+from datalab.lake.formats.delta_log import checkpoint_positions, entry_path, last_checkpoint, read_entries
 from datalab.lake.formats.traces import DELTA_LOG
 from datalab.lake.schema import normalise
 from datalab.lake.table import PartitionField, TableState
@@ -56,4 +56,9 @@ def is_newest(stamp: int, state: TableState) -> bool:
         same = entry_path(log, version).stat().st_mtime_ns == stamp
     except FileNotFoundError:
         return False
-    return same and not entry_path(log, version + 1).exists()
+    return same and is_head(log, version)
+
+
+def is_head(log: Path, version: int) -> bool:
+    """Whether no later version is known. The commit after it may have been cleaned away: then a checkpoint is later."""
+    return not entry_path(log, version + 1).exists() and last_checkpoint(log) <= version

@@ -25,6 +25,7 @@ from datalab.lake.formats.iceberg_files import from_manifest, to_manifest
 from datalab.lake.formats.iceberg_metadata import slim
 from datalab.lake.formats.iceberg_schema import TRANSFORMS, partition_spec, to_arrow, to_iceberg
 from datalab.lake.formats.iceberg_state import COMMENT_KEY, lineage, marks, table_state, to_snapshot
+from datalab.lake.formats.iceberg_upkeep import IcebergUpkeep
 from datalab.lake.formats.recent import Recent
 from datalab.lake.provenance import PROVENANCE_KEY
 from datalab.lake.schema import extend, normalise
@@ -55,12 +56,15 @@ class IcebergFormat:
     """The format port over one PyIceberg catalog."""
 
     name = "iceberg"
-    capabilities = FormatCapabilities(field_ids=True, partition_transforms=frozenset(TRANSFORMS), widens=True)
+    capabilities = FormatCapabilities(
+        field_ids=True, partition_transforms=frozenset(TRANSFORMS), widens=True, own_tags=True
+    )
 
     def __init__(self, catalog: Catalog, warehouse: str) -> None:
         self._catalog = catalog
         self._warehouse = warehouse
         self._states = Recent[str, TableState](_KEPT)
+        self.upkeep = IcebergUpkeep(self._state)
         self._manifests = Recent[tuple[str, int], tuple[DataFile, ...]](_KEPT)
 
     def names(self) -> tuple[TableName, ...]:
@@ -120,7 +124,7 @@ class IcebergFormat:
 
     def history(self, state: TableState) -> tuple[Snapshot, ...]:
         """The snapshots that led to this state and still exist."""
-        return tuple(map(to_snapshot, lineage(state.handle.metadata)))
+        return tuple(to_snapshot(each, after_gap=gap) for each, gap in lineage(state.handle.metadata))
 
     def commit(self, state: TableState, change: Change) -> TableState:
         """One snapshot and the table's properties, in one transaction."""

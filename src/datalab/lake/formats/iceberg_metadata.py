@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table.refs import MAIN_BRANCH
 from pyiceberg.table.update import (
     AddSnapshotUpdate,
+    RemoveSnapshotsUpdate,
     SetPropertiesUpdate,
     SetSnapshotRefUpdate,
     TableUpdate,
@@ -28,6 +30,7 @@ def slim(metadata: TableMetadata) -> TableMetadata:
 def applied(table: Table, updates: tuple[TableUpdate, ...]) -> TableMetadata:
     """The metadata of a table with the updates of a commit."""
     whole, location = table.metadata, table.metadata_location
+    _refuse_named(whole, updates)
     if not _only_appends_history(updates):
         return update_table_metadata(whole, updates, metadata_location=location)
     before = slim(whole)
@@ -41,6 +44,14 @@ def applied(table: Table, updates: tuple[TableUpdate, ...]) -> TableMetadata:
             "refs": {**whole.refs, **after.refs},
         }
     )
+
+
+def _refuse_named(metadata: TableMetadata, updates: tuple[TableUpdate, ...]) -> None:
+    """A snapshot that got a name in the meantime stays: PyIceberg would drop the name with it."""
+    gone = {each for update in updates if isinstance(update, RemoveSnapshotsUpdate) for each in update.snapshot_ids}
+    known = {snapshot.snapshot_id for snapshot in metadata.snapshots}
+    if gone & {ref.snapshot_id for ref in metadata.refs.values()} or gone - known:
+        raise CommitFailedException("Snapshots to be removed are in use, or are gone already")
 
 
 def _only_appends_history(updates: tuple[TableUpdate, ...]) -> bool:

@@ -54,18 +54,32 @@ def marks(provenance: Provenance) -> dict[str, str]:
     }
 
 
-def lineage(metadata: TableMetadata) -> tuple[IcebergSnapshot, ...]:
-    """The snapshots that led to the current one, oldest first."""
+def lineage(metadata: TableMetadata) -> tuple[tuple[IcebergSnapshot, bool], ...]:
+    """The snapshots that led to the current one, oldest first, and whether some between it and the last are gone.
+
+    A snapshot whose parents have expired has no parent any more; the log of snapshots tells which came before.
+    """
     known = {snapshot.snapshot_id: snapshot for snapshot in metadata.snapshots}
-    found: list[IcebergSnapshot] = []
-    next_id = metadata.current_snapshot_id
-    while next_id is not None and next_id in known:
-        found.append(known[next_id])
-        next_id = found[-1].parent_snapshot_id
+    found: list[tuple[IcebergSnapshot, bool]] = []
+    logged = [known[entry.snapshot_id] for entry in metadata.snapshot_log if entry.snapshot_id in known]
+    present = known.get(metadata.current_snapshot_id or 0)
+    while present is not None:
+        parent = known.get(present.parent_snapshot_id or 0)
+        before = parent or _last_before(present, logged)
+        found.append((present, parent is None and before is not None))
+        present = before
     return tuple(reversed(found))
 
 
-def to_snapshot(snapshot: IcebergSnapshot) -> Snapshot:
+def _last_before(snapshot: IcebergSnapshot, logged: list[IcebergSnapshot]) -> IcebergSnapshot | None:
+    while logged:
+        last = logged.pop()
+        if (last.sequence_number or 0) < (snapshot.sequence_number or 0):
+            return last
+    return None
+
+
+def to_snapshot(snapshot: IcebergSnapshot, *, after_gap: bool = False) -> Snapshot:
     """One entry of the history."""
     summary = snapshot.summary or Summary(Operation.OVERWRITE)
     record = summary.additional_properties.get(PROVENANCE_KEY)
@@ -79,6 +93,11 @@ def to_snapshot(snapshot: IcebergSnapshot) -> Snapshot:
         rows_total=_count(summary, "total-records"),
         provenance=provenance,
         sequence=snapshot.sequence_number or snapshot.timestamp_ms,  # format version 1 has no sequence numbers
+        files_added=_count(summary, "added-data-files"),
+        files_removed=_count(summary, "deleted-data-files"),
+        bytes_added=_count(summary, "added-files-size"),
+        bytes_removed=_count(summary, "removed-files-size"),
+        after_gap=after_gap,
     )
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+from datalab.lake.formats.upkeep import File
 
 
 def local_path(location: str) -> Path | None:
@@ -14,6 +17,18 @@ def local_path(location: str) -> Path | None:
         return Path(location)
     parts = urlsplit(location)
     return Path(unquote(parts.path)) if parts.scheme == "file" else None
+
+
+def files_below(folder: Path) -> Iterator[File]:
+    """Every file below a folder; one that goes while it is looked at is left out."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(place, name)  # noqa: PTH118 - a walk answers texts
+            try:
+                status = os.stat(path)  # noqa: PTH116
+            except FileNotFoundError:
+                continue
+            yield File(path, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
 
 
 def flush(locations: Iterable[str]) -> None:

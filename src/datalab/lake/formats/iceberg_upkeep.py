@@ -1,0 +1,181 @@
+"""Upkeep of Iceberg tables: snapshots forgotten in one commit to the metadata, then the files that only they named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pyiceberg.exceptions import CommitFailedException
+from pyiceberg.manifest import ManifestEntryStatus
+from pyiceberg.table import Table
+from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
+from pyiceberg.table.update import (
+    AssertRefSnapshotId,
+    AssertTableUUID,
+    RemoveSnapshotRefUpdate,
+    RemoveSnapshotsUpdate,
+    SetSnapshotRefUpdate,
+    TableUpdate,
+)
+
+from datalab.errors import LakeError, NotSupported
+from datalab.lake.beside import side_files
+from datalab.lake.formats.base import Overtaken
+from datalab.lake.formats.iceberg_state import to_snapshot
+from datalab.lake.formats.local import files_below, local_path
+from datalab.lake.formats.upkeep import File, Metadata
+from datalab.lake.table import TableState
+from datalab.names import TableName
+
+if TYPE_CHECKING:
+    from pyiceberg.io import FileIO
+    from pyiceberg.manifest import ManifestFile
+    from pyiceberg.table.metadata import TableMetadata
+    from pyiceberg.table.snapshots import Snapshot
+
+Reload = Callable[[TableName, Table], TableState]
+
+
+class IcebergUpkeep:
+    """The upkeep port over PyIceberg's tables; `reload` makes a state of a table that was just changed."""
+
+    def __init__(self, reload: Reload) -> None:
+        self._reload = reload
+
+    def tags(self, state: TableState) -> Mapping[str, int]:
+        """Iceberg's own tags; other readers see them too."""
+        refs = state.handle.metadata.refs
+        return {name: ref.snapshot_id for name, ref in refs.items() if ref.snapshot_ref_type == SnapshotRefType.TAG}
+
+    def tag(self, state: TableState, name: str, snapshot: int | None) -> TableState:
+        """A reference of the table's metadata."""
+        return self._commit(state, (_named(name, snapshot),), (_at(name, self.tags(state).get(name)),))
+
+    def doomed(self, state: TableState, snapshots: Collection[int]) -> tuple[File, ...]:
+        """Manifest lists, manifests, statistics and data files that no other snapshot reaches."""
+        table: Table = state.handle
+        metadata, io = table.metadata, table.io
+        gone = [snapshot for snapshot in metadata.snapshots if snapshot.snapshot_id in snapshots]
+        kept = [snapshot for snapshot in metadata.snapshots if snapshot.snapshot_id not in snapshots]
+        still = _manifests(kept, io)
+        ours = {path: each for path, each in _manifests(gone, io).items() if path not in still}
+        data = _data_files(ours.values(), io)
+        live = _data_files(still.values(), io) if data else {}
+        named = {path: size for path, size in data.items() if path not in live}
+        named |= {path: each.manifest_length for path, each in ours.items()}
+        named |= {snapshot.manifest_list: 0 for snapshot in gone}
+        named |= {f.statistics_path: f.file_size_in_bytes for f in metadata.statistics if f.snapshot_id in snapshots}
+        named |= dict.fromkeys(_held(state, gone) - _held(state, kept), 0)
+        return tuple(File(path, size or _size(path)) for path, size in named.items())
+
+    def expire(self, state: TableState, snapshots: Collection[int]) -> tuple[File, ...]:
+        """Metadata first: what is removed afterwards is named by nobody any more."""
+        wanted = {s.snapshot_id for s in state.handle.metadata.snapshots if s.snapshot_id in snapshots}
+        named = {ref.snapshot_id: name for name, ref in state.handle.metadata.refs.items()}
+        if wanted & named.keys():
+            held = next(iter(wanted & named.keys()))
+            raise LakeError(f"{state.name}: snapshot {held} is in use: it is {named[held]}", "take its tag away first")
+        files = self.doomed(state, wanted)
+        if wanted:
+            self._commit(state, (RemoveSnapshotsUpdate.model_validate({"snapshot-ids": sorted(wanted)}),), ())
+        for file in files:
+            _remove(state.handle.io, file.path)
+        return files
+
+    def strays(self, state: TableState) -> Iterator[File]:
+        """What lies in the table's folder and is reached from neither the metadata nor its recent versions."""
+        folders = {local_path(state.location), local_path(state.target().location)}
+        if None in folders:
+            raise NotSupported(
+                "Iceberg in DataLab", f"looking for orphans in {state.location}", "use a local warehouse"
+            )
+        named = _local(self._named(state))
+        seen = set[str]()
+        for file in (file for folder in folders if folder is not None for file in files_below(folder)):
+            if file.path not in named and file.path not in seen:
+                seen.add(file.path)
+                yield file
+
+    def metadata(self, state: TableState) -> Metadata:
+        """The manifests of the newest snapshot."""
+        snapshot = state.handle.metadata.current_snapshot()
+        manifests = snapshot.manifests(state.handle.io) if snapshot is not None else []
+        return Metadata("manifests", len(manifests), sum(manifest.manifest_length for manifest in manifests))
+
+    def tidy(self, state: TableState) -> bool:  # noqa: ARG002 - appends and compaction merge manifests already
+        """Nothing to do: appends merge manifests, and a compaction leaves out those that are empty."""
+        return False
+
+    def _named(self, state: TableState) -> Iterator[str]:
+        table: Table = state.handle
+        metadata, io = table.metadata, table.io
+        yield table.metadata_location
+        yield from (entry.metadata_file for entry in metadata.metadata_log)
+        yield from (file.statistics_path for file in (*metadata.statistics, *metadata.partition_statistics))
+        yield from (snapshot.manifest_list for snapshot in metadata.snapshots)
+        manifests = _manifests(metadata.snapshots, io)
+        yield from manifests
+        yield from _data_files(manifests.values(), io)
+        yield from _held(state, metadata.snapshots)
+
+    def _commit(self, state: TableState, updates: tuple[TableUpdate, ...], more: tuple[Any, ...]) -> TableState:
+        table: Table = state.handle
+        metadata: TableMetadata = table.metadata
+        same = (
+            AssertTableUUID(uuid=metadata.table_uuid),
+            _at(MAIN_BRANCH, metadata.current_snapshot_id),
+            *more,
+        )
+        try:
+            answer = table.catalog.commit_table(table, same, updates)
+        except CommitFailedException as error:
+            raise Overtaken(f"{state.name} has moved on from snapshot {state.snapshot}: {error}") from error
+        after = Table(table.name(), answer.metadata, answer.metadata_location, table.io, table.catalog)
+        return self._reload(state.name, after)
+
+
+def _named(name: str, snapshot: int | None) -> TableUpdate:
+    if snapshot is None:
+        return RemoveSnapshotRefUpdate.model_validate({"ref-name": name})
+    return SetSnapshotRefUpdate.model_validate({"ref-name": name, "type": SnapshotRefType.TAG, "snapshot-id": snapshot})
+
+
+def _at(name: str, snapshot: int | None) -> AssertRefSnapshotId:
+    return AssertRefSnapshotId.model_validate({"ref": name, "snapshot-id": snapshot})
+
+
+def _manifests(snapshots: Iterable[Snapshot], io: FileIO) -> dict[str, ManifestFile]:
+    return {each.manifest_path: each for snapshot in snapshots for each in snapshot.manifests(io)}
+
+
+def _data_files(manifests: Iterable[ManifestFile], io: FileIO) -> dict[str, int]:
+    """The files that are live in manifests, of data and of row-level deletes, with their sizes."""
+    return {
+        entry.data_file.file_path: entry.data_file.file_size_in_bytes
+        for manifest in manifests
+        for entry in manifest.fetch_manifest_entry(io, discard_deleted=False)
+        if entry.status != ManifestEntryStatus.DELETED
+    }
+
+
+def _held(state: TableState, snapshots: Iterable[Snapshot]) -> frozenset[str]:
+    return side_files(state, map(to_snapshot, snapshots))
+
+
+def _local(paths: Iterable[str]) -> frozenset[str]:
+    return frozenset(str(local_path(path) or path) for path in paths)
+
+
+def _size(path: str) -> int:
+    place = local_path(path)
+    try:
+        return place.stat().st_size if place is not None else 0
+    except FileNotFoundError:
+        return 0
+
+
+def _remove(io: FileIO, path: str) -> None:
+    try:
+        io.delete(path)
+    except FileNotFoundError:
+        return

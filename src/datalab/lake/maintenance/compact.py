@@ -1,0 +1,130 @@
+"""Compaction: small files and layers become well-sized sorted ones, in one commit that moves no row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from datalab.errors import CommitUnknown, DataLabError, Fenced
+from datalab.lake.lake import Lake
+from datalab.lake.maintenance.goals import Goals
+from datalab.lake.maintenance.selection import Group, groups_to_merge
+from datalab.lake.provenance import Provenance
+from datalab.lake.table import Change, DataFile, Relation, Rewriting, TableState
+from datalab.names import TableName
+
+CLUSTER_BY = "datalab.cluster_by"
+FLOW = "maintenance"
+_ATTEMPTS = 20
+
+Rewrite = Callable[[Rewriting], tuple[DataFile, ...]]
+Tell = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Compaction:
+    """What a compaction does, or did: groups of files, what came of them, and why nothing is done."""
+
+    table: TableName
+    groups: tuple[Group, ...] = ()
+    added: tuple[DataFile, ...] = ()
+    snapshot: int | None = None
+    problem: str = ""
+
+    @property
+    def removed(self) -> tuple[DataFile, ...]:
+        """The files that are, or would be, replaced."""
+        return tuple(file for group in self.groups for file in group.files)
+
+
+@dataclass(frozen=True)
+class _Merged:
+    group: Group
+    files: tuple[DataFile, ...]
+
+
+def cluster_order(state: TableState) -> tuple[str, ...]:
+    """The columns that a table's files are sorted by, as its properties have them; those that are there."""
+    names = state.properties.get(CLUSTER_BY, "").split(",")
+    return tuple(name.strip() for name in names if name.strip() in state.schema.names)
+
+
+def plan_compaction(lake: Lake, name: TableName, goals: Goals) -> Compaction:
+    """What there is to merge; opens no data file. TableNotFound."""
+    return _planned(lake, lake.require(name), goals)
+
+
+def compact(lake: Lake, name: TableName, goals: Goals, rewrite: Rewrite, run_id: str, tell: Tell) -> Compaction:
+    """Merge what there is to merge, and commit it at once.
+
+    Where another writer came first, the groups whose files are all still live are committed on top of it: they hold
+    the same rows there. The others are dropped. TableNotFound, StorageFull, EngineError.
+    """
+    state = lake.require(name)
+    plan = _planned(lake, state, goals)
+    if not plan.groups:
+        return plan
+    merged: list[_Merged] = []
+    try:
+        for number, group in enumerate(plan.groups):
+            merged.append(_Merged(group, rewrite(_rewriting(state, group, goals))))
+            tell(f"groups of {name}", number + 1, len(plan.groups))
+        return _commit(lake, state, merged, run_id)
+    except CommitUnknown:
+        raise
+    except DataLabError:
+        _discard(merged)
+        raise
+
+
+def _planned(lake: Lake, state: TableState, goals: Goals) -> Compaction:
+    live = lake.files(state)
+    if live.scan is not None:
+        return Compaction(state.name, problem="rows were deleted by position: only their writer can merge these files")
+    return Compaction(state.name, groups_to_merge(live.files, cluster_order(state), goals), snapshot=state.snapshot)
+
+
+def _rewriting(state: TableState, group: Group, goals: Goals) -> Rewriting:
+    rows = Relation(state.schema, group.files)
+    return Rewriting(state.target(), rows, group.partition, cluster_order(state), goals.file_size)
+
+
+def _commit(lake: Lake, state: TableState, merged: Sequence[_Merged], run_id: str) -> Compaction:
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            after = lake.commit(state, _change(merged, run_id))
+        except Fenced:
+            if attempt == _ATTEMPTS:
+                raise
+            state = lake.require(state.name)
+            merged = _still_live(lake, state, merged)
+            if not merged:
+                return Compaction(state.name, problem="other writers replaced all of these files meanwhile")
+        else:
+            added = tuple(file for each in merged for file in each.files)
+            return Compaction(state.name, tuple(each.group for each in merged), added, after.snapshot)
+    raise AssertionError("the loop above answers or raises")
+
+
+def _change(merged: Sequence[_Merged], run_id: str) -> Change:
+    add = tuple(file for each in merged for file in each.files)
+    remove = tuple(file for each in merged for file in each.group.files)
+    rows = sum(file.rows for file in add)
+    return Change(Provenance(run_id, FLOW, "compact", read=rows, written=rows), add, remove)
+
+
+def _still_live(lake: Lake, state: TableState, merged: Sequence[_Merged]) -> list[_Merged]:
+    live = {file.path: file for file in lake.files(state).files}
+    kept = [each for each in merged if all(file.path in live for file in each.group.files)]
+    _discard([each for each in merged if each not in kept])
+    return [
+        replace(each, group=replace(each.group, files=tuple(live[file.path] for file in each.group.files)))
+        for each in kept
+    ]
+
+
+def _discard(merged: Sequence[_Merged]) -> None:
+    for each in merged:
+        for file in each.files:
+            Path(file.path).unlink(missing_ok=True)

@@ -1,0 +1,55 @@
+"""Old snapshots forgotten, with the files that only they named."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+from datalab.errors import Fenced
+from datalab.lake.formats.base import Overtaken
+from datalab.lake.formats.upkeep import File
+from datalab.lake.lake import Lake
+from datalab.lake.maintenance.goals import Goals
+from datalab.lake.maintenance.retention import Need, Verdict, verdicts
+from datalab.names import TableName
+
+_ATTEMPTS = 20
+
+
+@dataclass(frozen=True)
+class Expiry:
+    """The verdict on each snapshot of a table, oldest first, and the files that go, or went, with the expired ones."""
+
+    table: TableName
+    verdicts: tuple[Verdict, ...]
+    files: tuple[File, ...] = ()
+
+    @property
+    def expired(self) -> tuple[int, ...]:
+        """The snapshots that go."""
+        return tuple(each.snapshot.id for each in self.verdicts if not each.stays)
+
+
+def expire(
+    lake: Lake, name: TableName, wanted: Collection[Need], goals: Goals, now: datetime, *, dry_run: bool = False
+) -> Expiry:
+    """Judge each snapshot and forget those that nobody needs; made anew where the table moved on meanwhile.
+
+    `wanted`: what the tables of the lake need of each other. TableNotFound, Fenced after too many lost races.
+    """
+    own = [need for need in wanted if need.table == name]
+    for _ in range(_ATTEMPTS):
+        state = lake.require(name)
+        upkeep = lake.format(state.format).upkeep
+        judged = verdicts(lake.history(state), upkeep.tags(state), own, goals, now)
+        expiry = Expiry(name, judged)
+        if not expiry.expired:
+            return expiry
+        if dry_run:
+            return Expiry(name, judged, upkeep.doomed(state, expiry.expired))
+        try:
+            return Expiry(name, judged, upkeep.expire(state, expiry.expired))
+        except Overtaken:
+            continue
+    raise Fenced(f"{name}: other writers changed it {_ATTEMPTS} times while snapshots were to expire", "run again")
