@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from datalab.quality.quarantine import MAX_RAW_BYTES
-
+MAX_RAW_BYTES = 64 << 10
 RAW_BUDGET = 32 << 20
 WHOLE = -1
 

@@ -1,36 +1,25 @@
-"""Runs in a decoding worker: files to data files, through the engine, with positions in each row."""
+"""Runs in a decoding worker: files to data files, with positions in each row."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from datetime import datetime
 from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
-from sqlglot import exp
 
-from datalab.engine.base import Append, Query, Work
-from datalab.engine.duckdb import DuckDBEngine
 from datalab.ingest.content import Unstable, content_hash, opened
 from datalab.ingest.contracts import Contract, bronze_schema, parse_contract
 from datalab.ingest.decode.formats import count_units, decode, describe_unit
 from datalab.ingest.decode.parts import Part
 from datalab.ingest.jobs import Done, FileDone, FileJob, Job, Unit
-from datalab.ingest.reasons import Reject, within_budget
-from datalab.lake.table import DataFile, Relation, WriteTarget
-from datalab.quality.quarantine import MAX_RAW_BYTES
+from datalab.ingest.reasons import MAX_RAW_BYTES, Reject, within_budget
+from datalab.ingest.together import Opened, Origin, Together, may_join
+from datalab.ingest.writing import RecordWriter
+from datalab.lake.table import DataFile
 
-_ENGINE_SHARE = 4
-_COMPRESSION = "snappy"  # twice as fast to write as zstd for half as many bytes more; compaction can repack
 _HELD_SHARE = 10
-
-
-@lru_cache(maxsize=1)
-def _engine(memory: int) -> DuckDBEngine:
-    return DuckDBEngine(memory_limit=f"{memory // _ENGINE_SHARE >> 20}MiB", threads=1)
 
 
 @lru_cache(maxsize=8)
@@ -41,113 +30,95 @@ def _contract(text: str) -> Contract:
 def decode_job(job: Job) -> Done:
     """Decode a job's files and write what they hold. Unstable where a file changed while it was read."""
     writer = _Writer(job)
-    files = tuple(_decode_file(job, each, writer) for each in job.files)
-    return Done(files, writer.finish())
+    small = Together(_contract(job.contract), job.limits, writer.add, lambda found: _decode_opened(job, found, writer))
+    files: list[FileDone] = []
+    for each in job.files:
+        files.extend(_decode_file(job, each, writer, small))
+    files.extend(small.finish())
+    return Done(tuple(files), writer.finish())
 
 
 def count_job(job: Job) -> int:
     """How many units the job's one file has."""
     (each,) = job.files
-    with _bytes(each) as (data, _):
-        return count_units(data, each.format, job.limits)
+    with _bytes(each) as found:
+        return count_units(found.data, each.format, job.limits)
 
 
 def describe_job(job: Job) -> Unit:
     """The one unit that the span of the job's one file names."""
     (each,) = job.files
     assert each.span is not None
-    with _bytes(each) as (data, version):
-        row, records, raw = describe_unit(data, each.format, job.limits, each.span.start)
-        return Unit(row, records, bytes(raw[:MAX_RAW_BYTES]), len(raw), version)
+    with _bytes(each) as found:
+        row, records, raw = describe_unit(found.data, each.format, job.limits, each.span.start)
+        return Unit(row, records, bytes(raw[:MAX_RAW_BYTES]), len(raw), found.version)
 
 
-def _decode_file(job: Job, each: FileJob, writer: _Writer) -> FileDone:
+def _decode_file(job: Job, each: FileJob, writer: _Writer, small: Together) -> list[FileDone]:
     try:
-        with _bytes(each) as (data, version):
-            if each.version and version != each.version:
-                return FileDone(each.name, version, problem="it has other content than when it was read")
-            return _decode_bytes(job, each, (data, version), writer)
+        with _bytes(each) as found:
+            if each.version and found.version != each.version:
+                return [FileDone(each.name, found.version, problem="it has other content than when it was read")]
+            if not may_join(each):
+                return [_decode_opened(job, found, writer)]
+        return list(small.take(found))
     except Unstable as unstable:
         raise Unstable(each.name) from unstable
     except FileNotFoundError:
-        return FileDone(each.name, problem="it is gone")
+        return [FileDone(each.name, problem="it is gone")]
     except OSError as error:
-        return FileDone(each.name, problem=f"it cannot be read: {error.strerror}")
+        return [FileDone(each.name, problem=f"it cannot be read: {error.strerror}")]
 
 
-def _decode_bytes(job: Job, each: FileJob, content: tuple[memoryview, str], writer: _Writer) -> FileDone:
-    data, version = content
+def _decode_opened(job: Job, found: Opened, writer: _Writer) -> FileDone:
+    each = found.job
     accepted, rejects, rows = 0, list[Reject](), list[int]()
-    for part in decode(data, each.format, _contract(job.contract), job.limits, each.span):
+    for part in decode(found.data, each.format, _contract(job.contract), job.limits, each.span):
         wanted = part if each.ranges is None else part.only(each.ranges)
         accepted += wanted.accepted
         rejects.extend(wanted.rejects)
         if each.ranges is not None and wanted.rows is not None:
             rows.extend((wanted.rows + each.first).tolist())
-        writer.add(wanted, each.name, version, each.first)
-    return FileDone(each.name, version, accepted, within_budget(rejects), rows=tuple(rows))
+        writer.add(wanted, [Origin(each.name, found.version, each.first, wanted.accepted)])
+    return FileDone(each.name, found.version, accepted, within_budget(rejects), rows=tuple(rows))
 
 
 @contextmanager
-def _bytes(each: FileJob) -> Iterator[tuple[memoryview, str]]:
+def _bytes(each: FileJob) -> Iterator[Opened]:
     if each.data is not None:
-        yield memoryview(each.data), each.version or content_hash(memoryview(each.data))
+        yield Opened(each, memoryview(each.data), each.version or content_hash(memoryview(each.data)))
         return
-    with opened(each.path) as found:
-        yield found
+    with opened(each.path) as (data, version):
+        yield Opened(each, data, version)
 
 
 class _Writer:
-    """Holds decoded records until there are enough for a data file of good size."""
+    """Accepted records with their positions, on their way to data files; without a target nothing is written."""
 
     def __init__(self, job: Job) -> None:
-        self._job = job
+        self._now = job.now
         self._schema = bronze_schema(_contract(job.contract))
-        self._held: list[pa.Table] = []
-        self._bytes = 0
-        self._files: list[DataFile] = []
+        memory = job.limits.worker_memory // _HELD_SHARE
+        self._records = RecordWriter(job.target, memory) if job.target is not None else None
 
-    def add(self, part: Part, name: str, version: str, first: int) -> None:
-        """Take a part's accepted records."""
-        if self._job.target is None or part.records is None or not part.accepted:
-            return
-        table = _with_position(part, self._schema, (name, version, first), self._job.now)
-        self._held.append(table)
-        self._bytes += table.nbytes
-        if self._bytes >= self._job.limits.worker_memory // _HELD_SHARE:
-            self._flush(self._job.target)
+    def add(self, part: Part, origins: Sequence[Origin]) -> None:
+        """Take a part's accepted records, which came from `origins` in this order."""
+        if self._records is not None and part.records is not None and part.accepted:
+            self._records.add(self._with_position(part, origins))
 
     def finish(self) -> tuple[DataFile, ...]:
         """Write what is still held; answers all data files."""
-        if self._job.target is not None and self._held:
-            self._flush(self._job.target)
-        return tuple(self._files)
+        return self._records.finish() if self._records is not None else ()
 
-    def _flush(self, target: WriteTarget) -> None:
-        records = pa.concat_tables(self._held)
-        self._held, self._bytes = [], 0
-        tree = exp.select(*(exp.column(name, quoted=True) for name in self._schema.names)).from_("records")
-        relations = {"records": Relation(self._schema, memory=records)}
-        query = Query(tree, relations, self._job.now, f"ingest {target.name}")
-        quick = replace(target, compression=_COMPRESSION)
-        staged = _engine(self._job.limits.worker_memory).stage(Work(query, quick, Append()))
-        self._files.extend(staged.add)
-
-
-def _with_position(part: Part, schema: pa.Schema, position: tuple[str, str, int], now: datetime) -> pa.Table:
-    name, version, first = position
-    assert part.records is not None
-    assert part.rows is not None
-    rows = part.accepted
-    added = [
-        pa.repeat(pa.scalar(now, schema.field("ingestion_timestamp").type), rows),
-        _same(name, rows),
-        pa.array(part.rows + np.int64(first)),
-        _same(version, rows),
-    ]
-    return pa.Table.from_arrays([*part.records.flatten(), *added], names=schema.names)
-
-
-def _same(text: str, rows: int) -> pa.Array:
-    """The same text in every row, written down once."""
-    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, dtype=np.int8)), pa.array([text]))
+    def _with_position(self, part: Part, origins: Sequence[Origin]) -> pa.Table:
+        assert part.records is not None
+        assert part.rows is not None
+        counts = [each.records for each in origins]
+        codes = pa.array(np.repeat(np.arange(len(origins), dtype=np.int32), counts))
+        added = [
+            pa.repeat(pa.scalar(self._now, self._schema.field("ingestion_timestamp").type), part.accepted),
+            pa.DictionaryArray.from_arrays(codes, [each.name for each in origins]),
+            pa.array(part.rows + np.repeat(np.array([each.first for each in origins], dtype=np.int64), counts)),
+            pa.DictionaryArray.from_arrays(codes, [each.version for each in origins]),
+        ]
+        return pa.Table.from_arrays([*part.records.flatten(), *added], names=self._schema.names)

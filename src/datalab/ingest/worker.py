@@ -11,7 +11,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import datalab.ingest.work  # noqa: F401 - loaded before the limit is set, so that the limit is for data alone
+import datalab.ingest.decode.avro_joined  # loaded before the limit is set, so that the limit is for data alone
+import datalab.ingest.work  # noqa: F401
 from datalab.errors import DataLabError, OutOfMemory
 
 READY = "datalab.ingest.worker: ready\n"

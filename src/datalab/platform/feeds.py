@@ -70,8 +70,13 @@ class SourceFeed:
 
     def consume(self, context: Context) -> Outcome:
         """Take in all that is pending, a commit per batch."""
-        state = self._ready()
-        pending = self._pending(state, context)
+        known = self.lake.state(self.target)
+        pending = self._pending(known, context)
+        if pending.batches:
+            self.source.prepare(pending.batches[0])
+        state = self._ready(known)
+        if state.snapshot != (known.snapshot if known else None):
+            pending = self._pending(state, context)
         total, done = sum(len(batch.units) for batch in pending.batches), 0
         outcome = Outcome(state.snapshot)
         for batch in pending.batches:
@@ -101,9 +106,8 @@ class SourceFeed:
         """End the source's processes and connections."""
         self.source.close()
 
-    def _ready(self) -> TableState:
+    def _ready(self, state: TableState | None) -> TableState:
         """The bronze table, made or grown to the contract where that is needed."""
-        state = self.lake.state(self.target)
         if state is not None and not difference(state.schema, extend(state.schema, self.schema, keep_missing=True)):
             return state
         return self.lake.define(self.target, TableSpec(self.schema, self.partition, self.comment), keep_missing=True)

@@ -17,12 +17,11 @@ from datalab.lake.table import Change, Relation, TableSpec, TableState
 from datalab.names import TableName
 
 QUARANTINE = TableName("ops", "quarantine")
-MAX_RAW_BYTES = 64 * 1024
 _TIMESTAMP = pa.timestamp("us", tz="UTC")
 
 # `unit` is the granule in which the target consumes its source (a file, a range of offsets, a range of snapshots):
 # consuming a unit again replaces its open records as a whole. `records` is how many source records an entry stands
-# for (1; more where a damaged block hides their borders). `raw` is cut to MAX_RAW_BYTES, `raw_size` is the whole.
+# for (1; more where a damaged block hides their borders). `raw` may be cut, `raw_size` is the whole.
 QUARANTINE_SCHEMA = pa.schema(
     [
         ("id", pa.string()),

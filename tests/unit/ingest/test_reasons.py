@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from datalab.ingest.reasons import Reason, Reject, within_budget
-from datalab.quality.quarantine import MAX_RAW_BYTES
+from datalab.ingest.reasons import MAX_RAW_BYTES, Reason, Reject, within_budget
 
 DOCS = Path(__file__).parents[3] / "docs" / "ingest.md"
 

@@ -8,11 +8,9 @@ import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
-from datalab.ingest.avro_schema import load_json
 from datalab.ingest.reasons import Reason
 
 MAGIC = b"Obj\x01"
@@ -33,9 +31,9 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True)
 class Header:
-    """The header of a container; `end` is the offset of the first block."""
+    """The header of a container; `schema` is JSON as it stands there, `end` the offset of the first block."""
 
-    schema: Any
+    schema: bytes
     codec: str
     sync: bytes
     end: int
@@ -78,7 +76,7 @@ def write_long(value: int) -> bytes:
 
 
 def read_header(data: memoryview) -> Header:
-    """The header; Unreadable where it is damaged, SchemaProblem where its schema is no JSON."""
+    """The header; Unreadable where it is damaged."""
     try:
         metadata, at = _metadata(data[:_MAX_HEADER], len(MAGIC))
     except ValueError as error:
@@ -90,7 +88,7 @@ def read_header(data: memoryview) -> Header:
         raise Unreadable(Reason.UNSUPPORTED_CODEC, f"codec '{codec[:40]}' is none of {', '.join(sorted(CODECS))}")
     if at + SYNC > len(data):
         raise Unreadable(Reason.CORRUPT_FILE, "the file ends within its header")
-    return Header(load_json(metadata[b"avro.schema"]), codec, _sync(data, at), at + SYNC)
+    return Header(metadata[b"avro.schema"], codec, _sync(data, at), at + SYNC)
 
 
 def _metadata(data: memoryview, at: int) -> tuple[dict[bytes, bytes], int]:

@@ -6,36 +6,37 @@ import zlib
 from collections.abc import Callable, Iterator
 
 from datalab.ingest.contracts import Contract
-from datalab.ingest.decode.avro import count_blocks, decode_avro, describe_block
 from datalab.ingest.decode.container import Unreadable
-from datalab.ingest.decode.csv import count_records, decode_csv, describe_record
-from datalab.ingest.decode.jsonl import count_lines, decode_jsonl, describe_line
-from datalab.ingest.decode.parquet import count_groups, decode_parquet, describe_group
 from datalab.ingest.decode.parts import Described, Part, refused
 from datalab.ingest.decode.spans import Span
 from datalab.ingest.limits import Limits
 from datalab.ingest.reasons import WHOLE, Reason
+from datalab.plugins import load
 
 _PIECE = 1 << 20
 
 Decoder = Callable[[memoryview, Contract, Limits, Span | None], Iterator[Part]]
-DECODERS: dict[str, Decoder] = {
-    "avro": decode_avro,
-    "csv": decode_csv,
-    "jsonl": decode_jsonl,
-    "parquet": decode_parquet,
+Counter = Callable[[memoryview, Limits], int]
+Describer = Callable[[memoryview, Limits, int], Described]
+
+# Each module is loaded when the first file of its format comes: a worker that reads Avro needs no other reader.
+DECODERS = {
+    "avro": "datalab.ingest.decode.avro:decode_avro",
+    "csv": "datalab.ingest.decode.csv:decode_csv",
+    "jsonl": "datalab.ingest.decode.jsonl:decode_jsonl",
+    "parquet": "datalab.ingest.decode.parquet:decode_parquet",
 }
-COUNTERS: dict[str, Callable[[memoryview, Limits], int]] = {
-    "avro": lambda data, _limits: count_blocks(data),
-    "csv": count_records,
-    "jsonl": count_lines,
-    "parquet": lambda data, _limits: count_groups(data),
+_COUNTERS = {
+    "avro": "datalab.ingest.decode.avro:count_blocks",
+    "csv": "datalab.ingest.decode.csv:count_records",
+    "jsonl": "datalab.ingest.decode.jsonl:count_lines",
+    "parquet": "datalab.ingest.decode.parquet:count_groups",
 }
-DESCRIBERS: dict[str, Callable[[memoryview, Limits, int], Described]] = {
-    "avro": describe_block,
-    "csv": describe_record,
-    "jsonl": describe_line,
-    "parquet": describe_group,
+_DESCRIBERS = {
+    "avro": "datalab.ingest.decode.avro:describe_block",
+    "csv": "datalab.ingest.decode.csv:describe_record",
+    "jsonl": "datalab.ingest.decode.jsonl:describe_line",
+    "parquet": "datalab.ingest.decode.parquet:describe_group",
 }
 
 
@@ -46,17 +47,20 @@ def decode(data: memoryview, kind: str, contract: Contract, limits: Limits, span
     except Unreadable as problem:
         yield refused(WHOLE, problem.reason, problem.detail, data)
         return
-    yield from DECODERS[kind.removesuffix(".gz")](plain, contract, limits, span)
+    decoder: Decoder = load(DECODERS[kind.removesuffix(".gz")])
+    yield from decoder(plain, contract, limits, span)
 
 
 def count_units(data: memoryview, kind: str, limits: Limits) -> int:
     """How many units (see Span) a file has."""
-    return COUNTERS[kind.removesuffix(".gz")](plain_bytes(data, kind, limits), limits)
+    counter: Counter = load(_COUNTERS[kind.removesuffix(".gz")])
+    return counter(plain_bytes(data, kind, limits), limits)
 
 
 def describe_unit(data: memoryview, kind: str, limits: Limits, unit: int) -> Described:
     """A unit's first record number, how many records it stands for, and its bytes."""
-    return DESCRIBERS[kind.removesuffix(".gz")](plain_bytes(data, kind, limits), limits, unit)
+    describer: Describer = load(_DESCRIBERS[kind.removesuffix(".gz")])
+    return describer(plain_bytes(data, kind, limits), limits, unit)
 
 
 def plain_bytes(data: memoryview, kind: str, limits: Limits) -> memoryview:

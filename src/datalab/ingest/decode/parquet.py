@@ -55,7 +55,7 @@ def decode_parquet(data: memoryview, contract: Contract, _limits: Limits, span: 
         row += rows
 
 
-def count_groups(data: memoryview) -> int:
+def count_groups(data: memoryview, _limits: Limits) -> int:
     """How many row groups the file has; 0 where it cannot be read."""
     try:
         return int(_open(data).num_row_groups)

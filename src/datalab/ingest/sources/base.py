@@ -100,6 +100,9 @@ class Source(Protocol):
     def pending(self, consumed: Consumed) -> Pending:
         """What is there and not consumed. Changes nothing; opens data only where a file looks changed. SourceError."""
 
+    def prepare(self, batch: Batch) -> None:
+        """Told that a batch is about to be staged: what takes long to start may start. Reads and changes nothing."""
+
     def stage(self, batch: Batch, target: WriteTarget, before: Mapping[str, Any], run: Run) -> StagedBatch:
         """Decode a batch into data files; `before` are the offsets of the state that it will be committed against."""
 

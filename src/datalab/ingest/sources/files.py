@@ -62,6 +62,10 @@ class FilesSource:
                 ignored.append(Ignored(each.name, "its format cannot be told from its name: set 'format'"))
         return Pending(_batches(new, self.limits), tuple(ignored))
 
+    def prepare(self, batch: Batch) -> None:
+        """Start as many workers as the batch is worth."""
+        self._workers.warm(len(_shared_out(batch, self.limits)))
+
     def stage(self, batch: Batch, target: WriteTarget, before: Mapping[str, Any], run: Run) -> StagedBatch:
         """Decode the batch's files in worker processes. A file that is still being written is left for later."""
         jobs = [

@@ -15,6 +15,7 @@ from datalab.errors import SchemaConflict
 from datalab.lake.schema import difference
 
 FIELD_ID = b"PARQUET:field_id"
+NO_NAN = "datalab.no-nan"  # set in the metadata of a file by a writer whose bounds pass over NaN, where there was none
 _LAST_BYTE = 0xFF
 _SURROGATES, _AFTER_SURROGATES = 0xD800, 0xE000
 
@@ -49,12 +50,16 @@ class Footer:
 
 def read_footer(source: str | IO[bytes]) -> Footer:
     """Read the footer of a file, given as a local path or an open file."""
-    metadata = pq.read_metadata(source)
+    return footer_of(pq.read_metadata(source))
+
+
+def footer_of(metadata: Any) -> Footer:
+    """What a pyarrow FileMetaData says."""
     groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
     schema = metadata.schema.to_arrow_schema()
     leaves = [leaf for field in schema for leaf in _leaves(field, ())]
     # DuckDB leaves bounds out where a NaN is among the values; others pass over it.
-    exact = str(metadata.created_by).startswith("DuckDB")
+    exact = str(metadata.created_by).startswith("DuckDB") or NO_NAN.encode() in (metadata.metadata or {})
     columns = tuple(
         _combined(leaf, [group.column(index) for group in groups], exact) for index, leaf in enumerate(leaves)
     )

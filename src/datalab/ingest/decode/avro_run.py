@@ -1,0 +1,178 @@
+"""Runs of Avro blocks, decoded by polars with as few calls as the damage in them allows."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from datalab.ingest.avro_schema import AvroType
+from datalab.ingest.decode.avro_form import SYNC, Form
+from datalab.ingest.decode.container import write_long
+from datalab.ingest.decode.parts import Part, Raws, Rows, settle
+from datalab.ingest.decode.wire import encoded_size
+from datalab.plugins import load
+
+_JUDGE = "datalab.ingest.decode.avro_judge:judge"
+_HELD = 10_000
+_RAWS = "datalab.ingest.decode.avro_judge:raw_records"
+
+
+@dataclass(frozen=True)
+class Body:
+    """The plain bytes of one block and what is known of it. `row` is the number of its first record."""
+
+    plain: bytes | memoryview
+    row: int
+    count: int
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Records as decoded, with their numbers; `raws` answers their bytes."""
+
+    wire: pa.StructArray
+    rows: Rows
+    raws: Raws
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Blocks that polars decoded at once into as many records as they declare."""
+
+    bodies: tuple[Body, ...]
+    frame: pl.DataFrame
+
+
+def decode_run(form: Form, reader: AvroType, run: Sequence[Body]) -> Iterator[Part]:
+    """The records of a run of blocks; where it does not add up, the blocks at fault record by record."""
+    groups, bad = _tested(form, run, _decoded)
+    wire = _joined(groups)
+    if wire is not None and encoded_size(wire, form.writer) != _size(groups):
+        groups, short = _tested_again(form, groups)
+        bad, wire = [*bad, *short], _joined(groups)
+    if wire is not None:
+        bodies = [body for group in groups for body in group.bodies]
+        rows = np.concatenate([np.arange(body.row, body.row + body.count, dtype=np.int64) for body in bodies])
+        yield settle(wire, rows, lambda wanted: _raws(form, bodies, wanted), reader, form.writer)
+    if bad:
+        yield from judged(form, reader, bad)
+
+
+def judged(form: Form, reader: AvroType, bodies: Sequence[Body], head: int | None = None) -> Iterator[Part]:
+    """Blocks record by record. With a `head`, only so many records of each, and nothing is said of the others."""
+    judge: Callable[[Form, Body, int | None], Iterator[Piece | Part]] = load(_JUDGE)
+    held: list[Piece] = []
+    for body in bodies:
+        for found in judge(form, body, head):
+            if isinstance(found, Part):
+                yield found
+                continue
+            held.append(found)
+            if sum(len(piece.rows) for piece in held) >= _HELD:
+                yield _settled(form, reader, held)
+                held = []
+    if held:
+        yield _settled(form, reader, held)
+
+
+def _settled(form: Form, reader: AvroType, pieces: Sequence[Piece]) -> Part:
+    ends = np.cumsum([len(piece.rows) for piece in pieces])
+
+    def raws(bad: Sequence[int]) -> list[bytes]:
+        places = np.searchsorted(ends, bad, side="right").tolist()
+        starts = [0, *ends.tolist()]
+        return [pieces[place].raws([at - starts[place]])[0] for place, at in zip(places, bad, strict=True)]
+
+    wire = pa.concat_arrays([piece.wire for piece in pieces])
+    return settle(wire, np.concatenate([piece.rows for piece in pieces]), raws, reader, form.writer)
+
+
+Test = Callable[[Form, Sequence[Body]], pl.DataFrame | None]
+
+
+def _tested(form: Form, run: Sequence[Body], test: Test) -> tuple[list[_Group], list[Body]]:
+    """Each good block in one group, and the bad ones: the step is halved at a failure and doubled at a success."""
+    groups: list[_Group] = []
+    bad: list[Body] = []
+    at, step = 0, len(run)
+    while at < len(run):
+        bodies = tuple(run[at : at + step])
+        frame = test(form, bodies)
+        if frame is None and len(bodies) > 1:
+            step = len(bodies) // 2
+            continue
+        if frame is None:
+            bad.append(bodies[0])
+        else:
+            groups.append(_Group(bodies, frame))
+            step *= 2
+        at += len(bodies)
+    return groups, bad
+
+
+def _tested_again(form: Form, groups: Sequence[_Group]) -> tuple[list[_Group], list[Body]]:
+    """The same, of groups some of which decode into other bytes than they are made of."""
+    kept: list[_Group] = []
+    bad: list[Body] = []
+    for group in groups:
+        if _exact(form, group):
+            kept.append(group)
+        else:
+            good, more = _tested(form, group.bodies, _decoded_exactly)
+            kept.extend(good)
+            bad.extend(more)
+    return kept, bad
+
+
+def _decoded(form: Form, bodies: Sequence[Body]) -> pl.DataFrame | None:
+    """The records, or None unless there are as many as the blocks declare."""
+    count, size = sum(body.count for body in bodies), sum(len(body.plain) for body in bodies)
+    plain = (body.plain for body in bodies)
+    container = b"".join([form.prefix, write_long(count), write_long(size), *plain, SYNC])
+    try:
+        frame = pl.read_avro(io.BytesIO(container))
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError):
+        return None
+    return frame if frame.height == count else None
+
+
+def _decoded_exactly(form: Form, bodies: Sequence[Body]) -> pl.DataFrame | None:
+    frame = _decoded(form, bodies)
+    return frame if frame is not None and _exact(form, _Group(tuple(bodies), frame)) else None
+
+
+def _exact(form: Form, group: _Group) -> bool:
+    """Whether the records take up all bytes. They never take up more: groups that are exact in sum are each exact."""
+    wire = _joined([group])
+    return wire is not None and encoded_size(wire, form.writer) == _size([group])
+
+
+def _size(groups: Sequence[_Group]) -> int:
+    return sum(len(body.plain) for group in groups for body in group.bodies)
+
+
+def _joined(groups: Sequence[_Group]) -> pa.StructArray | None:
+    if not groups:
+        return None
+    frames = [group.frame for group in groups]
+    frame = frames[0] if len(frames) == 1 else pl.concat(frames)
+    records = frame.to_arrow().combine_chunks().to_struct_array()
+    return records.chunk(0) if isinstance(records, pa.ChunkedArray) else records
+
+
+def _raws(form: Form, bodies: Sequence[Body], bad: Sequence[int]) -> list[bytes]:
+    """The bytes of some records of blocks that decoded well; only the blocks that hold them are walked."""
+    cut: Callable[[Form, bytes | memoryview, Sequence[int]], Iterator[bytes]] = load(_RAWS)
+    ends = np.cumsum([body.count for body in bodies])
+    places = np.searchsorted(ends, bad, side="right")
+    found: list[bytes] = []
+    for place in np.unique(places).tolist():
+        inside = np.asarray(bad)[places == place] - (int(ends[place]) - bodies[place].count)
+        found.extend(cut(form, bodies[place].plain, inside.tolist()))
+    return found

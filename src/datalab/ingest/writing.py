@@ -1,0 +1,201 @@
+"""Decoded records to Parquet data files by Arrow, which has them in memory already; split, sized and described."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pyarrow.types as kinds
+
+from datalab.errors import EngineError, StorageFull
+from datalab.ingest.splitting import Key, split
+from datalab.lake.formats.parquet import NO_NAN, footer_of
+from datalab.lake.table import DataFile, WriteTarget
+
+_COMPRESSION = "snappy"  # twice as fast to write as zstd for half as many bytes more; compaction can repack
+_GROUP_ROWS = 122_880
+_FILE_SIZE = 256 << 20
+_OPEN_FILES = 64
+_SAMPLE = 20_000
+
+
+@dataclass
+class _Pile:
+    """Rows of one partition that wait to be a row group, and the file that they will be in."""
+
+    held: list[pa.Table] = field(default_factory=list)
+    rows: int = 0
+    path: Path | None = None
+    file: Any = None
+    sink: Any = None
+    nan: bool = False
+
+
+class RecordWriter:
+    """Takes records bit by bit and writes them to a target; holds at most about `memory` bytes of them."""
+
+    def __init__(self, target: WriteTarget, memory: int) -> None:
+        self._target = target
+        self._memory = memory
+        self._bytes = 0
+        self._piles: dict[Key, _Pile] = {}
+        self._dictionary: list[str] | None = None
+        self._files: list[DataFile] = []
+
+    def add(self, records: pa.Table) -> None:
+        """Take records; columns that the target lacks are an error, columns that they lack are NULL."""
+        for key, rows in split(fitted(records, self._target.schema), self._target.partition):
+            pile = self._piles.setdefault(key, _Pile())
+            pile.held.append(rows)
+            pile.rows += rows.num_rows
+            self._bytes += rows.nbytes
+            if pile.rows >= _GROUP_ROWS:
+                self._write(key, pile)
+        if self._bytes > self._memory:
+            self._finish()
+
+    def finish(self) -> tuple[DataFile, ...]:
+        """Write what is still held; answers all data files."""
+        self._finish()
+        return tuple(self._files)
+
+    def _finish(self) -> None:
+        for key, pile in self._piles.items():
+            self._write(key, pile)
+            self._close(key, pile)
+        self._piles = {}
+
+    def _write(self, key: Key, pile: _Pile) -> None:
+        if not pile.held:
+            return
+        rows = pa.concat_tables(pile.held).unify_dictionaries()
+        self._bytes -= sum(each.nbytes for each in pile.held)
+        pile.held, pile.rows = [], 0
+        pile.nan = pile.nan or _has_nan(rows)
+        with self._translated():
+            if pile.file is None:
+                self._open(pile, rows)
+            pile.file.write_table(rows, row_group_size=_GROUP_ROWS * 2)
+            crowded = sum(each.file is not None for each in self._piles.values()) > _OPEN_FILES
+            if crowded or pile.sink.tell() >= _FILE_SIZE:
+                self._close(key, pile)
+
+    def _open(self, pile: _Pile, rows: pa.Table) -> None:
+        if self._dictionary is None:
+            self._dictionary = _repetitive(rows)
+        folder = Path(self._target.location.removeprefix("file://"))
+        folder.mkdir(parents=True, exist_ok=True)
+        pile.path = folder / f"dl-{uuid4()}.parquet"
+        pile.sink = pa.OSFile(str(pile.path), "wb")
+        pile.file = pq.ParquetWriter(
+            pile.sink,
+            rows.schema,
+            compression=_COMPRESSION,
+            use_dictionary=self._dictionary,
+            store_schema=False,
+            store_decimal_as_integer=True,
+        )
+
+    def _close(self, key: Key, pile: _Pile) -> None:
+        if pile.file is None:
+            return
+        assert pile.path is not None
+        with self._translated():
+            if not pile.nan:
+                pile.file.add_key_value_metadata({NO_NAN: ""})
+            pile.file.close()
+            pile.sink.close()
+            self._files.append(_described(pile.path, key))
+        pile.file = pile.sink = pile.path = None
+        pile.nan = False
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT) or "no space left" in str(error).lower()
+            if full:
+                hint = "free space on the disk, then run again: nothing was committed"
+                raise StorageFull(f"{self._target.name}: no space left: {error}", hint) from error
+            raise EngineError(f"{self._target.name}: {error}") from error
+
+
+def fitted(records: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The records with the columns of `schema` in its types, field ids included; dictionaries stay encoded."""
+    surplus = set(records.column_names) - set(schema.names)
+    if surplus:
+        raise EngineError(f"the table lacks columns: {', '.join(sorted(surplus))}")
+    columns, fields = [], []
+    for each in schema:
+        if each.name not in records.column_names:
+            column = pa.chunked_array([pa.nulls(records.num_rows, each.type)])
+        else:
+            column = records.column(each.name)
+        if kinds.is_dictionary(column.type):
+            columns.append(column)
+            fields.append(each.with_type(column.type))
+        else:
+            columns.append(column if column.type == each.type else column.cast(each.type))
+            fields.append(each)
+    return pa.Table.from_arrays(columns, schema=pa.schema(fields))
+
+
+def _described(path: Path, key: Key) -> DataFile:
+    footer = footer_of(pq.read_metadata(path))
+    plain = {column.path[0]: column for column in footer.columns if len(column.path) == 1 and not column.repeated}
+    bounded = {name: column for name, column in plain.items() if column.lower is not None}
+    return DataFile(
+        path=str(path),
+        rows=footer.rows,
+        size=path.stat().st_size,
+        partition=key,
+        lower={name: column.lower for name, column in bounded.items()},
+        upper={name: column.upper for name, column in bounded.items()},
+        nulls={name: column.nulls for name, column in plain.items() if column.nulls is not None},
+    )
+
+
+def _leaves(array: pa.Array, path: str) -> Iterator[tuple[str, pa.Array]]:
+    if kinds.is_struct(array.type):
+        for each, child in zip(array.type, array.flatten(), strict=True):
+            yield from _leaves(child, f"{path}.{each.name}")
+    elif kinds.is_map(array.type):
+        yield from _leaves(array.keys, f"{path}.key_value.key")
+        yield from _leaves(array.items, f"{path}.key_value.value")
+    elif kinds.is_list(array.type) or kinds.is_large_list(array.type):
+        yield from _leaves(array.flatten(), f"{path}.list.element")
+    else:
+        yield path, array
+
+
+def _columns(rows: pa.Table) -> Iterator[tuple[str, pa.Array]]:
+    for name, column in zip(rows.column_names, rows.columns, strict=True):
+        for chunk in column.chunks:
+            yield from _leaves(chunk, name)
+
+
+def _repetitive(rows: pa.Table) -> list[str]:
+    """Paths of the columns whose values recur often enough for a dictionary to save more than it costs."""
+    sample: Mapping[str, pa.Array] = dict(_columns(pa.table(rows.slice(0, _SAMPLE)).combine_chunks()))
+    return [path for path, array in sample.items() if _recurs(array)]
+
+
+def _recurs(array: pa.Array) -> bool:
+    if kinds.is_dictionary(array.type) or kinds.is_boolean(array.type):
+        return True
+    with suppress(pa.ArrowNotImplementedError):
+        return bool(pc.count_distinct(array, mode="all").as_py() * 2 <= len(array) or len(array) < 1_000)
+    return True
+
+
+def _has_nan(rows: pa.Table) -> bool:
+    return any(kinds.is_floating(array.type) and pc.any(pc.is_nan(array)).as_py() for _, array in _columns(rows))

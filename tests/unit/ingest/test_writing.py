@@ -1,0 +1,175 @@
+"""Data files of decoded records: the same rows, partitions and bounds as the engine would have written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sqlglot import parse_one
+
+from datalab.engine.base import Append, Query, Work
+from datalab.engine.duckdb import DuckDBEngine
+from datalab.errors import EngineError, StorageFull
+from datalab.ingest import writing
+from datalab.ingest.writing import RecordWriter
+from datalab.lake.formats.parquet import read_footer
+from datalab.lake.table import DataFile, PartitionField, Relation, WriteTarget
+from datalab.names import TableName
+
+NOW = datetime(2026, 3, 5, tzinfo=UTC)
+MOMENT = pa.timestamp("us", tz="UTC")
+NAME = TableName("bronze", "p")
+LOCAL = [("uf", pa.string()), ("lat", pa.float64())]
+
+
+def identified(schema: pa.Schema) -> pa.Schema:
+    """The schema with a field id on every field, as Iceberg tables have it."""
+    count = iter(range(1, 1_000))
+
+    def marked(field: Any) -> Any:
+        number, kind = str(next(count)), field.type
+        if pa.types.is_struct(kind):
+            kind = pa.struct([marked(each) for each in kind])
+        elif pa.types.is_list(kind):
+            kind = pa.list_(marked(kind.value_field))
+        elif pa.types.is_map(kind):
+            kind = pa.map_(marked(kind.key_field), marked(kind.item_field))
+        return pa.field(field.name, kind, field.nullable, metadata={b"PARQUET:field_id": number.encode()})
+
+    return pa.schema([marked(each) for each in schema])
+
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("n", pa.int32()),
+        ("v", pa.float64()),
+        ("ok", pa.bool_()),
+        ("raw", pa.binary()),
+        ("dia", pa.date32()),
+        ("hora", MOMENT),
+        ("preco", pa.decimal128(8, 2)),
+        ("local", pa.struct(LOCAL)),
+        ("notas", pa.list_(pa.field("element", pa.int32()))),
+        ("m", pa.map_(pa.string(), pa.float64())),
+    ]
+)
+
+
+def rows(count: int) -> pa.Table:
+    made = [
+        {
+            "id": f"p{at}",
+            "n": None if at % 7 == 0 else at,
+            "v": at * 1.5,
+            "ok": at % 2 == 0,
+            "raw": bytes([at % 256]),
+            "dia": date(1969, 12, 1) + timedelta(days=at),
+            "hora": datetime(1969, 12, 31, 22, tzinfo=UTC) + timedelta(hours=at * 5) if at % 11 else None,
+            "preco": Decimal(at).scaleb(-2),
+            "local": None if at % 5 == 0 else {"uf": "SP" if at % 2 else "MT", "lat": at / 3},
+            "notas": list(range(at % 3)),
+            "m": [("a", float(at))],
+        }
+        for at in range(count)
+    ]
+    return pa.Table.from_pylist(made, schema=SCHEMA)
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[DuckDBEngine]:
+    made = DuckDBEngine("512MB", 1)
+    yield made
+    made.close()
+
+
+def written(target: WriteTarget, *tables: pa.Table, memory: int = 1 << 30) -> tuple[DataFile, ...]:
+    writer = RecordWriter(target, memory)
+    for each in tables:
+        writer.add(each)
+    return writer.finish()
+
+
+def read(engine: DuckDBEngine, schema: pa.Schema, files: tuple[DataFile, ...]) -> list[dict[str, Any]]:
+    tree = parse_one("SELECT * FROM t", read="spark")
+    found = engine.read(Query(tree, {"t": Relation(schema, files)}, NOW)).read_all().to_pylist()
+    return sorted(found, key=lambda row: (len(row["id"]), row["id"]))
+
+
+@pytest.mark.parametrize("partition", [
+    (), ("ok",), ("hora", "years"), ("hora", "months"), ("hora", "days"), ("hora", "hours"), ("dia", "months"), ("n",),
+])  # fmt: skip
+@pytest.mark.parametrize("ids", [True, False])
+def test_as_the_engine_writes_them(tmp_path: Path, engine: DuckDBEngine, partition: tuple[str, ...], ids: bool) -> None:
+    schema = identified(SCHEMA) if ids else SCHEMA
+    fields = (PartitionField(*partition), PartitionField("ok")) if partition else ()
+    table = rows(60)
+    ours = written(WriteTarget(NAME, str(tmp_path / "ours"), schema, fields), table.slice(0, 25), table.slice(25))
+    query = Query(parse_one("SELECT * FROM t", read="spark"), {"t": Relation(SCHEMA, memory=table)}, NOW)
+    theirs = engine.stage(Work(query, WriteTarget(NAME, str(tmp_path / "theirs"), schema, fields), Append())).add
+    assert read(engine, schema, ours) == read(engine, schema, theirs) == table.to_pylist()
+    key = lambda file: str(file.partition)  # noqa: E731
+    for one, other in zip(sorted(ours, key=key), sorted(theirs, key=key), strict=True):
+        assert (one.partition, one.rows, one.nulls) == (other.partition, other.rows, other.nulls)
+        assert {**one.lower, "raw": 0} == {**other.lower, "raw": 0}
+        assert {**one.upper, "raw": 0} == {**other.upper, "raw": 0}
+        assert one.size == Path(one.path).stat().st_size
+        assert [c.field_id for c in read_footer(one.path).columns] == [
+            c.field_id for c in read_footer(other.path).columns
+        ]
+
+
+def test_columns_that_the_table_has_besides_are_null_and_narrow_types_are_widened(
+    tmp_path: Path, engine: DuckDBEngine
+) -> None:
+    wide = pa.schema([("novo", pa.string()), ("n", pa.int64()), ("id", pa.string()),
+                      ("local", pa.struct([*LOCAL, ("cep", pa.string())]))])  # fmt: skip
+    table = rows(12).select(["id", "n", "local"])
+    files = written(WriteTarget(NAME, str(tmp_path), identified(wide)), table)
+    found = read(engine, identified(wide), files)
+    assert [row["n"] for row in found] == table.column("n").to_pylist()
+    assert {row["novo"] for row in found} == {None}
+    assert [row["local"] for row in found] == [
+        None if each is None else {**each, "cep": None} for each in table.column("local").to_pylist()
+    ]
+    with pytest.raises(EngineError, match="lacks columns: id"):
+        written(WriteTarget(NAME, str(tmp_path), pa.schema([("n", pa.int32())])), table.select(["id"]))
+
+
+def test_bounds_of_floating_numbers_hold_only_without_nan(tmp_path: Path) -> None:
+    schema = pa.schema([("v", pa.float64()), ("k", pa.string())])
+    target = WriteTarget(NAME, str(tmp_path), schema, (PartitionField("k"),))
+    table = pa.table({"v": [1.0, 2.0, math.nan, None], "k": ["a", "a", "b", "b"]}, schema=schema)
+    files = {file.partition: file for file in written(target, table)}
+    assert (files["a",].lower, files["a",].upper) == ({"v": 1.0, "k": "a"}, {"v": 2.0, "k": "a"})
+    assert files["b",].lower == {"k": "b"}
+
+
+def test_little_memory_means_more_files_and_the_same_rows(tmp_path: Path, engine: DuckDBEngine) -> None:
+    table = rows(60)
+    target = WriteTarget(NAME, str(tmp_path), SCHEMA, (PartitionField("ok"),))
+    files = written(target, *(table.slice(at, 10) for at in range(0, 60, 10)), memory=1)
+    assert len(files) == 12
+    assert read(engine, SCHEMA, files) == table.to_pylist()
+
+
+def test_a_dictionary_only_where_values_recur(tmp_path: Path) -> None:
+    count = 5_000
+    table = pa.table({"id": [f"p{at}" for at in range(count)], "uf": ["SP", "MT"] * (count // 2)})
+    (file,) = written(WriteTarget(NAME, str(tmp_path), table.schema), table)
+    group = pq.read_metadata(file.path).row_group(0)
+    assert ["RLE_DICTIONARY" in group.column(at).encodings for at in range(2)] == [False, True]
+
+
+def test_a_full_disk_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "uuid4", lambda: "full")
+    (tmp_path / "dl-full.parquet").symlink_to("/dev/full")
+    with pytest.raises(StorageFull, match="no space left"):
+        written(WriteTarget(NAME, str(tmp_path), SCHEMA), rows(3))
