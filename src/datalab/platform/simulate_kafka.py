@@ -180,7 +180,7 @@ def _bodies(path: Path) -> Iterator[bytes]:
     """Each record's bytes; a record that cannot be decoded stands in a block of its own and is sent as it is."""
     data = memoryview(path.read_bytes())
     header = read_header(data)
-    schema = fastavro.parse_schema(header.schema)
+    schema = fastavro.parse_schema(json.loads(header.schema))
     for block in walk(data, header):
         plain = bytes(decompress(header.codec, data[block.start : block.stop], _BLOCK_LIMIT))
         if block.count == 1:
