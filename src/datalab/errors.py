@@ -160,6 +160,10 @@ class RunFailed(DataLabError):
     """At least one step of a run failed; steps that do not depend on it were done."""
 
 
+class IdempotencyConflict(DataLabError):
+    """A pushed request has the idempotency key of an earlier one, and other records."""
+
+
 class ServiceError(DataLabError):
     """A server of the stack cannot be fetched, started or reached."""
 

@@ -41,6 +41,7 @@ EXIT_CODES: tuple[tuple[type[Exception], int, str], ...] = (
     (errors.ModelError, 9, "a model was refused, or cannot be trained"),
     (errors.InvalidName, USAGE, "a name is not valid"),
     (errors.NotSupported, USAGE, "the adapter cannot do what was asked"),
+    (errors.IdempotencyConflict, USAGE, "a key was used for other records"),
     (errors.QuarantineError, USAGE, "a quarantined record cannot be treated so"),
     (typer.TyperException, USAGE, "the command line is wrong"),
 )

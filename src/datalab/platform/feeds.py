@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -25,6 +25,7 @@ from datalab.lake.table import PartitionField, TableSpec, TableState
 from datalab.names import TableName
 from datalab.pipelines.execute import Context, Outcome
 from datalab.pipelines.steps import SourceRead
+from datalab.platform.project import PUSHED
 from datalab.platform.settings import Configuration
 from datalab.platform.settings_schema import IngestSettings, SourceSettings
 from datalab.quality.publish import Publication, publish
@@ -131,7 +132,7 @@ def wire_feeds(
     limits = limits_of(settings.ingest)
     return tuple(
         SourceFeed(
-            _wire_source(name, source, configuration.folder, limits, workers),
+            wired,
             source.into,
             source.partition_by,
             source.comment,
@@ -140,6 +141,7 @@ def wire_feeds(
             bus,
         )
         for name, source in settings.sources.items()
+        for wired in _wire_sources(name, source, configuration.folder, limits, workers)
     )
 
 
@@ -182,13 +184,20 @@ def limits_of(settings: IngestSettings) -> Limits:
     )
 
 
-def _wire_source(name: str, source: SourceSettings, folder: Path, limits: Limits, workers: Workers) -> Source:
+def _wire_sources(
+    name: str, source: SourceSettings, folder: Path, limits: Limits, workers: Workers
+) -> Iterator[Source]:
     contract = read_contract(source.contract, _shown(source.contract, folder))
     if source.topic is not None:
         raise NotSupported("this installation", "Kafka as a source", f"take sources.{name}.topic away")
-    if source.files is None:
-        raise InvalidSetting(f"sources.{name} has neither files nor a topic", f"landing/{name}/*.avro, for example")
-    return FilesSource(name, contract, folder, source.files, source.format, limits, workers)
+    if source.files is not None:
+        yield FilesSource(name, contract, folder, source.files, source.format, limits, workers)
+    if source.push:
+        yield FilesSource(f"{name}_push", contract, folder, f"{PUSHED}/{name}/*", None, limits, workers)
+    if source.files is None and not source.push:
+        raise InvalidSetting(
+            f"sources.{name} has no files, no topic and no push", f"add files: landing/{name}/*.avro, for example"
+        )
 
 
 def _shown(path: Path, folder: Path) -> str:

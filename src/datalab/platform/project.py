@@ -9,8 +9,9 @@ from datalab.errors import ConfigError, ProjectNotFound
 
 PROJECT_FILE = "datalab.yaml"
 STATE_FOLDER = ".datalab"
+PUSHED = "push"
 _PACKAGE = Path(__file__).resolve().parent.parent
-_MADE_BY_RUNS = shutil.ignore_patterns("lake", "lake-stack", STATE_FOLDER, "reports", "__pycache__", "*.pyc")
+_MADE_BY_RUNS = shutil.ignore_patterns("lake", "lake-stack", PUSHED, STATE_FOLDER, "reports", "__pycache__", "*.pyc")
 
 
 def find_project(start: Path) -> Path:

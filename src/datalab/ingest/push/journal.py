@@ -1,0 +1,177 @@
+"""One file of pushed records that is still being written, and the journal of the requests in it.
+
+A request counts when its line of the journal is whole and the bytes that it names are there. Both are forced to disk
+before the request is acknowledged, so what was acknowledged counts after any crash, and what was torn does not.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+OPEN, JOURNAL = ".part", ".journal"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A request: its idempotency key, its bytes in the file, its records, and the digest of the bytes."""
+
+    key: str
+    file: str
+    offset: int
+    size: int
+    row: int
+    rows: int
+    digest: str
+
+
+def digest_of(body: bytes) -> str:
+    """What tells one body from another."""
+    return hashlib.sha256(body).hexdigest()
+
+
+def journal_of(path: Path) -> Path:
+    """The journal beside a file; its name is hidden, so that no source takes it for records."""
+    return path.with_name(f".{path.name}{JOURNAL}")
+
+
+@dataclass
+class _Mark:
+    """How far a file, its journal and its records go."""
+
+    data: int = 0
+    journal: int = 0
+    rows: int = 0
+    requests: int = 0
+
+
+class Segment:
+    """A file under its temporary name, locked by the process that writes it. Not thread-safe by itself."""
+
+    def __init__(self, path: Path, now: float) -> None:
+        self.path = path
+        self.opened = now
+        self.syncing = False
+        self.written, self.durable = _Mark(), _Mark()
+        self.failure: OSError | None = None
+        self._data = os.open(f"{path}{OPEN}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        fcntl.flock(self._data, fcntl.LOCK_EX)
+        self._journal = os.open(journal_of(path), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+
+    def write(self, key: str, body: bytes, rows: int) -> Entry:
+        """Add a request; it is not on disk yet. Where there is no room for all of it, nothing of it stays."""
+        before = self.written
+        entry = Entry(key, self.path.name, before.data, len(body), before.rows, rows, digest_of(body))
+        line = (json.dumps(asdict(entry)) + "\n").encode()
+        try:
+            _write_all(self._data, body)
+            _write_all(self._journal, line)
+        except OSError:
+            self._cut(before)
+            raise
+        self.written = _Mark(
+            before.data + len(body), before.journal + len(line), before.rows + rows, before.requests + 1
+        )
+        return entry
+
+    def sync(self) -> None:
+        """Force what was written to disk. After an error nobody can tell what is there: all that was not safe goes."""
+        upto = self.written
+        try:
+            os.fdatasync(self._data)
+            os.fdatasync(self._journal)
+        except OSError as error:
+            self.failure = error
+            self._cut(self.durable)
+            raise
+        self.durable = upto
+
+    def seal(self) -> None:
+        """Give the file its own name: from now on sources see it."""
+        if self.failure is None:
+            self.sync()
+        else:
+            self._cut(self.durable)
+        part = self.path.with_name(f"{self.path.name}{OPEN}")
+        if self.durable.requests:
+            part.rename(self.path)
+        else:
+            part.unlink()
+            journal_of(self.path).unlink()
+        sync_folder(self.path.parent)
+        os.close(self._data)
+        os.close(self._journal)
+
+    def _cut(self, mark: _Mark) -> None:
+        os.ftruncate(self._data, mark.data)
+        os.ftruncate(self._journal, mark.journal)
+
+
+def recover(part: Path) -> None:
+    """Seal a file that a process which is gone left open, without what was torn; leave it where its writer lives."""
+    try:
+        descriptor = os.open(part, os.O_RDWR)
+    except FileNotFoundError:  # sealed since it was listed
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path = part.with_name(part.name.removesuffix(OPEN))
+        end = 0
+        for entry in _sound(part, journal_of(path)):
+            end = entry.offset + entry.size
+        os.ftruncate(descriptor, end)
+        os.fsync(descriptor)
+        if end:
+            part.rename(path)
+        else:
+            part.unlink()
+            journal_of(path).unlink(missing_ok=True)
+        sync_folder(part.parent)
+    except BlockingIOError:
+        return
+    finally:
+        os.close(descriptor)
+
+
+def entries(journal: Path) -> Iterator[Entry]:
+    """The whole lines of a journal."""
+    try:
+        text = journal.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return
+    for line in text.splitlines():
+        try:
+            yield Entry(**json.loads(line))
+        except (ValueError, TypeError):
+            return
+
+
+def _sound(part: Path, journal: Path) -> Iterator[Entry]:
+    """The entries whose bytes are there, from the first on, up to the first that is torn."""
+    with part.open("rb") as file:
+        for entry in entries(journal):
+            file.seek(entry.offset)
+            body = file.read(entry.size)
+            if len(body) != entry.size or digest_of(body) != entry.digest:
+                return
+            yield entry
+
+
+def sync_folder(folder: Path) -> None:
+    """Force the names in a folder to disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_all(descriptor: int, body: bytes) -> None:
+    view = memoryview(body)
+    while view:
+        view = view[os.write(descriptor, view) :]
