@@ -13,6 +13,7 @@ from datalab.cli.options import options_of
 from datalab.cli.query import AT, moment
 from datalab.cli.run import perform
 from datalab.cli.simulate import simulate
+from datalab.cli.upkeep import data_cleanup, data_expire, data_optimize, data_vacuum
 from datalab.ingest.validate import Validated
 from datalab.lake.lake import Lake
 from datalab.lake.table import Snapshot
@@ -25,6 +26,10 @@ app = typer.Typer(help="Take in, list, show and validate data.")
 TABLE = Annotated[str, typer.Argument(help="A table: layer.table.")]
 _CONTENT = ("raw", "row")
 app.command()(simulate)
+app.command("optimize")(data_optimize)
+app.command("cleanup")(data_cleanup)
+app.command("expire")(data_expire)
+app.command("vacuum")(data_vacuum)
 
 
 @app.command()

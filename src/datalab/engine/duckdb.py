@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +14,7 @@ from datalab.engine.dialect.macros import MACROS
 from datalab.engine.faults import translated
 from datalab.engine.merging import replace_groups, upsert
 from datalab.engine.results import result_schema, results
+from datalab.engine.scratch import Scratch
 from datalab.engine.session import Session, empty
 from datalab.engine.staging import write_all
 from datalab.engine.writing import Folder, remove
@@ -41,10 +40,11 @@ class DuckDBEngine:
         self, memory_limit: str = "2GB", threads: int | None = None, temp_directory: str | Path | None = None
     ) -> None:
         with translated(str(temp_directory or "")):
-            self._scratch = Path(tempfile.mkdtemp(prefix="datalab-", dir=temp_directory))
+            scratch = Scratch(temp_directory)
+        self._scratch = scratch.path
         self._database = _database(self._scratch, memory_limit, threads)
         self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
-        self._release = weakref.finalize(self, _release, self._sessions, self._database, self._scratch)
+        self._release = weakref.finalize(self, _release, self._sessions, self._database, scratch)
 
     def schema(self, query: Query) -> pa.Schema:
         """The columns a query answers, without reading any data."""
@@ -109,9 +109,9 @@ def _database(scratch: Path, memory_limit: str, threads: int | None) -> duckdb.D
         return database
 
 
-def _release(sessions: weakref.WeakSet[Session], database: duckdb.DuckDBPyConnection, scratch: Path) -> None:
+def _release(sessions: weakref.WeakSet[Session], database: duckdb.DuckDBPyConnection, scratch: Scratch) -> None:
     """A connection still open when the interpreter ends can abort the process: all are closed here, also at exit."""
     for session in list(sessions):
         session.close()
     database.close()
-    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.close()

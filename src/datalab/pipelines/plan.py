@@ -112,7 +112,9 @@ def _kind(node: FlowNode, first: StepKind) -> StepKind:
 
 
 def _moved(table: TableName, position: Position, heads: Heads, changing: Collection[TableName]) -> bool:
-    return table in changing or position.inputs.get(str(table)) != heads.get(table, NO_HEAD).snapshot
+    """Whether rows came or went since; a compaction moves none."""
+    head, since = heads.get(table, NO_HEAD), position.inputs.get(str(table))
+    return table in changing or (since != head.snapshot and (head.since(since) or (1, 0))[0] > 0)
 
 
 def _all(table: TableName, heads: Heads, changing: Collection[TableName]) -> TableRead:

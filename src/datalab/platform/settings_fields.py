@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from datalab.lake.table import PartitionField
 from datalab.names import TableName
-from datalab.platform.settings_schema import AtLeast, Identifier, Location, Section, Settings, Size
+from datalab.platform.settings_schema import AtLeast, Duration, Identifier, Location, Section, Settings, Size
 
 UNION = frozenset({Union, types.UnionType})
 _WORDS: Mapping[Any, str] = {
@@ -24,6 +24,7 @@ _WORDS: Mapping[Any, str] = {
     Location: "a folder or URL",
     Identifier: "a name",
     Size: "a size such as 2GB",
+    Duration: "a duration such as 6h",
     TableName: "a table name (layer.table)",
     PartitionField: "a column or months(column)",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,6 +15,8 @@ from datalab.names import TableName
 
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]i?)?B\Z")
+_DURATION = re.compile(r"\d+[smhd]\Z")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://")
 
 
@@ -64,6 +67,30 @@ class Size:
         number, unit = re.fullmatch(_SIZE, self.text).groups()  # type: ignore[union-attr]
         power = " KMGT".index((unit or " ")[0])
         return int(float(number) * (1024 if unit and unit.endswith("i") else 1000) ** power)
+
+
+@dataclass(frozen=True)
+class Duration:
+    """A length of time, as written: 45s, 30m, 6h, 7d."""
+
+    text: str
+
+    def __post_init__(self) -> None:
+        if not _DURATION.match(self.text):
+            raise InvalidSetting(f"'{self.text}' is not a duration", "write a number and a unit: 45s, 30m, 6h, 7d")
+
+    def __str__(self) -> str:
+        return self.text
+
+    @classmethod
+    def parse(cls, text: str) -> Duration:
+        """Read `6h`; InvalidSetting."""
+        return cls(text.strip())
+
+    @property
+    def delta(self) -> timedelta:
+        """The length as a value."""
+        return timedelta(seconds=int(self.text[:-1]) * _SECONDS[self.text[-1]])
 
 
 @dataclass(frozen=True)
@@ -155,6 +182,43 @@ class OnlineSettings(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LayerMaintenance(Section):
+    """What maintenance aims at for the tables of one layer, where it differs."""
+
+    file_size: Annotated[Size | None, "As maintenance.file_size, for this layer."] = None
+    overlap: Annotated[int | None, AtLeast(1), "As maintenance.overlap, for this layer."] = None
+    keep: Annotated[int | None, AtLeast(1), "As maintenance.keep, for this layer."] = None
+    keep_for: Annotated[Duration | None, "As maintenance.keep_for, for this layer."] = None
+    small_files: Annotated[int | None, AtLeast(0), "As maintenance.small_files, for this layer."] = None
+    dead_bytes: Annotated[int | None, AtLeast(0), "As maintenance.dead_bytes, for this layer."] = None
+    snapshots: Annotated[int | None, AtLeast(1), "As maintenance.snapshots, for this layer."] = None
+    metadata: Annotated[int | None, AtLeast(1), "As maintenance.metadata, for this layer."] = None
+    stale: Annotated[Duration | None, "As maintenance.stale, for this layer."] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaintenanceSettings(Section):
+    """What maintenance aims at, and what the doctor finds wrong."""
+
+    file_size: Annotated[Size, "Size that data files are merged to; files below half of it are small."] = Size("256MiB")
+    overlap: Annotated[int, AtLeast(1), "Files over one value of the cluster columns; more are merged."] = 4
+    keep: Annotated[int, AtLeast(1), "Newest snapshots of a table that never expire."] = 20
+    keep_for: Annotated[Duration, "Time for which a snapshot stays after it was replaced."] = Duration("7d")
+    readers: Annotated[Duration, "Longest time that a reader runs; no snapshot goes sooner after its replacement."] = (
+        Duration("6h")
+    )
+    orphans: Annotated[Duration, "Age from which files that no metadata names are removed."] = Duration("3d")
+    small_files: Annotated[int, AtLeast(0), "Doctor: most small files, in percent of a table's files."] = 50
+    dead_bytes: Annotated[int, AtLeast(0), "Doctor: most bytes kept for old snapshots, in percent of live ones."] = 200
+    snapshots: Annotated[int, AtLeast(1), "Doctor: most snapshots of a table."] = 500
+    metadata: Annotated[int, AtLeast(1), "Doctor: most manifests, or commits since a checkpoint."] = 200
+    stale: Annotated[Duration, "Doctor: longest time that a table may lag behind its inputs."] = Duration("2d")
+    layers: Annotated[Mapping[Identifier, LayerMaintenance], "Aims per layer, by its name."] = field(
+        default_factory=dict
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class NotifySettings(Section):
     """Where a finished run is announced."""
 
@@ -201,6 +265,7 @@ class Settings(Section):
     )
     online: Annotated[OnlineSettings, "Where features are served from."] = OnlineSettings()
     run: Annotated[RunSettings, "How steps are executed."] = RunSettings()
+    maintenance: Annotated[MaintenanceSettings, "How tables are kept healthy."] = MaintenanceSettings()
     simulate: Annotated[Path | None, "Python file whose simulate() makes test data."] = None
     report: Annotated[Path | None, "Python file whose report() is called after a run that changed something."] = None
     notify: Annotated[NotifySettings, "Where a finished run is announced."] = NotifySettings()

@@ -1,0 +1,82 @@
+"""Maintenance of a project's tables: settings to aims, one operation after the other over the tables that are named."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from datalab.engine.scratch import abandoned
+from datalab.errors import NotSupported
+from datalab.events import Progress
+from datalab.lake.maintenance.compact import Compaction, compact, plan_compaction
+from datalab.lake.maintenance.expire import Expiry, expire
+from datalab.lake.maintenance.goals import Goals
+from datalab.lake.maintenance.retention import needs
+from datalab.lake.maintenance.vacuum import Vacuumed, vacuum
+from datalab.names import TableName
+from datalab.platform.lab import Lab
+from datalab.platform.settings_schema import LayerMaintenance, MaintenanceSettings
+
+
+def goals_of(settings: MaintenanceSettings, name: TableName) -> Goals:
+    """The aims for one table: those of its layer where it has any."""
+    own = {str(layer): chosen for layer, chosen in settings.layers.items()}.get(name.layer, LayerMaintenance())
+    return Goals(
+        file_size=(settings.file_size if own.file_size is None else own.file_size).bytes,
+        overlap=settings.overlap if own.overlap is None else own.overlap,
+        keep=settings.keep if own.keep is None else own.keep,
+        keep_for=(settings.keep_for if own.keep_for is None else own.keep_for).delta,
+        readers=settings.readers.delta,
+        orphans=settings.orphans.delta,
+    )
+
+
+def optimize(lab: Lab, names: Iterable[TableName], *, dry_run: bool = False) -> Iterator[Compaction]:
+    """Merge small files and layers, table by table, and make the metadata quick to read."""
+    for name, goals in _each(lab, "optimize", names):
+        if dry_run:
+            yield plan_compaction(lab.lake, name, goals)
+            continue
+        done = compact(lab.lake, name, goals, lab.engine.rewrite, lab.context().run_id, partial(_tell, lab))
+        state = lab.lake.require(name)
+        lab.lake.format(state.format).upkeep.tidy(state)
+        yield done
+
+
+def expire_snapshots(lab: Lab, names: Iterable[TableName], *, dry_run: bool = False) -> Iterator[Expiry]:
+    """Forget old snapshots, table by table; what any table needs of another is looked up once, before."""
+    wanted = needs(lab.lake)
+    for name, goals in _each(lab, "expire", names):
+        yield expire(lab.lake, name, wanted, goals, datetime.now(UTC), dry_run=dry_run)
+
+
+def remove_orphans(lab: Lab, names: Iterable[TableName], *, dry_run: bool = False) -> Iterator[Vacuumed]:
+    """Remove files that no metadata names, table by table."""
+    for name, goals in _each(lab, "vacuum", names):
+        try:
+            yield vacuum(lab.lake, name, goals.orphans, datetime.now(UTC), dry_run=dry_run)
+        except NotSupported as problem:
+            yield Vacuumed(name, (), problem=problem.message)
+
+
+def remove_leftovers(lab: Lab, *, dry_run: bool = False) -> tuple[Path, ...]:
+    """Remove what engines of dead processes left in the project's folder for spilled data."""
+    places = abandoned(lab.configuration.settings.engine.temp)
+    if not dry_run:
+        for place in places:
+            shutil.rmtree(place, ignore_errors=True)
+    return places
+
+
+def _each(lab: Lab, word: str, names: Iterable[TableName]) -> Iterator[tuple[TableName, Goals]]:
+    listed = list(names)
+    for number, name in enumerate(listed):
+        lab.bus.emit(Progress(f"tables to {word}", number, len(listed)))
+        yield name, goals_of(lab.configuration.settings.maintenance, name)
+
+
+def _tell(lab: Lab, task: str, done: int, total: int) -> None:
+    lab.bus.emit(Progress(task, done, total))
