@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
 import pyarrow as pa
 
 from datalab.engine.base import Engine, Staged
-from datalab.errors import InvalidSetting, NotSupported, UnknownSetting
+from datalab.errors import DataLabError, InvalidSetting, NotSupported, UnknownSetting
 from datalab.events import Bus, Progress
 from datalab.ingest.contracts import bronze_schema, read_contract
 from datalab.ingest.ingest import consumed, ignored_events, ingest, replay, source_positions
@@ -43,6 +44,7 @@ class SourceFeed:
     lake: Lake
     engine: Engine
     bus: Bus
+    _looked: dict[str, tuple[int | None, Pending]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -59,6 +61,13 @@ class SourceFeed:
         """Names of the fields that the contract tags as personal data."""
         return tuple(path.rpartition(".")[2] for path in self.source.contract.personal)
 
+    def prepare(self, context: Context) -> None:
+        """Start early what consuming will need, if there is anything to consume. What is wrong the step will tell."""
+        with suppress(DataLabError):
+            pending = self._pending(self.lake.state(self.target), context)
+            if pending.batches:
+                self.source.prepare(pending.batches[0])
+
     def pending(self, context: Context) -> SourceRead:
         """What the source has that the table has not consumed; tells of files that it does not take."""
         state = self.lake.state(self.target)
@@ -71,13 +80,8 @@ class SourceFeed:
 
     def consume(self, context: Context) -> Outcome:
         """Take in all that is pending, a commit per batch."""
-        known = self.lake.state(self.target)
-        pending = self._pending(known, context)
-        if pending.batches:
-            self.source.prepare(pending.batches[0])
-        state = self._ready(known)
-        if state.snapshot != (known.snapshot if known else None):
-            pending = self._pending(state, context)
+        state = self._ready()
+        pending = self._pending(state, context)
         total, done = sum(len(batch.units) for batch in pending.batches), 0
         outcome = Outcome(state.snapshot)
         for batch in pending.batches:
@@ -107,13 +111,24 @@ class SourceFeed:
         """End the source's processes and connections."""
         self.source.close()
 
-    def _ready(self, state: TableState | None) -> TableState:
+    def _ready(self) -> TableState:
         """The bronze table, made or grown to the contract where that is needed."""
+        state = self.lake.state(self.target)
         if state is not None and not difference(state.schema, extend(state.schema, self.schema, keep_missing=True)):
             return state
         return self.lake.define(self.target, TableSpec(self.schema, self.partition, self.comment), keep_missing=True)
 
     def _pending(self, state: TableState | None, context: Context) -> Pending:
+        """What is pending at a state; within a run looked up once, as long as nobody else commits."""
+        snapshot = state.snapshot if state else None
+        found = self._looked.get(context.run_id)
+        if found is None or found[0] != snapshot:
+            found = snapshot, self._look(state, context)
+            self._looked.clear()
+            self._looked[context.run_id] = found
+        return found[1]
+
+    def _look(self, state: TableState | None, context: Context) -> Pending:
         history = self.lake.history(state) if state else ()
 
         def rows() -> pa.Table:
@@ -143,6 +158,13 @@ def wire_feeds(
         for name, source in settings.sources.items()
         for wired in _wire_sources(name, source, configuration.folder, limits, workers)
     )
+
+
+def prepare_feeds(feeds: Sequence[SourceFeed], targets: Sequence[TableName], context: Context) -> None:
+    """Let the sources of some tables (none named: all) start what takes long, while other things are made ready."""
+    for feed in feeds:
+        if not targets or feed.target in targets:
+            feed.prepare(context)
 
 
 def wire_workers(configuration: Configuration) -> Workers:

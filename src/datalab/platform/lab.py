@@ -22,7 +22,7 @@ from datalab.pipelines.records import RunRecord
 from datalab.pipelines.run import RunOptions
 from datalab.pipelines.steps import Step
 from datalab.platform.announce import announce
-from datalab.platform.feeds import SourceFeed, validate_files, wire_feeds, wire_workers
+from datalab.platform.feeds import SourceFeed, prepare_feeds, validate_files, wire_feeds, wire_workers
 from datalab.platform.masking import personal_columns
 from datalab.platform.queries import Moment, ask
 from datalab.platform.runs import Wish, Workload, new_context, plan_run, run
@@ -104,6 +104,8 @@ class Lab:
         """Ingest and pipelines, then the report and the notification; failures of steps are in the record."""
         context, chosen = self.context(), self.configuration.settings.run
         options = RunOptions(context.run_id, chosen.parallel, chosen.retries)
+        if wish.ingest:
+            prepare_feeds(self.feeds, wish.tables, context)
         record = run(context, self.workload, wish, self.bus, options)
         announce(self.configuration, record, lambda sql: self.query(sql).read_all(), self.bus)
         return record
