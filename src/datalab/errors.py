@@ -197,4 +197,24 @@ class RegistryUnavailable(ModelError):
 class OnlineStoreError(DataLabError):
     """The online store does not answer, is busy, or holds what it cannot read."""
 
+
+class ServingError(DataLabError):
+    """The server cannot start, or a score cannot be given."""
+
+
+class ApiKeyError(ServingError):
+    """An API key, or the file of keys, cannot be used."""
+
+
+class NoModel(ServingError):
+    """No model is live."""
+
+
+class InvalidRequest(ServingError):
+    """A request for a score does not fit the model's form."""
+
+
+class ScoreLogFailed(ServingError):
+    """The log of scores cannot be written; nothing is answered that is not recorded."""
+
     retryable = True

@@ -117,6 +117,55 @@ class Notified(Event):
     channel: str
 
 
+@dataclass(frozen=True)
+class ModelLive(Event):
+    """The server answers with this version from now on; `before` is the one that it replaced."""
+
+    model: str
+    version: int
+    before: int | None = None
+
+
+@dataclass(frozen=True)
+class ModelTurnedDown(Event):
+    """The server did not take the champion, and why; the version that was live stays."""
+
+    model: str
+    version: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class ModelStale(Event):
+    """The server answers with the last good version, which the registry does not confirm."""
+
+    model: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class RequestFailed(Event):
+    """The server failed at a request: the route's template and the kind of error, nothing of the request."""
+
+    route: str
+    error: str
+
+
+@dataclass(frozen=True)
+class ScoresFlushed(Event):
+    """Records of the server's log are in a table of the lake."""
+
+    table: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class FlusherRestarted(Event):
+    """The process that takes the server's log to the lake had ended and was started again."""
+
+    exit_code: int
+
+
 Listener = Callable[[Event], None]
 
 

@@ -1,0 +1,97 @@
+"""Reads features within a deadline: what does not come in time is left out, and the answer says so."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+from datalab.errors import DataLabError
+from datalab.features.online.base import OnlineStore
+from datalab.serving.lookup import Features, LookupPlan, Request
+
+_THREADS = 4
+_FAILURES_TO_OPEN = 5
+_OPEN_SECONDS = 1.0
+_CAREFUL_SECONDS = 10.0
+_ROWS_PER_DEADLINE = 100
+
+
+class FeatureReader:
+    """Reads from one store. An embedded store answers in place; it is trusted to bound its own waiting.
+
+    A shared store, and an embedded one that was slow lately, is read in a thread that is not waited for beyond the
+    deadline. After several failures in a row the store is left alone for a second.
+    """
+
+    def __init__(self, store: OnlineStore, deadline: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._deadline = deadline
+        self._clock = clock
+        self._pool = ThreadPoolExecutor(_THREADS, "lookup")
+        self._busy = 0
+        self._failures = 0
+        self._open_until = 0.0
+        self._careful_until = 0.0 if not store.capabilities.shared else float("inf")
+
+    async def read(self, plan: LookupPlan, requests: Sequence[Request]) -> list[Features]:
+        """The features of each request; never raises for what the store does."""
+        now = self._clock()
+        if now < self._open_until:
+            return self._without(plan, requests, "lookup_failed")
+        if now < self._careful_until or len(requests) > 1:
+            return await self._read_in_thread(plan, requests)
+        return self.read_now(plan, requests)
+
+    def read_now(self, plan: LookupPlan, requests: Sequence[Request]) -> list[Features]:
+        """The same in this thread, for as long as the store takes."""
+        started = self._clock()
+        try:
+            found = plan.read(self._store, requests, datetime.now(UTC))
+        except DataLabError:
+            return self._failed(plan, requests, "lookup_failed")
+        finally:
+            if self._clock() - started > self._deadline:
+                self._careful_until = max(self._careful_until, self._clock() + _CAREFUL_SECONDS)
+        self._failures = 0
+        return found
+
+    def close(self) -> None:
+        """Let threads end; the store belongs to whoever opened it."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _read_in_thread(self, plan: LookupPlan, requests: Sequence[Request]) -> list[Features]:
+        if self._busy >= _THREADS:
+            return self._failed(plan, requests, "lookup_slow")
+        loop = asyncio.get_running_loop()
+        self._busy += 1
+        work = loop.run_in_executor(self._pool, plan.read, self._store, requests, datetime.now(UTC))
+        work.add_done_callback(self._finished)
+        try:
+            found = await asyncio.wait_for(
+                asyncio.shield(work), self._deadline * (1 + len(requests) / _ROWS_PER_DEADLINE)
+            )
+        except TimeoutError:
+            return self._failed(plan, requests, "lookup_slow")
+        except DataLabError:
+            return self._failed(plan, requests, "lookup_failed")
+        self._failures = 0
+        return found
+
+    def _finished(self, work: asyncio.Future[list[Features]]) -> None:
+        self._busy -= 1
+        if not work.cancelled():
+            work.exception()
+
+    def _failed(self, plan: LookupPlan, requests: Sequence[Request], reason: str) -> list[Features]:
+        self._failures += 1
+        if self._failures >= _FAILURES_TO_OPEN:
+            self._failures = 0
+            self._open_until = self._clock() + _OPEN_SECONDS
+        return self._without(plan, requests, reason)
+
+    @staticmethod
+    def _without(plan: LookupPlan, requests: Sequence[Request], reason: str) -> list[Features]:
+        return [plan.nothing(reason)] * len(requests) if plan.views else [Features({}, {})] * len(requests)

@@ -1,0 +1,126 @@
+"""API keys: random, shown once, kept as hashes in a file that only its owner reads."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import hmac
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from datalab.errors import ApiKeyError
+from datalab.lake.formats.local import flush
+from datalab.serving.policy import ROLES, Role
+
+KEY_FILE = Path("keys", "api.json")
+_PREFIX = "dlk"
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """What is known of a key: never the key itself, only the SHA-256 of its 256 random bits."""
+
+    id: str
+    name: str
+    role: Role
+    hash: str
+    created_at: str
+    revoked_at: str | None = None
+
+
+class KeyStore:
+    """The keys of a project, in `keys/api.json` of its state folder. Changes are seen by a running server."""
+
+    def __init__(self, state: Path) -> None:
+        self._path = state / KEY_FILE
+        self._read_at: tuple[int, int, int] | None = None
+        self._known: dict[str, ApiKey] = {}
+        self.refresh()
+
+    def all(self) -> tuple[ApiKey, ...]:
+        """Every key there ever was, the oldest first."""
+        self.refresh()
+        return tuple(sorted(self._known.values(), key=lambda key: (key.created_at, key.id)))
+
+    def create(self, name: str, role: str) -> tuple[ApiKey, str]:
+        """A new key, and its text, which exists nowhere afterwards. ApiKeyError for a role that is none."""
+        if role not in ROLES:
+            raise ApiKeyError(f"'{role}' is not a role", f"roles: {', '.join(ROLES)}")
+        secret = secrets.token_urlsafe(32)
+        with self._changed() as known:
+            number = secrets.token_hex(4)
+            key = ApiKey(number, name, role, _hash(secret), datetime.now(UTC).isoformat(timespec="seconds"))
+            known[number] = key
+        return key, f"{_PREFIX}_{key.id}_{secret}"
+
+    def revoke(self, number: str) -> ApiKey:
+        """End a key. ApiKeyError where there is none of that id."""
+        with self._changed() as known:
+            if number not in known:
+                raise ApiKeyError(f"there is no key '{number}'", "datalab keys list shows their ids")
+            if known[number].revoked_at is None:
+                revoked = datetime.now(UTC).isoformat(timespec="seconds")
+                known[number] = replace(known[number], revoked_at=revoked)
+        return known[number]
+
+    def verify(self, text: str) -> ApiKey | None:
+        """The key behind a text that a caller sent; None where it is none, or was revoked."""
+        prefix, _, rest = text.partition("_")
+        number, _, secret = rest.partition("_")
+        key = self._known.get(number)
+        if prefix != _PREFIX or key is None or key.revoked_at is not None:
+            return None
+        return key if hmac.compare_digest(key.hash, _hash(secret)) else None
+
+    def refresh(self) -> None:
+        """Read the file again where it changed; a file that is gone has no keys. ApiKeyError."""
+        try:
+            status = self._path.stat()
+        except FileNotFoundError:
+            self._known, self._read_at = {}, None
+            return
+        version = (status.st_mtime_ns, status.st_size, status.st_ino)
+        if version == self._read_at:
+            return
+        if status.st_mode & 0o077:
+            raise ApiKeyError(f"the keys in {self._path} can be read by others", f"chmod 600 {self._path}")
+        self._known, self._read_at = self._load(), version
+
+    def _load(self) -> dict[str, ApiKey]:
+        try:
+            records = json.loads(self._path.read_text(encoding="utf-8"))["keys"]
+            return {record["id"]: ApiKey(**record) for record in records}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ApiKeyError(
+                f"{self._path} does not hold API keys", "restore it, or remove it and make new ones"
+            ) from (error)
+
+    @contextmanager
+    def _changed(self) -> Iterator[dict[str, ApiKey]]:
+        folder = self._path.parent
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with (folder / ".api.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self.refresh()
+            known = dict(self._known)
+            yield known
+            self._write(known)
+            self.refresh()
+
+    def _write(self, known: dict[str, ApiKey]) -> None:
+        draft = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump({"keys": [asdict(key) for key in known.values()]}, file, indent=1, ensure_ascii=False)
+        flush([str(draft)])
+        draft.rename(self._path)
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

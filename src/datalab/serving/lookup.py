@@ -1,0 +1,126 @@
+"""Features for requests: which entities of which views to read, in as few round trips as their order allows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from datalab.errors import ModelRefused
+from datalab.features.online.base import Lookup, OnlineStore, Stored
+from datalab.serving.inputs import Input, Origin
+
+Request = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """Why some features are missing: `unknown_entity`, `lookup_failed` or `lookup_slow`, and of which views."""
+
+    reason: str
+    views: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Features:
+    """What was found for one request: the stored features of each view, and the entity that was asked for."""
+
+    stored: Mapping[str, Stored | None]
+    entities: Mapping[str, tuple[Any, ...]]
+    degraded: Degradation | None = None
+
+    @property
+    def values(self) -> dict[str, Mapping[str, Any] | None]:
+        """The feature values by view."""
+        return {view: None if found is None else found.values for view, found in self.stored.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A view that the model reads: where its entity comes from, the names of the entity's columns, what is used."""
+
+    name: str
+    entity: tuple[Origin, ...]
+    columns: tuple[str, ...]
+    used: tuple[str, ...]
+
+
+class LookupPlan:
+    """The views of a model in stages: those whose entities the request names, then those named by features."""
+
+    def __init__(self, stages: Sequence[Sequence[View]]) -> None:
+        self.stages = tuple(tuple(stage) for stage in stages)
+        self.views = {view.name: view for stage in self.stages for view in stage}
+
+    def nothing(self, reason: str) -> Features:
+        """What a request has when the store gave no answer."""
+        return Features(dict.fromkeys(self.views), {}, Degradation(reason, tuple(self.views)))
+
+    def read(self, store: OnlineStore, requests: Sequence[Request], now: datetime) -> list[Features]:
+        """The features of each request; each entity is read once. OnlineStoreError."""
+        stored: list[dict[str, Stored | None]] = [{} for _ in requests]
+        entities: list[dict[str, tuple[Any, ...]]] = [{} for _ in requests]
+        values: list[dict[str, Mapping[str, Any] | None]] = [{} for _ in requests]
+        for stage in self.stages:
+            wanted: dict[tuple[str, tuple[Any, ...]], list[int]] = {}
+            for row, request in enumerate(requests):
+                for view in stage:
+                    entity = tuple(origin.value(request, values[row]) for origin in view.entity)
+                    stored[row][view.name] = None
+                    values[row][view.name] = None
+                    if None not in entity:
+                        entities[row][view.name] = entity
+                        wanted.setdefault((view.name, entity), []).append(row)
+            found = store.read([Lookup(*key) for key in wanted], now) if wanted else []
+            for ((name, _), rows), answer in zip(wanted.items(), found, strict=True):
+                for row in rows if answer is not None else ():
+                    stored[row][name] = answer
+                    values[row][name] = answer.values  # type: ignore[union-attr] # not None: see the line above
+        return [Features(each, named, _missing(each)) for each, named in zip(stored, entities, strict=True)]
+
+
+def lookup_plan(manifest: Mapping[str, Any], inputs: Iterable[Input]) -> LookupPlan:
+    """The plan for a manifest: only views that inputs need. ModelRefused where views name each other in a circle."""
+    declared: Mapping[str, Any] = manifest["views"]
+    entity = {view: tuple(map(Origin.of, how["entity"])) for view, how in declared.items()}
+    used: dict[str, set[str]] = {}
+    pending = [pair for part in inputs for pair in part.origin.views]
+    while pending:
+        view, feature = pending.pop()
+        if view not in used:
+            used[view] = set()
+            pending += [pair for origin in entity[view] for pair in origin.views]
+        used[view].add(feature)
+    views = {
+        view: View(view, entity[view], _columns(declared[view]["entity"]), tuple(sorted(used[view])))
+        for view in declared
+        if view in used
+    }
+    return LookupPlan(_stages(views))
+
+
+def _stages(views: Mapping[str, View]) -> list[list[View]]:
+    stages: list[list[View]] = []
+    done: set[str] = set()
+    while len(done) < len(views):
+        ready = [
+            view
+            for name, view in views.items()
+            if name not in done and done.issuperset(other for origin in view.entity for other, _ in origin.views)
+        ]
+        if not ready:
+            circle = ", ".join(sorted(set(views) - done))
+            raise ModelRefused(f"the entities of {circle} are named by each other in a circle", "correct the model")
+        stages.append(ready)
+        done |= {view.name for view in ready}
+    return stages
+
+
+def _columns(entity: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    return tuple(str(part.get("column") or part.get("feature") or part.get("request")) for part in entity)
+
+
+def _missing(stored: Mapping[str, Stored | None]) -> Degradation | None:
+    missing = tuple(view for view, found in stored.items() if found is None)
+    return Degradation("unknown_entity", missing) if missing else None

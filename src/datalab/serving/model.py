@@ -1,0 +1,131 @@
+"""A model that is ready to answer: an ONNX session and everything around it that one version needs."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from datalab.errors import ModelRefused
+from datalab.ml.package import Package
+from datalab.serving.decision import DecisionMaker, decision_maker
+from datalab.serving.inputs import Matrix, Vector, inputs_of
+from datalab.serving.lookup import LookupPlan, lookup_plan
+from datalab.serving.reasons import Reason, Reasons
+from datalab.serving.request_form import RequestForm
+
+OUTPUT = "probability"
+_CHUNK = 1000
+_SILENT = 4
+
+
+class ModelFailed(Exception):
+    """The model answered something that is no probability."""
+
+
+@dataclass(frozen=True)
+class LiveModel:
+    """One version, whole: a request that begins with this object ends with it, whatever is promoted meanwhile."""
+
+    package: Package
+    since: datetime
+    form: RequestForm
+    vector: Vector
+    reasons: Reasons
+    decisions: DecisionMaker
+    plan: LookupPlan
+    session: Any
+    wide_session: Any
+
+    @property
+    def name(self) -> str:
+        """Which model."""
+        return self.package.name
+
+    @property
+    def version(self) -> int:
+        """Which version."""
+        return self.package.version
+
+    def probabilities(self, rows: Sequence[Sequence[Any]]) -> Matrix:
+        """P(default) of raw input rows, without reasons."""
+        return self._run(self.session, *self.vector.arrays(rows))
+
+    def judge(self, rows: Sequence[Sequence[Any]]) -> tuple[list[float], list[list[Reason]]]:
+        """P(default) and the reasons of each raw input row. ModelFailed."""
+        session = self.session if len(rows) == 1 else self.wide_session
+        probabilities: list[float] = []
+        reasons: list[list[Reason]] = []
+        for start in range(0, len(rows), _CHUNK):
+            part = rows[start : start + _CHUNK]
+            answers = self._run(session, *self.reasons.spread(*self.vector.arrays(part))).reshape(len(part), -1)
+            if not (np.all(answers >= 0) and np.all(answers <= 1)):
+                raise ModelFailed(f"{self.name} {self.version} answered something that is no probability")
+            probabilities += answers[:, 0].tolist()
+            reasons += self.reasons.read(answers)
+        return probabilities, reasons
+
+    def _run(self, session: Any, numbers: Matrix, texts: Matrix) -> Matrix:
+        answers: Matrix = session.run([OUTPUT], self.vector.feeds(numbers, texts))[0]
+        return answers.reshape(-1)
+
+
+def assemble(package: Package, since: datetime, batch_rows: int, most_reasons: int) -> LiveModel:
+    """Everything that a package's version needs. ModelRefused where the graph or the manifest cannot be used."""
+    manifest = package.manifest
+    inputs = inputs_of(manifest)
+    vector = Vector(inputs)
+    return LiveModel(
+        package,
+        since,
+        _form(manifest, batch_rows),
+        vector,
+        Reasons(vector, most_reasons),
+        decision_maker(manifest),
+        lookup_plan(manifest, inputs),
+        _session(package, 1),
+        _session(package, os.cpu_count() or 1),
+    )
+
+
+@contextmanager
+def bounded(seconds: float) -> Iterator[Any]:
+    """Run options for a call that is ended after so many seconds."""
+    options = onnxruntime.RunOptions()
+    timer = threading.Timer(seconds, lambda: setattr(options, "terminate", True))
+    timer.start()
+    try:
+        yield options
+    finally:
+        timer.cancel()
+
+
+def _form(manifest: Any, batch_rows: int) -> RequestForm:
+    try:
+        return RequestForm(manifest["request"]["fields"], batch_rows)
+    except Exception as error:
+        raise ModelRefused(f"the request fields of the manifest cannot be used: {error}", "correct the model") from (
+            error
+        )
+
+
+def _session(package: Package, threads: int) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _SILENT
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(package.model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise ModelRefused(
+            f"the ONNX graph of {package.name} {package.version} cannot be loaded: {type(error).__name__}",
+            "train the model again",
+        ) from error

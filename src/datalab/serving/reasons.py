@@ -1,0 +1,99 @@
+"""Why a score is what it is: each input replaced by the reference customer's, all in one call of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from datalab.serving.inputs import Input, Matrix, Vector
+
+_NEGLIGIBLE = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """An input (or group of them) and what it did: P(default) of this request minus P with the reference's value."""
+
+    name: str
+    label: str
+    effect: float
+    text: str
+
+
+class Reasons:
+    """Lays out the variations of rows for one batched call, and reads the reasons from its answers.
+
+    The effect of an input is p(x) - p(x with the reference's value): above zero it raised the risk.
+    """
+
+    def __init__(self, vector: Vector, most: int) -> None:
+        self._vector = vector
+        self._most = most
+        self._groups = _groups(vector.inputs)
+        place_of = {place: index for index, place in enumerate(vector.numbers)}
+        text_of = {place: index for index, place in enumerate(vector.texts)}
+        pairs = [(place, number + 1) for number, (_, places) in enumerate(self._groups) for place in places]
+        numbers = [(place_of[place], column, place) for place, column in pairs if place in place_of]
+        texts = [(text_of[place], column, place) for place, column in pairs if place in text_of]
+        self._numbers = _index(numbers)
+        self._texts = _index(texts)
+        self._reference, self._reference_texts = self._references(numbers, texts)
+
+    @property
+    def variations(self) -> int:
+        """Rows of the call per request: itself, and one for each input or group."""
+        return 1 + len(self._groups)
+
+    def spread(self, numbers: Matrix, texts: Matrix) -> tuple[Matrix, Matrix]:
+        """Arrays [inputs, rows] as [inputs, rows × variations]."""
+        return (
+            self._spread(numbers, self._numbers, self._reference),
+            self._spread(texts, self._texts, self._reference_texts),
+        )
+
+    def read(self, probabilities: Matrix) -> list[list[Reason]]:
+        """The strongest reasons of each row, from the answers [rows, variations]."""
+        effects = probabilities[:, :1].astype(np.float64) - probabilities[:, 1:]
+        strongest = np.argsort(-np.abs(effects), axis=1, kind="stable")[:, : self._most]
+        return [
+            [self._reason(group, effects[row, group]) for group in order if abs(effects[row, group]) > _NEGLIGIBLE]
+            for row, order in enumerate(strongest.tolist())
+        ]
+
+    def _reason(self, group: int, effect: float) -> Reason:
+        name, places = self._groups[group]
+        first = self._vector.inputs[places[0]]
+        return Reason(name, first.label, round(float(effect), 6), first.up if effect > 0 else first.down)
+
+    def _spread(self, values: Matrix, places: tuple[Matrix, Matrix], reference: Matrix) -> Matrix:
+        inputs, rows = values.shape
+        spread = np.empty((inputs, rows, self.variations), dtype=values.dtype)
+        spread[:] = values[:, :, None]
+        if len(places[0]):
+            spread[places[0], :, places[1]] = reference[:, None]
+        return spread.reshape(inputs, -1)
+
+    def _references(self, numbers: list[Any], texts: list[Any]) -> tuple[Matrix, Matrix]:
+        row = [part.reference for part in self._vector.inputs]
+        all_numbers, all_texts = self._vector.arrays([row])
+        return (
+            np.array([all_numbers[index, 0] for index, _, _ in numbers], dtype=np.float32),
+            np.array([all_texts[index, 0] for index, _, _ in texts], dtype=object),
+        )
+
+
+def _groups(inputs: Sequence[Input]) -> list[tuple[str, list[int]]]:
+    groups: dict[str, list[int]] = {}
+    for place, part in enumerate(inputs):
+        groups.setdefault(part.group, []).append(place)
+    return list(groups.items())
+
+
+def _index(cells: list[Any]) -> tuple[Matrix, Matrix]:
+    return (
+        np.array([index for index, _, _ in cells], dtype=np.intp),
+        np.array([column for _, column, _ in cells], dtype=np.intp),
+    )

@@ -1,0 +1,96 @@
+"""The server's parts and what its routes do; no HTTP here but problems and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic_core import to_json
+
+from datalab.serving.guard import Call
+from datalab.serving.keeper import ModelKeeper, info
+from datalab.serving.metrics import Metrics
+from datalab.serving.model import LiveModel
+from datalab.serving.problems import Answer, Problem
+from datalab.serving.reviews import Reviewer
+from datalab.serving.scoring import Caller, Scorer
+
+_TEXT = b"text/plain; version=0.0.4; charset=utf-8"
+
+
+def _no_backlog() -> int:
+    return 0
+
+
+@dataclass(frozen=True)
+class Service:
+    """Everything that answers need. `backlog` tells the bytes of the log that are not in the lake yet."""
+
+    keeper: ModelKeeper
+    scorer: Scorer
+    reviewer: Reviewer
+    metrics: Metrics = field(default_factory=Metrics)
+    backlog: Callable[[], int] = _no_backlog
+
+    async def credit_score(self, call: Call) -> Answer:
+        """Score one request."""
+        model = self._model()
+        row = model.form.read(call.body)
+        answer = await self.scorer.score(model, row, self._caller(call))
+        self._count(answer)
+        return Answer(200, to_json(answer))
+
+    async def credit_score_batch(self, call: Call) -> Answer:
+        """Score many requests."""
+        model = self._model()
+        rows = model.form.read_batch(call.body)
+        answers = await self.scorer.score_many(model, rows, self._caller(call))
+        for answer in answers:
+            self._count(answer)
+        return Answer(200, to_json({"resultados": answers}))
+
+    async def review(self, call: Call) -> Answer:
+        """Record what a person decided."""
+        key_id = call.key.id if call.key is not None else ""
+        return Answer(201, to_json(await self.reviewer.review(call.params["score_id"], call.body, key_id)))
+
+    async def model_info(self, _: Call) -> Answer:
+        """What is live, since when, and what was refused."""
+        return Answer(200, to_json(info(self.keeper), inf_nan_mode="null", fallback=str))
+
+    async def health(self, _: Call) -> Answer:
+        """The process answers."""
+        return Answer(200, b'{"status":"ok"}')
+
+    async def ready(self, _: Call) -> Answer:
+        """Scores can be answered."""
+        model = self._model()
+        return Answer(200, to_json({"status": "ok", "modelo": model.name, "versao": model.version}))
+
+    async def metrics_text(self, _: Call) -> Answer:
+        """Counts, for Prometheus."""
+        live = self.keeper.live
+        gauges = {
+            "datalab_model_version": ("Version that is live; 0: none.", float(live.version if live else 0)),
+            "datalab_model_stale": ("1 where the registry does not confirm the live version.", bool(self.keeper.stale)),
+            "datalab_model_swaps_total": ("Models that went live.", self.keeper.swaps),
+            "datalab_model_refused_total": ("Champions that were refused.", self.keeper.refused_total),
+            "datalab_log_backlog_bytes": ("Bytes of the log that are not in the lake yet.", self.backlog()),
+        }
+        return Answer(200, self.metrics.text(gauges).encode(), _TEXT)
+
+    def _model(self) -> LiveModel:
+        model = self.keeper.live
+        if model is None:
+            refusal = self.keeper.refusal
+            raise Problem("no_model", "the champion was refused: see /v1/model-info" if refusal else "")
+        return model
+
+    def _caller(self, call: Call) -> Caller:
+        return Caller(call.key.id if call.key is not None else "", call.started, bool(self.keeper.stale))
+
+    def _count(self, answer: dict[str, Any]) -> None:
+        self.metrics.decisions[answer["decisao"]] += 1
+        if answer["degradacao"] is not None:
+            self.metrics.degraded[answer["degradacao"]["motivo"]] += 1
