@@ -219,6 +219,40 @@ class MaintenanceSettings(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ServingSettings(Section):
+    """How scores are served."""
+
+    host: Annotated[str, "Address to listen on; another than loopback needs an API key, and TLS."] = "127.0.0.1"
+    port: Annotated[int, AtLeast(1), "Port to listen on."] = 8000
+    certificate: Annotated[Path | None, "File of the TLS certificate; none: plain HTTP."] = None
+    private_key: Annotated[Path | None, "File of the certificate's private key."] = None
+    plain_http: Annotated[bool, "Serve another address than loopback without TLS, behind a proxy that has it."] = False
+    model: Annotated[Identifier | None, "Model to serve; none: the only one in models/."] = None
+    route: Annotated[str, "Name of the route that answers scores: /v1/NAME and /v1/NAME/batch."] = "credit-score"
+    reasons: Annotated[int, AtLeast(1), "Most reasons in an answer."] = 5
+    deadline_ms: Annotated[int, AtLeast(1), "Longest wait for features; then the answer goes without them."] = 50
+    model_latency_ms: Annotated[int, AtLeast(1), "Slowest model that may go live, for a row with its reasons."] = 10
+    poll_seconds: Annotated[int, AtLeast(1), "Time between two questions to the model registry."] = 2
+    flush_seconds: Annotated[int, AtLeast(1), "Time between two moves of the score log to the lake."] = 10
+    log_sync: Annotated[
+        Literal["process", "disk"],
+        "What a logged score survives before it is answered: the end of the process, or of the machine.",
+    ] = "process"
+    log_size: Annotated[Size, "Size at which the score log begins a new file."] = Size("64MiB")
+    rate: Annotated[int, AtLeast(1), "Requests a second that one API key may make in the long run."] = 1000
+    burst: Annotated[int, AtLeast(1), "Requests that one API key may make at once."] = 2000
+    body_size: Annotated[Size, "Largest body of a request."] = Size("64KiB")
+    batch_size: Annotated[Size, "Largest body of a batch."] = Size("8MiB")
+    batch_rows: Annotated[int, AtLeast(1), "Most requests in a batch."] = 10_000
+    depth: Annotated[int, AtLeast(2), "Most levels of nesting in a body."] = 8
+    header_seconds: Annotated[int, AtLeast(1), "Time for the head of a request to come in."] = 10
+    receive_seconds: Annotated[int, AtLeast(1), "Time for the body of a request to come in."] = 10
+    request_seconds: Annotated[int, AtLeast(1), "Time for a whole request, its answer taken by the client."] = 60
+    idle_seconds: Annotated[int, AtLeast(1), "Time that a connection may stay open without a request."] = 30
+    connections: Annotated[int, AtLeast(1), "Most connections at a time."] = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
 class NotifySettings(Section):
     """Where a finished run is announced."""
 
@@ -264,6 +298,7 @@ class Settings(Section):
         "features/*.yaml",
     )
     online: Annotated[OnlineSettings, "Where features are served from."] = OnlineSettings()
+    serving: Annotated[ServingSettings, "How scores are served."] = ServingSettings()
     run: Annotated[RunSettings, "How steps are executed."] = RunSettings()
     maintenance: Annotated[MaintenanceSettings, "How tables are kept healthy."] = MaintenanceSettings()
     simulate: Annotated[Path | None, "Python file whose simulate() makes test data."] = None

@@ -1,4 +1,4 @@
-"""The form of the server's answers, for the API's schema; what is sent is built as plain values and tested against it."""
+"""The form of the server's answers, for the API's schema. What is sent are plain values, tested against these forms."""
 
 from __future__ import annotations
 

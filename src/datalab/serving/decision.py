@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from datalab.errors import ModelRefused
 
+_ADVICE = "correct policy in models/*.yaml and train again"
 _SEVERITY = {"APROVADO": 0, "REVISAO_MANUAL": 1, "NEGADO": 2}
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Holds where product ÷ quotient of request fields is above a bound; then the decision is at least `at_least`.
+    """Holds where the instalment (amount ÷ term) is more than `above` of the income; then at least `at_least`.
 
-    A field that was not sent makes the rule not hold; a divisor of zero makes it hold.
+    A field that was not sent makes the rule not hold; a term or income of zero makes it hold.
     """
 
     name: str
     text: str
-    product: tuple[str, ...]
-    quotient: tuple[str, ...]
+    amount: str
+    term: str
+    income: str
     above: float
     at_least: str
 
     def holds(self, request: Mapping[str, Any]) -> bool:
         """Whether this request falls under the rule."""
-        above = [request.get(name) for name in self.product]
-        below = [request.get(name) for name in self.quotient]
-        if None in above or None in below:
+        amount, term, income = (request.get(name) for name in (self.amount, self.term, self.income))
+        if amount is None or term is None or income is None:
             return False
-        divisor = math.prod(below)
-        return divisor == 0 or math.prod(above) / divisor > self.above
+        return bool(term * income == 0 or amount / term / income > self.above)
 
 
 @dataclass(frozen=True)
@@ -76,20 +75,14 @@ def score_of(probability: float, scale: Mapping[str, Any]) -> int:
 
 def _rule(record: Mapping[str, Any], known: set[str]) -> Rule:
     try:
-        rule = Rule(
-            str(record["name"]),
-            str(record.get("text", record["name"])),
-            tuple(record.get("product", ())),
-            tuple(record.get("quotient", ())),
-            float(record["above"]),
-            str(record["at_least"]),
-        )
+        amount, term, income = (str(record[key]) for key in ("amount", "term", "income"))
+        text = str(record.get("text") or record["name"])
+        rule = Rule(str(record["name"]), text, amount, term, income, float(record["above"]), str(record["decision"]))
+        kind = record["rule"]
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelRefused(
-            f"a policy rule of the manifest cannot be read: {error}", "correct the model's policy"
-        ) from (error)
-    if not known.issuperset({*rule.product, *rule.quotient}) or rule.at_least not in _SEVERITY:
-        raise ModelRefused(
-            f"the policy rule '{rule.name}' names a field or decision that is not there", "correct the model's policy"
-        )
+        raise ModelRefused(f"a policy rule of the manifest cannot be read: {error}", _ADVICE) from error
+    if kind != "instalment_share" or rule.at_least not in _SEVERITY:
+        raise ModelRefused(f"the policy rule '{rule.name}' is of a kind that this server does not know", _ADVICE)
+    if not known.issuperset({rule.amount, rule.term, rule.income}):
+        raise ModelRefused(f"the policy rule '{rule.name}' reads what is no numeric field of the request", _ADVICE)
     return rule

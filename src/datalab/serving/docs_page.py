@@ -30,8 +30,9 @@ def _page(document: Mapping[str, Any]) -> Iterator[str]:
     yield "<!doctype html><html lang='pt-BR'><head><meta charset='utf-8'>"
     yield f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>"
     yield f"<p>{escape(info.get('description', 'Nenhum modelo no ar.'))}</p>"
-    yield "<p>Authenticate with <code>Authorization: Bearer …</code>; <code>datalab keys create NAME --role score</code> "
-    yield "makes a key. The same as a schema: <a href='/openapi.json'>/openapi.json</a>.</p>"
+    yield "<p>Authenticate with <code>Authorization: Bearer …</code>; "
+    yield "<code>datalab keys create NAME --role score</code> makes a key.</p>"
+    yield "<p>The same as a schema: <a href='/openapi.json'>/openapi.json</a>.</p>"
     schemas = document["components"]["schemas"]
     for path, operations in document["paths"].items():
         for method, operation in operations.items():

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from datalab.errors import DataLabError
 from datalab.features.online.base import OnlineStore
-from datalab.serving.lookup import Features, LookupPlan, Request
+from datalab.serving.lookup import Features, LookupPlan, Request, View
 
 _THREADS = 4
 _FAILURES_TO_OPEN = 5
@@ -31,6 +31,7 @@ class FeatureReader:
         self._deadline = deadline
         self._clock = clock
         self._pool = ThreadPoolExecutor(_THREADS, "lookup")
+        self._columns: dict[str, tuple[str, ...]] = {}
         self._busy = 0
         self._failures = 0
         self._open_until = 0.0
@@ -57,6 +58,16 @@ class FeatureReader:
                 self._careful_until = max(self._careful_until, self._clock() + _CAREFUL_SECONDS)
         self._failures = 0
         return found
+
+    def columns(self, view: View) -> tuple[str, ...]:
+        """The names of the view's entity columns as the store knows them, else as the model does."""
+        if view.name not in self._columns:
+            try:
+                layout = self._store.position(view.name).layout
+            except DataLabError:
+                return view.columns
+            self._columns[view.name] = view.columns if layout is None else layout.entity
+        return self._columns[view.name]
 
     def close(self) -> None:
         """Let threads end; the store belongs to whoever opened it."""

@@ -20,7 +20,7 @@ Scope = dict[str, Any]
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+App = Callable[[Any, Any, Any], Awaitable[None]]
 CALL = "datalab.call"
 _OTHER = "other"
 _REFUSED = "refused"
@@ -84,11 +84,8 @@ class Guard:
 
         try:
             try:
-                method, path, policy, params = self._routes.match(scope["method"], scope["path"])
-                key = self._authenticated(scope, policy)
-                if policy is None:
-                    raise self._routes.missing(path)
-                self._require_allowed(policy, key)
+                method, path, found, params = self._routes.match(scope["method"], scope["path"])
+                policy, key = self._admitted(scope, path, found)
                 body = await self._body(scope, receive, policy)
                 call = Call(path, key, body, params, started)
                 handler = self._direct.get((method, path))
@@ -110,6 +107,15 @@ class Guard:
         finally:
             self._gate.metrics.observe(path, status, time.perf_counter() - started)
 
+    def _admitted(self, scope: Scope, path: str, policy: Policy | None) -> tuple[Policy, ApiKey | None]:
+        """The route's policy and the caller's key. Problem: nobody, not allowed, or nothing there."""
+        key = self._authenticated(scope, policy)
+        if policy is None:
+            raise self._routes.missing(path)
+        if key is not None and not policy.allows(key.role):
+            raise Problem("forbidden", f"this needs a key of the role {policy.access}")
+        return policy, key
+
     def _authenticated(self, scope: Scope, policy: Policy | None) -> ApiKey | None:
         """The caller's key; None on an open route. Problem."""
         if policy is not None and policy.access == "open" and self._gate.open_routes:
@@ -126,11 +132,6 @@ class Guard:
         seconds = rate.wait(caller)
         if seconds:
             raise Problem("too_many_requests", headers=((b"retry-after", b"%d" % (int(seconds) + 1)),))
-
-    @staticmethod
-    def _require_allowed(policy: Policy, key: ApiKey | None) -> None:
-        if key is not None and not policy.allows(key.role):
-            raise Problem("forbidden", f"this needs a key of the role {policy.access}")
 
     async def _body(self, scope: Scope, receive: Receive, policy: Policy) -> bytes:
         if policy.body == "none":

@@ -59,6 +59,8 @@ class LookupPlan:
 
     def read(self, store: OnlineStore, requests: Sequence[Request], now: datetime) -> list[Features]:
         """The features of each request; each entity is read once. OnlineStoreError."""
+        if len(requests) == 1:
+            return [self._read_one(store, requests[0], now)]
         stored: list[dict[str, Stored | None]] = [{} for _ in requests]
         entities: list[dict[str, tuple[Any, ...]]] = [{} for _ in requests]
         values: list[dict[str, Mapping[str, Any] | None]] = [{} for _ in requests]
@@ -78,6 +80,24 @@ class LookupPlan:
                     stored[row][name] = answer
                     values[row][name] = answer.values  # type: ignore[union-attr] # not None: see the line above
         return [Features(each, named, _missing(each)) for each, named in zip(stored, entities, strict=True)]
+
+    def _read_one(self, store: OnlineStore, request: Request, now: datetime) -> Features:
+        """The same for one request, which is the case that must be quick."""
+        stored: dict[str, Stored | None] = {}
+        entities: dict[str, tuple[Any, ...]] = {}
+        values: dict[str, Mapping[str, Any] | None] = {}
+        for stage in self.stages:
+            wanted = []
+            for view in stage:
+                entity = tuple([origin.value(request, values) for origin in view.entity])
+                stored[view.name] = None
+                if None not in entity:
+                    entities[view.name] = entity
+                    wanted.append(Lookup(view.name, entity))
+            for lookup, answer in zip(wanted, store.read(wanted, now) if wanted else (), strict=True):
+                if answer is not None:
+                    stored[lookup.view], values[lookup.view] = answer, answer.values
+        return Features(stored, entities, _missing(stored))
 
 
 def lookup_plan(manifest: Mapping[str, Any], inputs: Iterable[Input]) -> LookupPlan:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import numpy as np
 import onnxruntime
 
 from datalab.errors import ModelRefused
@@ -66,10 +65,11 @@ class LiveModel:
         for start in range(0, len(rows), _CHUNK):
             part = rows[start : start + _CHUNK]
             answers = self._run(session, *self.reasons.spread(*self.vector.arrays(part))).reshape(len(part), -1)
-            if not (np.all(answers >= 0) and np.all(answers <= 1)):
+            if not (answers.min() >= 0 and answers.max() <= 1):  # NaN is neither
                 raise ModelFailed(f"{self.name} {self.version} answered something that is no probability")
-            probabilities += answers[:, 0].tolist()
-            reasons += self.reasons.read(answers)
+            rows_of_answers = answers.tolist()
+            probabilities += [row[0] for row in rows_of_answers]
+            reasons += self.reasons.read(rows_of_answers)
         return probabilities, reasons
 
     def _run(self, session: Any, numbers: Matrix, texts: Matrix) -> Matrix:

@@ -22,7 +22,7 @@ class BoundedProtocol(HttpToolsProtocol):
     """
 
     limits = Limits()
-    sweeping = False
+    sweeping: bool = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client connected: it has so many seconds for the head of its first request."""
@@ -32,22 +32,22 @@ class BoundedProtocol(HttpToolsProtocol):
         self._whole, self._ended = True, False
         if len(self.connections) > self.limits.connections:
             transport.abort()
-        elif not self.sweeping:
+        elif not type(self).sweeping:
             type(self).sweeping = True
             self._sweep()
 
     def data_received(self, data: bytes) -> None:
         """Bytes came: those of an unfinished head, and those of a body that nobody reads, are counted."""
-        if self._ended:
+        if self._has_ended():
             return
         super().data_received(data)
-        if self._ended:
+        if self._has_ended():
             return
         if self._phase == _HEAD:
             self._head_bytes += len(data)
             if self._head_bytes > self.limits.header_bytes:
                 self._end(431, "The head of the request is too large")
-        elif self.cycle is not None and self.cycle.response_complete and not self._whole:
+        elif self._answered() and not self._whole:
             self._unread += len(data)
             if self._unread > _MOST_UNREAD:
                 self.transport.abort()
@@ -78,7 +78,7 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         super().on_message_complete()
         self._whole = True
-        if self.cycle is not None and self.cycle.response_complete:
+        if self._answered():
             self._phase = _IDLE
 
     def on_response_complete(self) -> None:
@@ -97,6 +97,13 @@ class BoundedProtocol(HttpToolsProtocol):
         self._ended = True
         self.transport.write(b"".join([*head, b"connection: close\r\n\r\n", body]))
         self.transport.close()
+
+    def _has_ended(self) -> bool:
+        return self._ended
+
+    def _answered(self) -> bool:
+        cycle: Any = self.cycle  # None before the first request
+        return cycle is not None and cycle.response_complete
 
     def _sweep(self) -> None:
         now = self.loop.time()

@@ -33,6 +33,8 @@ class Reasons:
         self._vector = vector
         self._most = most
         self._groups = _groups(vector.inputs)
+        firsts = [(name, vector.inputs[places[0]]) for name, places in self._groups]
+        self._words = [(name, first.label, first.up, first.down) for name, first in firsts]
         place_of = {place: index for index, place in enumerate(vector.numbers)}
         text_of = {place: index for index, place in enumerate(vector.texts)}
         pairs = [(place, number + 1) for number, (_, places) in enumerate(self._groups) for place in places]
@@ -48,25 +50,26 @@ class Reasons:
         return 1 + len(self._groups)
 
     def spread(self, numbers: Matrix, texts: Matrix) -> tuple[Matrix, Matrix]:
-        """Arrays [inputs, rows] as [inputs, rows × variations]."""
+        """Arrays [inputs, rows] as [inputs, rows * variations]."""
         return (
             self._spread(numbers, self._numbers, self._reference),
             self._spread(texts, self._texts, self._reference_texts),
         )
 
-    def read(self, probabilities: Matrix) -> list[list[Reason]]:
-        """The strongest reasons of each row, from the answers [rows, variations]."""
-        effects = probabilities[:, :1].astype(np.float64) - probabilities[:, 1:]
-        strongest = np.argsort(-np.abs(effects), axis=1, kind="stable")[:, : self._most]
-        return [
-            [self._reason(group, effects[row, group]) for group in order if abs(effects[row, group]) > _NEGLIGIBLE]
-            for row, order in enumerate(strongest.tolist())
-        ]
+    def read(self, answers: Sequence[Sequence[float]]) -> list[list[Reason]]:
+        """The strongest reasons of each row, from the answers [rows, variations]; of equal ones the first input's."""
+        return [self._read(row) for row in answers]
+
+    def _read(self, answers: Sequence[float]) -> list[Reason]:
+        own = answers[0]
+        effects = [own - other for other in answers[1:]]
+        sizes = [abs(effect) for effect in effects]
+        strongest = sorted(range(len(sizes)), key=sizes.__getitem__, reverse=True)[: self._most]
+        return [self._reason(group, effects[group]) for group in strongest if sizes[group] > _NEGLIGIBLE]
 
     def _reason(self, group: int, effect: float) -> Reason:
-        name, places = self._groups[group]
-        first = self._vector.inputs[places[0]]
-        return Reason(name, first.label, round(float(effect), 6), first.up if effect > 0 else first.down)
+        name, label, up, down = self._words[group]
+        return Reason(name, label, round(effect, 6), up if effect > 0 else down)
 
     def _spread(self, values: Matrix, places: tuple[Matrix, Matrix], reference: Matrix) -> Matrix:
         inputs, rows = values.shape

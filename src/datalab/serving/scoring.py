@@ -81,7 +81,9 @@ class Scorer:
         for row, each, values, probability, why in zip(rows, found, inputs, probabilities, reasons, strict=True):
             answer = self._answer(model, row, each, (probability, why), caller, now)
             answers.append(answer)
-            lines.append(to_json(_record(model, row, each, values, answer, caller), inf_nan_mode="null", fallback=str))
+            lines.append(
+                to_json(self._record(model, row, each, values, answer, caller), inf_nan_mode="null", fallback=str)
+            )
         lines.append(b"")
         self._log.append(b"\n".join(lines))
         return answers
@@ -129,44 +131,48 @@ class Scorer:
             },
         }
 
+    def _record(
+        self,
+        model: LiveModel,
+        row: Row,
+        features: Features,
+        values: list[Any],
+        answer: Mapping[str, Any],
+        caller: Caller,
+    ) -> dict[str, Any]:
+        degraded = features.degraded
+        return {
+            "score_id": answer["id_score"],
+            "scored_at": answer["momento"],
+            "model": model.name,
+            "model_version": model.version,
+            "entity": _entity(model.plan, features),
+            "request": row,
+            "features": {name: self._source(model.plan, features, name) for name in features.stored},
+            "inputs": {part.name: value for part, value in zip(model.vector.inputs, values, strict=True)},
+            "probability": answer["probabilidade_inadimplencia"],
+            "score": answer["score"],
+            "decision": answer["decisao"],
+            "reasons": [*answer["razoes"], *answer["regras"]],
+            "degraded": None if degraded is None else f"{degraded.reason}: {', '.join(degraded.views)}",
+            "latency_ms": round((time.perf_counter() - caller.started) * 1000, 3),
+            "key_id": caller.key_id,
+        }
 
-def _record(
-    model: LiveModel, row: Row, features: Features, values: list[Any], answer: Mapping[str, Any], caller: Caller
-) -> dict[str, Any]:
-    degraded = features.degraded
-    return {
-        "score_id": answer["id_score"],
-        "scored_at": answer["momento"],
-        "model": model.name,
-        "model_version": model.version,
-        "entity": _entity(model.plan, features),
-        "request": row,
-        "features": {name: _source(model.plan, features, name) for name in features.stored},
-        "inputs": {part.name: value for part, value in zip(model.vector.inputs, values, strict=True)},
-        "probability": answer["probabilidade_inadimplencia"],
-        "score": answer["score"],
-        "decision": answer["decisao"],
-        "reasons": [*answer["razoes"], *answer["regras"]],
-        "degraded": None if degraded is None else f"{degraded.reason}: {', '.join(degraded.views)}",
-        "latency_ms": round((time.perf_counter() - caller.started) * 1000, 3),
-        "key_id": caller.key_id,
-    }
+    def _source(self, plan: LookupPlan, features: Features, name: str) -> dict[str, Any] | None:
+        stored, view = features.stored[name], plan.views[name]
+        if stored is None:
+            return None
+        return {
+            "table": stored.table,
+            "snapshot": stored.snapshot,
+            "timestamp": stored.timestamp,
+            "entity": dict(zip(self._reader.columns(view), features.entities[name], strict=True)),
+            "values": {feature: stored.values.get(feature) for feature in view.used},
+        }
 
 
 def _entity(plan: LookupPlan, features: Features) -> list[Any]:
     """The entity that the request is about: that of the first view that it names by itself."""
     first = plan.stages[0][0].name if plan.stages else ""
     return list(features.entities.get(first, ()))
-
-
-def _source(plan: LookupPlan, features: Features, name: str) -> dict[str, Any] | None:
-    stored, view = features.stored[name], plan.views[name]
-    if stored is None:
-        return None
-    return {
-        "table": stored.table,
-        "snapshot": stored.snapshot,
-        "timestamp": stored.timestamp,
-        "entity": dict(zip(view.columns, features.entities[name], strict=True)),
-        "values": {feature: stored.values.get(feature) for feature in view.used},
-    }

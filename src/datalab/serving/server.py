@@ -27,6 +27,7 @@ from datalab.serving.protocol import bounded_protocol
 
 _ROTATE_SECONDS = 600
 _PATIENCE = 15.0
+_GRACE_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ def run_server(app: Guard, address: Address, limits: Limits) -> None:
     if address.certificate is not None:
         tls = {"ssl_certfile": str(address.certificate), "ssl_keyfile": _text(address.private_key)}
     config = uvicorn.Config(
-        app,  # type: ignore[arg-type] # the same protocol, in plain types
+        app,
         host=address.host,
         port=address.port,
         http=bounded_protocol(limits),
@@ -175,13 +176,15 @@ def run_server(app: Guard, address: Address, limits: Limits) -> None:
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=int(limits.idle_seconds),
-        timeout_graceful_shutdown=int(limits.request_seconds),
+        timeout_graceful_shutdown=_GRACE_SECONDS,
         **tls,
     )
     server = uvicorn.Server(config)
     try:
         server.run()
-    except SystemExit as error:
+    except (SystemExit, KeyboardInterrupt) as error:
+        if server.started:
+            return  # a signal asked for the end, and everything was closed in good order
         raise ServingError(
             f"cannot listen on {address.host}:{address.port}", "choose another port: datalab serve --port N"
         ) from error

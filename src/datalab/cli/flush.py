@@ -1,0 +1,30 @@
+"""`datalab flush`: the score log on its way to the lake."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from datalab.cli import output
+from datalab.cli.opened import lab_of
+from datalab.cli.options import options_of
+from datalab.platform.score_log import flush_logs, follow_logs
+
+app = typer.Typer()
+
+
+@app.command()
+def flush(
+    ctx: typer.Context,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on, every serving.flush_seconds, until ended.")] = False,
+    parent: Annotated[int | None, typer.Option("--parent", help="End when this process is gone.")] = None,
+) -> None:
+    """Take answered scores and recorded reviews from the server's log to the lake, each once."""
+    with lab_of(ctx) as lab:
+        if follow:
+            follow_logs(lab, parent)
+            return
+        flushed = flush_logs(lab)
+    rows = [{"table": str(each.table), "rows": each.rows, "damaged": each.damaged} for each in flushed]
+    output.show(output.Table.of(rows, formats={"rows": ","}), as_json=options_of(ctx).json)

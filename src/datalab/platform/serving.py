@@ -1,0 +1,167 @@
+"""The server of a project, wired from its settings. Nothing that only training or the lake needs is imported."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from datalab.errors import InvalidSetting, NoModel
+from datalab.events import Bus
+from datalab.features.online.base import OnlineStore
+from datalab.ml.package import signing_key
+from datalab.ml.registry.base import RegistryReader
+from datalab.ml.registry.sqlite_reader import SQLiteReader
+from datalab.platform.online import wire_online_store
+from datalab.platform.project import STATE_FOLDER
+from datalab.platform.settings import Configuration
+from datalab.serving.app import Extension, build_app
+from datalab.serving.feature_reader import FeatureReader
+from datalab.serving.guard import Gate, Guard
+from datalab.serving.keeper import ModelKeeper
+from datalab.serving.keys import KeyStore
+from datalab.serving.limits import Limits
+from datalab.serving.log import RecordLog
+from datalab.serving.log_reader import backlog
+from datalab.serving.policy import policies
+from datalab.serving.reviews import Reviewer
+from datalab.serving.score_id import ScoreIds
+from datalab.serving.scoring import Scorer
+from datalab.serving.server import Address, Beside, require_safe, run_server
+from datalab.serving.service import Service
+from datalab.serving.verification import Demands
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A service with what has to be closed, or kept going, beside it."""
+
+    service: Service
+    keeper: ModelKeeper
+    store: OnlineStore
+    reader: FeatureReader
+    logs: tuple[RecordLog, RecordLog]
+
+    def close(self) -> None:
+        """Close the logs and the store."""
+        for log in self.logs:
+            log.close()
+        self.reader.close()
+        self.store.close()
+
+
+def state_folder(configuration: Configuration) -> Path:
+    """Where a project keeps what is neither its source nor its tables."""
+    return configuration.folder / STATE_FOLDER
+
+
+def log_folders(configuration: Configuration) -> tuple[Path, Path]:
+    """The logs of scores and of reviews."""
+    folder = state_folder(configuration) / "serving"
+    return folder / "scores", folder / "reviews"
+
+
+def wire_keys(configuration: Configuration) -> KeyStore:
+    """The project's API keys. ApiKeyError."""
+    return KeyStore(state_folder(configuration))
+
+
+def wire_registry_reader(configuration: Configuration) -> RegistryReader:
+    """The reading half of the model registry."""
+    folder = state_folder(configuration) / "mlflow"
+    return SQLiteReader(folder / "mlflow.db", folder / "artifacts")
+
+
+def served_model(configuration: Configuration) -> str:
+    """The model that the settings name, or the only one of the project. InvalidSetting, NoModel."""
+    chosen = configuration.settings.serving.model
+    if chosen is not None:
+        return str(chosen)
+    names = sorted(path.stem for path in (configuration.folder / "models").glob("*.yaml"))
+    if not names:
+        raise NoModel("the project has no model: models/ has no file", "write models/NAME.yaml, or set serving.model")
+    if len(names) > 1:
+        raise InvalidSetting(f"serving.model is not set, and there are {', '.join(names)}", "serving: {model: NAME}")
+    return names[0]
+
+
+def wire_service(
+    configuration: Configuration, environ: Mapping[str, str], bus: Bus, store: OnlineStore | None = None
+) -> Parts:
+    """Everything that answers scores, from the settings' online store or another. ModelRefused where the project has no signing key."""
+    chosen, state = configuration.settings.serving, state_folder(configuration)
+    key = signing_key(state)
+    store = wire_online_store(configuration, environ) if store is None else store
+    demands = Demands(chosen.model_latency_ms, chosen.batch_rows, chosen.reasons)
+    registry, kept = wire_registry_reader(configuration), state / "serving" / "models"
+    keeper = ModelKeeper(served_model(configuration), registry, kept, key, demands, bus)
+    scores, reviews = (
+        RecordLog(folder, chosen.log_size.bytes, chosen.log_sync) for folder in log_folders(configuration)
+    )
+    reader, ids = FeatureReader(store, chosen.deadline_ms / 1000), ScoreIds(key)
+    service = Service(
+        keeper,
+        Scorer(reader, ids, scores),
+        Reviewer(ids, reviews),
+        backlog=lambda: sum(map(backlog, log_folders(configuration))),
+    )
+    return Parts(service, keeper, store, reader, (scores, reviews))
+
+
+def wire_app(
+    configuration: Configuration,
+    parts: Parts,
+    bus: Bus,
+    *,
+    flusher: Sequence[str] = (),
+    extensions: Sequence[Extension] = (),
+) -> Guard:
+    """The application; its lifespan keeps the model fresh and the flusher running, and closes the parts."""
+    chosen, keys = configuration.settings.serving, wire_keys(configuration)
+    limits, address = wire_limits(configuration), wire_address(configuration)
+    gate = Gate(policies(chosen.route), keys, limits, parts.service.metrics, bus, address.loopback)
+    beside = Beside(parts.keeper, keys, parts.logs, bus, chosen.poll_seconds, flusher, parts.close)
+    return build_app(parts.service, gate, chosen.route, lifespan=beside.lifespan(), extensions=extensions)
+
+
+def serve(configuration: Configuration, environ: Mapping[str, str], bus: Bus, *, flusher: Sequence[str] = ()) -> None:
+    """Serve until told to end. ServingError and its kinds."""
+    address = wire_address(configuration)
+    require_safe(address, wire_keys(configuration))
+    parts = wire_service(configuration, environ, bus)
+    app = wire_app(configuration, parts, bus, flusher=flusher)
+    run_server(app, address, wire_limits(configuration))
+
+
+def flush_command(configuration: Configuration, parent: int) -> list[str]:
+    """The command of the process that takes the logs to the lake for as long as `parent` runs."""
+    command = [sys.executable, "-m", "datalab", "flush", "--follow", "--parent", str(parent), "--quiet"]
+    command += ["--project", str(configuration.folder)]
+    return [*command, "--env", configuration.environment] if configuration.environment else command
+
+
+def wire_limits(configuration: Configuration) -> Limits:
+    """What a caller may ask of the server."""
+    chosen = configuration.settings.serving
+    return Limits(
+        body_bytes=chosen.body_size.bytes,
+        batch_bytes=chosen.batch_size.bytes,
+        batch_rows=chosen.batch_rows,
+        depth=chosen.depth,
+        header_seconds=chosen.header_seconds,
+        receive_seconds=chosen.receive_seconds,
+        request_seconds=chosen.request_seconds,
+        idle_seconds=chosen.idle_seconds,
+        connections=chosen.connections,
+        rate=chosen.rate,
+        burst=chosen.burst,
+    )
+
+
+def wire_address(configuration: Configuration) -> Address:
+    """Where to listen. InvalidSetting where a certificate lacks its key."""
+    chosen = configuration.settings.serving
+    if (chosen.certificate is None) != (chosen.private_key is None):
+        raise InvalidSetting("serving.certificate and serving.private_key belong together", "set both, or neither")
+    return Address(chosen.host, chosen.port, chosen.certificate, chosen.private_key, chosen.plain_http)
