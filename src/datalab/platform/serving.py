@@ -89,7 +89,7 @@ def served_model(configuration: Configuration) -> str:
 def wire_service(
     configuration: Configuration, environ: Mapping[str, str], bus: Bus, store: OnlineStore | None = None
 ) -> Parts:
-    """Everything that answers scores, from the settings' online store or another. ModelRefused where the project has no signing key."""
+    """Everything that answers scores, from the settings' online store or another. ModelRefused: no signing key."""
     chosen, state = configuration.settings.serving, state_folder(configuration)
     key = signing_key(state)
     store = wire_online_store(configuration, environ) if store is None else store
