@@ -19,6 +19,9 @@ JOBS = {
     "simulate": "ours:simulate",
     "peer_queries": "queries:peer_queries",
     "peer": "peer:run",
+    "kafka_fill": "kafka:fill",
+    "kafka_raw": "kafka:raw",
+    "kafka_common": "kafka:common",
     "versions": "ours:versions",
 }
 
