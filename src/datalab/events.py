@@ -93,6 +93,23 @@ class SourceFileIgnored(Event):
 
 
 @dataclass(frozen=True)
+class DeadLettersSent(Event):
+    """Quarantined records of a source were sent to its dead letter topic, all of them or none."""
+
+    source: str
+    topic: str
+    records: int
+
+
+@dataclass(frozen=True)
+class DeadLettersDelayed(Event):
+    """A dead letter topic could not be used; the records are in the quarantine, and the next run sends them."""
+
+    source: str
+    error: str
+
+
+@dataclass(frozen=True)
 class CommitLanded(Event):
     """A table has a new snapshot; `resolved` says that the answer was lost and found by reading back."""
 

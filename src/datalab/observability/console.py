@@ -7,6 +7,8 @@ from collections.abc import Callable
 from datalab.events import (
     CommitLanded,
     ConstraintViolated,
+    DeadLettersDelayed,
+    DeadLettersSent,
     Event,
     SourceFileIgnored,
     StepFinished,
@@ -45,5 +47,15 @@ def sentence(event: Event) -> str:
             return f"{source}: {file} was not taken: {reason}"
         case CommitLanded(table=table, snapshot=snapshot, resolved=True):
             return f"{table}: the answer to a commit was lost; reading back showed that snapshot {snapshot} landed"
+        case _:
+            return _about_dead_letters(event)
+
+
+def _about_dead_letters(event: Event) -> str:
+    match event:
+        case DeadLettersSent(source=source, topic=topic, records=records):
+            return f"{source}: {records:,} quarantined records sent to {topic}"
+        case DeadLettersDelayed(source=source, error=error):
+            return f"{source}: dead letters wait for the next run: {error}"
         case _:
             return ""

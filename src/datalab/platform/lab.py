@@ -22,6 +22,7 @@ from datalab.pipelines.records import RunRecord
 from datalab.pipelines.run import RunOptions
 from datalab.pipelines.steps import Step
 from datalab.platform.announce import announce
+from datalab.platform.dead_letters import send_dead_letters
 from datalab.platform.feeds import SourceFeed, prepare_feeds, validate_files, wire_feeds, wire_workers
 from datalab.platform.masking import personal_columns
 from datalab.platform.queries import Moment, ask
@@ -107,6 +108,8 @@ class Lab:
         if wish.ingest:
             prepare_feeds(self.feeds, wish.tables, context)
         record = run(context, self.workload, wish, self.bus, options)
+        if wish.ingest:
+            send_dead_letters(self.configuration, context, self._environ, self.bus)
         announce(self.configuration, record, lambda sql: self.query(sql).read_all(), self.bus)
         return record
 

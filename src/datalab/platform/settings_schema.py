@@ -151,6 +151,7 @@ class SourceSettings(Section):
     contract: Annotated[Path, "Avro schema (.avsc) of the records."]
     files: Annotated[str | None, "Files of the source, a pattern below the project: landing/pedidos/*.avro."] = None
     topic: Annotated[str | None, "Kafka topic of the source; where it is set, `files` is left aside."] = None
+    dead_letter: Annotated[str | None, "Kafka topic that gets a copy of each quarantined record of the source."] = None
     push: Annotated[bool, "Whether clients may send records to POST /v1/ingest/NAME."] = False
     format: Annotated[
         Literal["avro", "csv", "jsonl", "parquet"] | None, "Format of the files; none: told by the suffix."
