@@ -19,7 +19,7 @@ _SHOWN = ("id", "name", "role", "created_at", "revoked_at")
 def create(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(help="Who the key is for.")],
-    role: Annotated[str, typer.Option("--role", help="score, read or admin.")] = "score",
+    role: Annotated[str, typer.Option("--role", help="score, ingest, read or admin.")] = "score",
 ) -> None:
     """Create an API key. It is shown now and never again: only its hash is kept."""
     options = options_of(ctx)

@@ -10,11 +10,12 @@ from pathlib import Path
 from datalab.errors import InvalidSetting, NoModel
 from datalab.events import Bus
 from datalab.features.online.base import OnlineStore
+from datalab.ingest.push.log import PushLog
 from datalab.ml.package import signing_key
 from datalab.ml.registry.base import RegistryReader
 from datalab.ml.registry.sqlite_reader import SQLiteReader
 from datalab.platform.online import wire_online_store
-from datalab.platform.project import STATE_FOLDER
+from datalab.platform.project import PUSHED, STATE_FOLDER
 from datalab.platform.settings import Configuration
 from datalab.serving.app import Extension, build_app
 from datalab.serving.feature_reader import FeatureReader
@@ -25,6 +26,7 @@ from datalab.serving.limits import Limits
 from datalab.serving.log import RecordLog
 from datalab.serving.log_reader import backlog
 from datalab.serving.policy import policies
+from datalab.serving.push import push_routes
 from datalab.serving.reviews import Reviewer
 from datalab.serving.score_id import ScoreIds
 from datalab.serving.scoring import Scorer
@@ -73,6 +75,12 @@ def wire_registry_reader(configuration: Configuration) -> RegistryReader:
     return SQLiteReader(folder / "mlflow.db", folder / "artifacts")
 
 
+def wire_push_logs(configuration: Configuration) -> dict[str, PushLog]:
+    """The logs of the sources that take pushed records, by the source's name."""
+    names = [str(name) for name, source in configuration.settings.sources.items() if source.push]
+    return {name: PushLog(configuration.folder / PUSHED / name) for name in names}
+
+
 def served_model(configuration: Configuration) -> str:
     """The model that the settings name, or the only one of the project. InvalidSetting, NoModel."""
     chosen = configuration.settings.serving.model
@@ -91,11 +99,16 @@ def wire_service(
 ) -> Parts:
     """Everything that answers scores, from the settings' online store or another. ModelRefused: no signing key."""
     chosen, state = configuration.settings.serving, state_folder(configuration)
-    key = signing_key(state)
+    try:
+        model, key = served_model(configuration), signing_key(state)
+    except NoModel:
+        if not any(source.push for source in configuration.settings.sources.values()):
+            raise
+        model, key = "none", signing_key(state, create=True)  # a server that takes records, and answers no scores
     store = wire_online_store(configuration, environ) if store is None else store
     demands = Demands(chosen.model_latency_ms, chosen.batch_rows, chosen.reasons)
     registry, kept = wire_registry_reader(configuration), state / "serving" / "models"
-    keeper = ModelKeeper(served_model(configuration), registry, kept, key, demands, bus)
+    keeper = ModelKeeper(model, registry, kept, key, demands, bus)
     scores, reviews = (
         RecordLog(folder, chosen.log_size.bytes, chosen.log_sync) for folder in log_folders(configuration)
     )
@@ -121,8 +134,12 @@ def wire_app(
     chosen, keys = configuration.settings.serving, wire_keys(configuration)
     limits, address = wire_limits(configuration), wire_address(configuration)
     gate = Gate(policies(chosen.route), keys, limits, parts.service.metrics, bus, address.loopback)
-    beside = Beside(parts.keeper, keys, parts.logs, bus, chosen.poll_seconds, flusher, parts.close)
-    return build_app(parts.service, gate, chosen.route, lifespan=beside.lifespan(), extensions=extensions)
+    pushed = wire_push_logs(configuration)
+    beside = Beside(
+        parts.keeper, keys, parts.logs, bus, chosen.poll_seconds, flusher, parts.close, tuple(pushed.values())
+    )
+    routes = (*extensions, push_routes(pushed)) if pushed else extensions
+    return build_app(parts.service, gate, chosen.route, lifespan=beside.lifespan(), extensions=routes)
 
 
 def serve(configuration: Configuration, environ: Mapping[str, str], bus: Bus, *, flusher: Sequence[str] = ()) -> None:

@@ -55,7 +55,7 @@ def build_app(
     for (method, path), entry in declared.items():
         app.add_api_route(path, _endpoint(entry.handler), methods=[method], **_described(entry, whole.policies, path))
     for extension in extensions:
-        app.include_router(extension.router)
+        app.router.routes.extend(extension.router.routes)  # as they are: each must be seen to have a policy
     app.add_exception_handler(Problem, _problem)
     app.openapi = lambda: complete(app, whole.policies, service.keeper.live, route)  # type: ignore[method-assign]
     problems = uncovered(endpoints(app), whole.policies)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from datalab.events import Bus, RequestFailed
 from datalab.serving.keys import ApiKey, KeyStore
 from datalab.serving.limits import Limits, Rate, too_deep
 from datalab.serving.metrics import Metrics
-from datalab.serving.policy import Endpoint, Policy
+from datalab.serving.policy import JSON, Endpoint, Policy
 from datalab.serving.problems import Answer, Problem
 
 Scope = dict[str, Any]
@@ -138,7 +138,7 @@ class Guard:
             return b""
         limits = self._gate.limits
         most = limits.body_bytes if policy.body == "small" else limits.batch_bytes
-        _require_json(scope)
+        _require_media(scope, policy.media)
         if int(_header(scope, b"content-length") or b"0") > most:
             raise Problem("too_large", f"at most {most:,} bytes")
         try:
@@ -146,7 +146,7 @@ class Guard:
                 body = await _received(receive, most)
         except TimeoutError:
             raise Problem("body_too_slow", headers=((b"connection", b"close"),)) from None
-        if too_deep(body, limits.depth):
+        if policy.media == (JSON,) and too_deep(body, limits.depth):
             raise Problem("too_deep", f"at most {limits.depth} levels")
         return body
 
@@ -211,10 +211,10 @@ async def _received(receive: Receive, most: int) -> bytes:
         parts.append(part)
 
 
-def _require_json(scope: Scope) -> None:
+def _require_media(scope: Scope, known: Sequence[bytes]) -> None:
     media = _header(scope, b"content-type").partition(b";")[0].strip().lower()
-    if media != b"application/json":
-        raise Problem("media_type")
+    if media not in known:
+        raise Problem("media_type", f"one of {', '.join(each.decode() for each in known)}")
 
 
 def _bearer(scope: Scope) -> str:

@@ -6,22 +6,24 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Role = Literal["score", "read", "admin"]
-ROLES: tuple[Role, ...] = ("score", "read", "admin")
+Role = Literal["score", "ingest", "read", "admin"]
+ROLES: tuple[Role, ...] = ("score", "ingest", "read", "admin")
 Access = Role | Literal["open"]
 Body = Literal["none", "small", "batch"]
 Endpoint = tuple[str, str]
+JSON = b"application/json"
 
 
 @dataclass(frozen=True)
 class Policy:
-    """The role that a caller needs (`admin` may do everything), and how large a body the route takes.
+    """The role that a caller needs (`admin` may do everything), how large a body the route takes, and of which kinds.
 
     `open`: no key is needed on a loopback server; elsewhere the role `read` is.
     """
 
     access: Access
     body: Body = "none"
+    media: tuple[bytes, ...] = (JSON,)
 
     def allows(self, role: Role) -> bool:
         """Whether a key of this role may call the route."""

@@ -19,14 +19,16 @@ KINDS: Mapping[str, tuple[int, str]] = {
     "not_found": (404, "There is nothing here"),
     "method_not_allowed": (405, "This path does not take that method"),
     "body_too_slow": (408, "The body did not come in time"),
+    "key_reused": (409, "The idempotency key was used for other records"),
     "not_reviewable": (409, "Only scores that ask for a manual review take one"),
     "too_large": (413, "The body is too large"),
-    "media_type": (415, "The body must be application/json"),
+    "media_type": (415, "The body's content type is not one that this path takes"),
     "invalid": (422, "The request does not fit the schema"),
     "too_many_requests": (429, "Too many requests"),
     "internal": (500, "The server failed"),
     "no_model": (503, "No model is live"),
     "not_recorded": (503, "The score could not be recorded, so it is not answered"),
+    "not_stored": (507, "The records could not be stored: send them again"),
     "unavailable": (503, "A part that this answer needs is not available"),
 }
 CONTENT_TYPE = b"application/problem+json"

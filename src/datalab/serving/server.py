@@ -18,6 +18,7 @@ from fastapi import FastAPI
 
 from datalab.errors import ApiKeyError, ServingError
 from datalab.events import Bus, FlusherRestarted
+from datalab.ingest.push.log import PushLog
 from datalab.serving.guard import Guard
 from datalab.serving.keeper import ModelKeeper
 from datalab.serving.keys import KeyStore
@@ -53,7 +54,10 @@ class Address:
 
 @dataclass(frozen=True)
 class Beside:
-    """What runs beside the requests. `flusher` is the command of the process that takes the log to the lake."""
+    """What runs beside the requests. `flusher` is the command of the process that takes the log to the lake.
+
+    `pushed` are the logs of sources that take records; their files are sealed in time for the next run.
+    """
 
     keeper: ModelKeeper
     keys: KeyStore
@@ -62,6 +66,7 @@ class Beside:
     poll_seconds: float
     flusher: Sequence[str] = ()
     closing: Callable[[], None] | None = None
+    pushed: Sequence[PushLog] = ()
 
     def lifespan(self) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
         """For FastAPI: everything starts before the first request and ends after the last."""
@@ -80,6 +85,8 @@ class Beside:
                     task.cancel()
                 for log in self.logs:
                     log.close()
+                for pushed in self.pushed:
+                    pushed.close()
                 if child is not None:
                     await asyncio.to_thread(child.stop)
                 if self.closing is not None:
@@ -100,6 +107,9 @@ class Beside:
             for log in self.logs:
                 with suppress(OSError):
                     log.rotate(_ROTATE_SECONDS)
+            for pushed in self.pushed:
+                with suppress(OSError):  # tried again in a second
+                    await asyncio.to_thread(pushed.seal_due)
             if child is not None:
                 child.keep_alive()
 
