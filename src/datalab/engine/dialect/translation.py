@@ -41,7 +41,7 @@ _TODAY = frozenset({"curdate", "current_date"})
 def translate(tree: exp.Expr, now: datetime, origin: str) -> exp.Expr:
     """A copy of a Spark tree that means the same in DuckDB; `now` stands for the clock. UntranslatableFunction."""
     root = exp.Paren(this=tree.copy())
-    _name_results(root)
+    name_results(root)
     for node in reversed(list(root.this.walk())):
         translated = _translated(node, now)
         if translated is None:
@@ -62,7 +62,7 @@ def is_repeatable(tree: exp.Expr) -> bool:
     return not tree.find(*UNREPEATABLE)
 
 
-def _name_results(root: exp.Expr) -> None:
+def name_results(root: exp.Expr) -> None:
     """Columns without a name are called as they are written, whatever they are translated to."""
     for select in root.find_all(exp.Select):
         for projection in select.expressions:

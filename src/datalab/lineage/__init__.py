@@ -1,0 +1,1 @@
+"""Where things came from and where they went: columns through flows, rows through tables, scores to their records."""
