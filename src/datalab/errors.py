@@ -218,3 +218,11 @@ class ScoreLogFailed(ServingError):
     """The log of scores cannot be written; nothing is answered that is not recorded."""
 
     retryable = True
+
+
+class InvalidKey(DataLabError):
+    """What is to be traced is not of the form column=value, FILE:ROW or layer.table.column, or names no column."""
+
+
+class RecordNotFound(DataLabError):
+    """No row, score or source record answers to what a trace was asked for."""

@@ -7,7 +7,7 @@ import dataclasses
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
@@ -55,6 +55,11 @@ def show(value: Any, *, as_json: bool) -> None:
         _show_table(Table(("", ""), tuple(value.items())))
     else:
         sys.stdout.write(f"{cell(value)}\n")
+
+
+def show_lines(lines: Iterable[str]) -> None:
+    """Print lines for people as they are, however long."""
+    sys.stdout.writelines(f"{line}\n" for line in lines)
 
 
 def note(sentence: str, *, quiet: bool) -> None:

@@ -11,8 +11,8 @@ from datalab.lake.provenance import Position
 from datalab.lineage.events import judged
 from datalab.lineage.flows import Flows, Way
 from datalab.lineage.records import keys_of, position_of, values_of
-from datalab.lineage.rows import PARENT, Search, Standing, Tables
-from datalab.lineage.tree import Read, Row
+from datalab.lineage.rows import PARENT, Search, Standing, Tables, links_of
+from datalab.lineage.tree import Read, Row, Rows
 
 _MOST_DEEP = 50
 
@@ -25,14 +25,11 @@ class Descent:
     flows: Flows
     limit: int
 
-    def rows(self, table: Standing, wanted: pa.Table) -> tuple[Row, ...]:
+    def rows(self, table: Standing, wanted: pa.Table) -> Rows:
         """The rows of a table whose columns equal one of the wanted rows, with all that is below them."""
-        links = [
-            Link(name, exp.column(exp.to_identifier(name, quoted=True), table=INPUT)) for name in wanted.schema.names
-        ]
-        order = self.flows.identity(table.state.name)
-        found = self.tables.find(table, Search(links, wanted, (), order, self.limit))
-        return self.below(table, found.rows)
+        search = Search(links_of(wanted), wanted, (), self.flows.identity(table.state.name), self.limit)
+        found = self.tables.find(table, search)
+        return Rows(sum(found.totals.values()), self.below(table, found.rows.drop_columns([PARENT])))
 
     def below(self, table: Standing, rows: pa.Table, statuses: Sequence[str] = (), depth: int = 0) -> tuple[Row, ...]:
         """Rows that were read, each with the reads of the tables that its own was made from."""
@@ -107,7 +104,7 @@ class Descent:
 def _range(read: Read, way: Way, source: Standing) -> Read:
     """A read whose keys cannot be followed: why, and which rows it was."""
     held = f"{source.relation.rows:,} rows at snapshot {source.snapshot}"
-    return replace(read, by=(), notes=(f"cannot be followed: {way.reason}; it read {held}", *read.notes))
+    return replace(read, by={}, notes=(f"cannot be followed: {way.reason}; it read {held}", *read.notes))
 
 
 def _unknown(flow: str, position: Position) -> Read:

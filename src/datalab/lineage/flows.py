@@ -37,9 +37,9 @@ class Way:
         return self.node.flow.name
 
     @property
-    def by(self) -> tuple[str, ...]:
-        """What is followed, over the input, for people."""
-        return tuple(dict.fromkeys(shown(link.expression) for link in self.links))
+    def by(self) -> Mapping[str, str]:
+        """What is followed: columns of the target, over the input, for people."""
+        return {link.column: shown(link.expression) for link in self.links}
 
     @cached_property
     def checks(self) -> Mapping[str, exp.Expr]:
@@ -61,9 +61,11 @@ class Flows:
         """The flows that feed a table."""
         return self.graph.into(table)
 
-    def out_of(self, table: TableName) -> tuple[FlowNode, ...]:
-        """The flows that read a table."""
-        return tuple(node for node in self.graph.flows if any(read.table == table for read in node.inputs))
+    def out_of(self, table: TableName) -> tuple[list[FlowNode], list[FlowNode]]:
+        """The flows that read a table: those whose targets exist, and those whose targets were not made yet."""
+        reading = [node for node in self.graph.flows if any(read.table == table for read in node.inputs)]
+        made = [node for node in reading if self.tables.exists(node.flow.target)]
+        return made, [node for node in reading if node not in made]
 
     def ways(self, node: FlowNode) -> tuple[Way, ...]:
         """All places where a flow reads a table."""

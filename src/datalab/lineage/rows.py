@@ -43,12 +43,13 @@ class Standing:
 class Link:
     """A wanted value: `expression` over the table's row equals `column` of the wanted rows; NULL equals NULL.
 
-    `loose`: where the wanted value is NULL, any will do.
+    `loose`: where the wanted value is NULL, any will do; `or_null`: where the table's is NULL, it will do too.
     """
 
     column: str
     expression: exp.Expr
     loose: bool = False
+    or_null: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,10 @@ class Tables:
             self._states[name] = self.lake.require(name)
         return self._states[name]
 
+    def exists(self, name: TableName) -> bool:
+        """Whether there is such a table."""
+        return name in self._states or self.lake.state(name) is not None
+
     def at(self, name: TableName, snapshot: int | None) -> Standing:
         """A table as it was recorded; as it is now, with a note, where that snapshot is not there any more."""
         state = self.state(name)
@@ -101,6 +106,8 @@ class Tables:
 
     def find(self, table: Standing, search: Search) -> Found:
         """The rows looked for, as far as the limit, and how many there are."""
+        if not search.wanted.num_rows:
+            return Found(table.relation.schema.append(pa.field(PARENT, pa.int64())).empty_table(), {})
         most = max(_AT_ONCE, search.limit * search.wanted.num_rows) if search.limit else 0
         tree, relations = _asked(table, search)
         everything = tree.select(_PARENT, *_columns(table.columns))
@@ -128,7 +135,8 @@ class Tables:
 
 def links_of(wanted: pa.Table) -> tuple[Link, ...]:
     """Wanted values under the names of the table's own columns."""
-    return tuple(Link(name, column) for name, column in zip(wanted.schema.names, _columns(wanted.schema.names)))
+    names = wanted.schema.names
+    return tuple(Link(name, column) for name, column in zip(names, _columns(names), strict=True))
 
 
 def _asked(table: Standing, search: Search) -> tuple[exp.Select, dict[str, Relation]]:
@@ -153,8 +161,9 @@ def _same(search: Search) -> exp.Expr:
         wanted = exp.column(exp.to_identifier(link.column, quoted=True), table=_WANTED)
         nulls = search.wanted.column(link.column).null_count > 0
         same = (exp.NullSafeEQ if nulls else exp.EQ)(this=exp.paren(link.expression.copy()), expression=wanted)
-        missing = exp.Is(this=wanted.copy(), expression=exp.null())
-        parts.append(exp.paren(exp.or_(missing, same)) if link.loose and nulls else same)
+        free = [wanted] if link.loose and nulls else [link.expression] if link.or_null else []
+        missing = [exp.Is(this=side.copy(), expression=exp.null()) for side in free]
+        parts.append(exp.paren(exp.or_(*missing, same)) if missing else same)
     return exp.and_(*parts)
 
 
@@ -165,7 +174,7 @@ def _spans(search: Search, schema: pa.Schema) -> list[list[Span]]:
         [
             found
             for link in search.links
-            if not (link.loose and row[link.column] is None)
+            if not (link.or_null or (link.loose and row[link.column] is None))
             and (found := span(link.expression, row[link.column], schema)) is not None
         ]
         for row in rows

@@ -27,17 +27,25 @@ class Row:
 class Read:
     """The rows of one table that belong to a row of another: `total` of them, the first as `rows`.
 
-    `by` names what was followed, each as an expression over this table. Where keys could not be followed, `total` is
-    None and `notes` name the range instead: the snapshots, and how many rows they hold.
+    `by` is what was followed: columns of the later table, each as an expression over the earlier one. Where keys could
+    not be followed, `total` is None and `notes` name the range instead: the snapshot, and how many rows it holds.
     """
 
     table: str
     snapshot: int | None
     flow: str
-    by: tuple[str, ...] = ()
+    by: Mapping[str, str] = field(default_factory=dict)
     total: int | None = None
     rows: tuple[Row, ...] = ()
     notes: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a table that were asked for: `total` of them, the first as `rows`."""
+
+    total: int
+    rows: tuple[Row, ...]
 
 
 def positions(row: Row) -> Iterator[str]:
