@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -124,6 +124,16 @@ def canonical(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 def parquet_files(location: str) -> list[Path]:
     return sorted(path for path in Path(location).rglob("*") if path.is_file())
+
+
+def test_moments_of_rows_in_memory_can_be_looked_for(engine: Engine) -> None:
+    rows = pa.table(
+        {"n": [1, 2, 3], "quando": pa.array([NOW, NOW + timedelta(days=1), None], pa.timestamp("us", "UTC"))}
+    )
+    wanted = ", ".join(f"TIMESTAMP '{NOW + timedelta(days=days):%Y-%m-%d %H:%M:%S}'" for days in (0, 1, 2))
+    for condition in (f"quando IN ({wanted})", "quando IS NOT NULL", f"n > 0 AND quando IN ({wanted})"):
+        found = engine.read(query(f"SELECT n FROM t WHERE {condition} ORDER BY n", t=rows)).read_all()
+        assert found.column("n").to_pylist() == [1, 2]
 
 
 # ------------------------------------------------------------------------------------------------ upsert

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,10 +16,13 @@ from sqlglot import exp
 
 from datalab.engine.base import Engine, Query, Replace, Work
 from datalab.engine.duckdb import DuckDBEngine
+from datalab.errors import InvalidKey, RecordNotFound
 from datalab.events import Bus
 from datalab.lake.lake import Lake, open_lake
 from datalab.lake.provenance import Provenance
 from datalab.lake.table import Change, Relation, TableSpec
+from datalab.lineage.ascent import Ascent
+from datalab.lineage.back import Place, reached
 from datalab.lineage.descent import Descent
 from datalab.lineage.flows import Flows
 from datalab.lineage.rows import Tables
@@ -30,7 +33,7 @@ from datalab.pipelines.parse import parse_sql
 from datalab.pipelines.run import RunOptions
 from datalab.platform.runs import Wish, Workload, new_context, run
 
-PEDIDOS = TableName.parse("bronze.pedidos")
+PEDIDOS, VENDAS = TableName.parse("bronze.pedidos"), TableName.parse("bronze.vendas")
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -94,7 +97,8 @@ class Shop:
         query = Query(exp.select("*").from_("rows"), {"rows": source}, datetime.now(UTC))
         mode = {"mode": Replace(), "current": current} if kind == "compact" else {}
         staged = self.engine.stage(Work(query, state.target(), **mode))
-        self.lake.commit(state, Change(Provenance("test", "hand", kind, written=len(records)), staged.add, staged.remove))
+        provenance = Provenance("test", "hand", kind, written=len(records))
+        self.lake.commit(state, Change(provenance, staged.add, staged.remove))
 
     def run(self) -> None:
         context = new_context(self.lake, self.engine)
@@ -114,7 +118,14 @@ class Shop:
         schema = tables.state(name).schema
         wanted = pa.table({key: pa.array([value], schema.field(key).type) for key, value in keys.items()})
         descent = Descent(tables, Flows(self.graph, tables), limit)
-        return descent.rows(tables.at(name, snapshot), wanted)
+        return descent.rows(tables.at(name, snapshot), wanted).rows
+
+    def back(self, place: str) -> Row:
+        """The one bronze row of a source position, traced up."""
+        tables = Tables(self.lake, self.engine, datetime.now(UTC))
+        ascent = Ascent(tables, Flows(self.graph, tables), 10)
+        (row,) = reached(tables, ascent, [PEDIDOS], Place.parse(place)).rows
+        return row
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +161,7 @@ def winner(events: Sequence[Record]) -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize("table_format", ["iceberg", "delta"])
-@settings(max_examples=10, phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck))
+@settings(max_examples=5, phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck))
 @given(batches=BATCHES)
 def test_a_trace_finds_all_records_of_a_row_and_no_others(engine, table_format, batches):
     with TemporaryDirectory() as folder:
@@ -186,3 +197,125 @@ def _check_events(shop: Shop, row: Row) -> None:
         expected = "set aside" if record["valor"] < 0 else "kept" if same else "superseded"
         assert each.status.startswith(expected), (each.status, record)
     assert [each.status for each in read.rows].count("kept") == 1
+
+
+RECORD = {"id": "a", "versao": 1, "uf": "SP", "valor": 1, "quando": 0}
+
+
+@pytest.fixture(params=["iceberg", "delta"])
+def shop_of(request: pytest.FixtureRequest, engine: Engine, tmp_path: Path) -> Callable[[str], Shop]:
+    lake = open_lake(request.param, str(tmp_path / "lake"))
+    return lambda sql: Shop(lake, engine, sql, (PEDIDOS, VENDAS))
+
+
+def test_each_table_is_read_at_the_snapshot_that_the_commit_recorded_also_after_compaction(shop_of):
+    shop = shop_of(SILVER + GOLD)
+    shop.deliver([RECORD, {**RECORD, "id": "b"}])
+    shop.run()
+    early = shop.lake.require(TableName.parse("gold.por_uf")).snapshot
+    shop.deliver([{**RECORD, "versao": 2, "uf": "MT"}])
+    shop.commit(PEDIDOS, [], "compact")
+    shop.commit(TableName.parse("silver.pedidos"), [], "compact")
+    (before,) = shop.trace("gold.por_uf", sigla="SP")
+    assert [*positions(before)] == ["landing/pedidos-0000.jsonl:0", "landing/pedidos-0000.jsonl:1"]
+    shop.run()
+    (now,) = shop.trace("gold.por_uf", sigla="MT")
+    assert [*positions(now)] == ["landing/pedidos-0000.jsonl:0", "landing/pedidos-0002.jsonl:0"]
+    (event, winner) = now.reads[0].rows[0].reads[0].rows
+    assert (event.status, winner.status) == ("superseded", "kept")
+    (again,) = shop.trace("gold.por_uf", snapshot=early, sigla="SP")
+    assert [*positions(again)] == [*positions(before)]
+    assert again.reads[0].snapshot == before.reads[0].snapshot
+
+
+def test_joins_unions_and_chains_of_views(shop_of):
+    shop = shop_of(
+        """
+        CREATE MATERIALIZED VIEW silver.juntos AS
+          SELECT p.id, p.valor, v.valor AS pago FROM bronze.pedidos p LEFT JOIN bronze.vendas v ON p.id = v.id;
+        CREATE MATERIALIZED VIEW silver.todos AS
+          SELECT id, 'pedido' AS de FROM bronze.pedidos UNION ALL SELECT id, 'venda' FROM bronze.vendas;
+        CREATE MATERIALIZED VIEW gold.soma AS SELECT sum(valor) AS total FROM bronze.pedidos;
+        CREATE MATERIALIZED VIEW gold.pagos AS
+          SELECT id FROM silver.juntos WHERE id IN (SELECT id FROM bronze.vendas)
+        """
+    )
+    shop.deliver([RECORD, {**RECORD, "id": "b"}, {**RECORD, "id": "c", "valor": 9}])
+    shop.deliver([{**RECORD, "id": "b", "valor": 7}], VENDAS)
+    shop.run()
+    (joined,) = shop.trace("silver.juntos", id="b")
+    assert {read.table: [*map(places_below, read.rows)] for read in joined.reads} == {
+        "bronze.pedidos": [["landing/pedidos-0000.jsonl:1"]],
+        "bronze.vendas": [["landing/vendas-0003.jsonl:0"]],
+    }
+    (alone,) = shop.trace("silver.juntos", id="c")
+    assert [read.table for read in alone.reads] == ["bronze.pedidos"]
+    of_pedido, of_venda = (shop.trace("silver.todos", id="b", de=de)[0] for de in ("pedido", "venda"))
+    assert [read.table for read in of_pedido.reads] == ["bronze.pedidos"]
+    assert [read.table for read in of_venda.reads] == ["bronze.vendas"]
+    (paid,) = shop.trace("gold.pagos", id="b")
+    assert [*positions(paid)] == ["landing/pedidos-0000.jsonl:1", "landing/vendas-0003.jsonl:0"]
+    assert "it is read in a subquery" in paid.reads[1].notes
+    (total,) = shop.trace("gold.soma", total=11)
+    (read,) = total.reads
+    assert (read.total, read.rows) == (None, ())
+    assert read.notes[0].startswith("cannot be followed: the query sums up all of its rows; it read 3 rows at snapshot")
+
+
+def test_what_is_shown_is_limited_and_what_is_counted_is_not(shop_of):
+    shop = shop_of(SILVER + GOLD)
+    shop.deliver([{**RECORD, "id": f"{n:05}"} for n in range(2500)])
+    shop.run()
+    (few,) = shop.trace("gold.por_uf", limit=3, sigla="SP")
+    assert (few.reads[0].total, len(few.reads[0].rows)) == (2500, 3)
+    assert all(row.reads[0].total == 1 for row in few.reads[0].rows)
+    (every,) = shop.trace("gold.por_uf", sigla="SP")
+    assert len([*positions(every)]) == 2500
+
+
+def test_a_changed_query_and_a_flow_that_is_gone_are_said(shop_of):
+    shop = shop_of(SILVER + GOLD)
+    shop.deliver([RECORD])
+    shop.run()
+    changed = Shop(shop.lake, shop.engine, SILVER + GOLD.replace("sum(valor)", "max(valor)"), (PEDIDOS,))
+    (row,) = changed.trace("gold.por_uf", sigla="SP")
+    assert row.reads[0].notes == ("the query has changed since: followed as it is now",)
+    assert [*positions(row)] == ["landing/pedidos-0000.jsonl:0"]
+    gone = Shop(shop.lake, shop.engine, SILVER, (PEDIDOS,))
+    (row,) = gone.trace("gold.por_uf", sigla="SP")
+    (read,) = row.reads
+    assert read.notes[0].startswith("cannot be followed: gold.por_uf is not among the project's flows; it read silver")
+
+
+def test_back_from_a_record_to_all_that_it_reached_and_why_no_further(shop_of):
+    shop = shop_of(SILVER + GOLD)
+    shop.deliver([RECORD, {**RECORD, "versao": 2, "valor": 3}, {**RECORD, "valor": -1}, {**RECORD, "valor": 5}])
+    shop.run()
+    shop.deliver([RECORD])
+    file = "landing/pedidos-0000.jsonl"
+    lost, won, refused, left_out = (shop.back(f"{file}:{number}") for number in range(4))
+    assert [(read.table, read.total, [row.status for row in read.rows]) for read in lost.reads] == [
+        ("silver.pedidos", 1, ["superseded"])
+    ]
+    assert lost.reads[0].rows[0].reads == ()
+    (silver,) = won.reads[0].rows
+    assert silver.status == "kept"
+    assert [(read.table, read.rows[0].keys) for read in silver.reads] == [("gold.por_uf", {"sigla": "SP"})]
+    assert [(read.table, read.total) for read in silver.reads[0].rows[0].reads] == [("gold.grandes", 0)]
+    assert silver.reads[0].rows[0].reads[0].notes == ("left out by n > 1",)
+    assert refused.reads[0].notes == ("set aside: valor_possivel",)
+    assert left_out.reads[0].notes == ("left out by valor <> 5",)
+    fresh = shop.back("landing/pedidos-0004.jsonl:0")
+    assert fresh.reads[0].rows[0].status == "superseded"
+    with pytest.raises(RecordNotFound) as none:
+        shop.back(f"{file}:9")
+    assert none.value.hint == "the last record of it that is in a table is 3"
+    with pytest.raises(RecordNotFound) as none:
+        shop.back("pedidos-0000.jsonl:0")
+    assert none.value.hint == f"did you mean {file}?"
+    with pytest.raises(InvalidKey, match="is not a place in a source"):
+        shop.back(file)
+
+
+def places_below(row: Row) -> list[str]:
+    return [*positions(row)]

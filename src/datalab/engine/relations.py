@@ -87,6 +87,18 @@ def casts(schema: pa.Schema, source: str) -> str:
     return f"SELECT {', '.join(wanted)} FROM {source}"
 
 
+def memory_rows(schema: pa.Schema, source: str) -> str:
+    """Every column of an Arrow table in its type.
+
+    Moments are hidden from the optimizer: DuckDB hands `x IN (…)` down to an Arrow table as Python values, and for
+    moments wants a library for that.
+    """
+    moments = (field.name for field in schema if pa.types.is_timestamp(field.type))
+    hidden = ", ".join(f"coalesce({quoted(name)}, NULL) AS {quoted(name)}" for name in moments)
+    rows = casts(schema, source)
+    return f"SELECT * REPLACE ({hidden}) FROM ({rows})" if hidden else rows
+
+
 def empty_rows(schema: pa.Schema) -> str:
     """A query without rows that has the columns of `schema`."""
     nulls = ", ".join(f"CAST(NULL AS {duckdb_type(field.type)}) AS {quoted(field.name)}" for field in schema)

@@ -15,7 +15,7 @@ from datalab.engine.base import Query
 from datalab.engine.dialect import sql_of, translate
 from datalab.engine.faults import fault, translated
 from datalab.engine.mistakes import mistake
-from datalab.engine.relations import casts, columns, file_rows, literal, quoted
+from datalab.engine.relations import casts, columns, file_rows, literal, memory_rows, quoted
 from datalab.engine.sources import Source, mentioned, require_known, substitute, table_names
 from datalab.lake.table import Relation
 
@@ -121,7 +121,7 @@ class Session:
         if relation.scan is not None:
             return casts(relation.schema, self._scanned(relation.scan(), relation.schema))
         if relation.memory is not None:
-            return casts(relation.schema, self._registered(relation.memory))
+            return memory_rows(relation.schema, self._registered(relation.memory))
         return file_rows(relation.schema, relation.files)
 
     def compile(self, query: Query) -> str:

@@ -1,0 +1,116 @@
+"""`trace`, `lineage` and `impact` as people and programs meet them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.journeys.pedidos import Pedidos, order
+
+FEATURES = """
+view: gold.por_uf
+entity: [uf]
+timestamp: total
+"""
+LABELS = """
+labels: SELECT id, uf, valor > 5 AS caro, valor AS momento FROM silver.pedidos
+moment: momento
+label: caro
+views: {estado: [uf]}
+"""
+MODEL = """
+training_set: compras
+label: caro
+inputs:
+  estado__pedidos: {from: estado.pedidos}
+"""
+
+
+@pytest.fixture
+def pedidos(tmp_path: Path, datalab: Callable[..., object], warm: None) -> Pedidos:
+    project = Pedidos(tmp_path / "pedidos", datalab).create()
+    project.write("features/estado.yaml", FEATURES)
+    project.write("features/compras.yaml", LABELS)
+    project.write("models/compras.yaml", MODEL)
+    return project
+
+
+def test_down_and_back_masked(pedidos: Pedidos) -> None:
+    pedidos.deliver("a", order("1"), order("2", versao=1), order("9", valor=-3))
+    pedidos.deliver("b", order("2", versao=2, valor=30))
+    pedidos.run()
+    (row,) = pedidos("trace", "gold.por_uf", "uf=SP", "--json").json["rows"]
+    assert row["values"] == {"uf": "SP", "pedidos": 2, "total": 40}
+    (silver,) = row["reads"]
+    assert (silver["table"], silver["total"], silver["by"]) == ("silver.pedidos", 2, {"uf": "uf"})
+    assert [each["values"]["documento"] for each in silver["rows"]] == ["•••", "•••"]
+    (events,) = silver["rows"][1]["reads"]
+    assert [(each["position"], each["status"]) for each in events["rows"]] == [
+        ("landing/a.jsonl:1", "superseded"),
+        ("landing/b.jsonl:0", "kept"),
+    ]
+    tree = pedidos("trace", "gold.por_uf", "uf=SP").out
+    assert "  ├─ id=1\n" in tree
+    assert "landing/b.jsonl:0  kept\n" in tree
+    up = pedidos("trace", "--back", pedidos.folder / "landing" / "b.jsonl:0").out
+    assert "silver.pedidos @" in up
+    assert "uf=SP" in up
+    assert "set aside: valor_positivo" in pedidos("trace", "--back", "landing/a.jsonl:2").out
+
+
+def test_a_record_that_was_refused_is_found_in_quarantine(pedidos: Pedidos) -> None:
+    pedidos.deliver("a", order("1"), order("2", valor="muito"))
+    pedidos.run(code=0)
+    found = pedidos("trace", "--back", "landing/a.jsonl:1", "--json").json
+    assert found["rows"] == []
+    assert [(each["target"], each["reason"]) for each in found["quarantined"]] == [("bronze.pedidos", "wrong_type")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["gold.por_uf", "uf=XX"], 4, "gold.por_uf has no row with uf=XX"),
+        (["gold.por_uf"], 2, "datalab trace gold.por_uf uf=…"),
+        (["gold.por_uf", "ufs=SP"], 2, "did you mean uf?"),
+        (["gold.por_uf", "pedidos=dois"], 2, "'dois' is not a value of pedidos, which is int64"),
+        (["gold.por_ufs", "uf=SP"], 4, "did you mean gold.por_uf"),
+        (["01HZX"], 4, "there is no score 01HZX"),
+        ([], 2, "say what to trace"),
+        (["--back", "landing/a.jsonl"], 2, "is not a place in a source"),
+        (["--back", "landing/b.jsonl:0"], 4, "did you mean landing/a.jsonl?"),
+    ],
+)
+def test_what_cannot_be_traced_is_said(pedidos: Pedidos, arguments: list[str], code: int, words: str) -> None:
+    pedidos.deliver("a", order("1"))
+    pedidos.run()
+    answer = pedidos("trace", *arguments, code=code)
+    assert words in " ".join(answer.err.split())
+
+
+def test_lineage_and_impact_are_read_from_the_files_alone(pedidos: Pedidos) -> None:
+    told = pedidos("impact", "bronze.pedidos.valor", "--json").json
+    assert {each["name"]: (each["columns"], each["rows"]) for each in told} == {
+        "silver.pedidos": (["valor"], True),
+        "gold.por_uf": (["total"], True),
+        "features.estado": (["total"], True),
+        "training.compras": (["caro", "momento"], True),
+        "models.compras": (["caro"], True),
+    }
+    assert [each["name"] for each in pedidos("impact", "bronze.pedidos.cpf", "--json").json] == ["silver.pedidos"]
+    assert "did you mean bronze.pedidos.valor" in pedidos("impact", "bronze.pedidos.valo", code=2).err
+    known = pedidos("lineage", "--json").json
+    assert [thing["name"] for thing in known["things"]] == [
+        "bronze.pedidos", "silver.pedidos", "gold.por_uf", "features.estado", "training.compras", "models.compras",
+    ]  # fmt: skip
+    edges = {(json.dumps(edge["from"]), json.dumps(edge["to"])): edge for edge in known["edges"]}
+    lower = edges['{"owner": "bronze.pedidos", "column": "cpf"}', '{"owner": "silver.pedidos", "column": "documento"}']
+    assert (lower["via"], lower["decides"]) == ("atualiza", False)
+    diagram = pedidos("lineage", "--mermaid").out
+    assert diagram.startswith("flowchart LR\n")
+    assert '  bronze_pedidos -->|"atualiza"| silver_pedidos\n' in diagram
+    columns = pedidos("lineage", "--column", "silver.pedidos.documento", "--mermaid").out
+    assert "  bronze_pedidos__cpf --> silver_pedidos__documento\n" in columns
+    tree = pedidos("lineage", "--column", "gold.por_uf.total").out
+    assert "├─ ← silver.pedidos.valor  gold.por_uf\n│  └─ ← bronze.pedidos.valor  atualiza\n" in tree
