@@ -101,9 +101,14 @@ def put(place: Place, rows: pa.Table, mode: Mode, unit: int, state: TableState |
     since = position.inputs["bronze.fonte"] if position else 0
     if since >= unit:
         return state
-    staged = stage(place, state, rows, mode)
-    kind = type(mode).__name__.lower()
-    provenance = Provenance("r", "fonte", kind, inputs={"bronze.fonte": Range(since, unit)}, written=staged.written)
+    return write_once(place, state, stage(place, state, rows, mode), type(mode).__name__.lower(), unit)
+
+
+def write_once(place: Place, state: TableState, staged: Staged, kind: str = "upsert", unit: int = 0) -> TableState:
+    """Commit what was staged, from exactly the state that it was staged for."""
+    position = state.positions["fonte"].inputs["bronze.fonte"] if state.positions else 0
+    inputs = {"bronze.fonte": Range(position, unit or position)}
+    provenance = Provenance("r", "fonte", kind, inputs=inputs, written=staged.written)
     with discarded_on_failure(place.engine, staged):
         return place.lake.commit(state, Change(provenance, staged.add, staged.remove))
 

@@ -10,6 +10,7 @@ import typer
 from datalab.cli import output
 from datalab.cli.opened import lab_of
 from datalab.cli.options import options_of
+from datalab.errors import DataLabError
 from datalab.lake.maintenance.compact import Compaction
 from datalab.lake.maintenance.expire import Expiry
 from datalab.lake.maintenance.vacuum import Vacuumed
@@ -28,17 +29,17 @@ def data_optimize(ctx: typer.Context, tables: TABLES = None, everything: ALL = F
     with lab_of(ctx) as lab:
         done = list(optimize(lab, chosen(lab, tables, everything=everything), dry_run=dry_run))
     _show(ctx, [_compaction(each) for each in done], ("table", "files", "bytes", "into", "snapshot", "why"))
+    _raise_first(done)
 
 
 def data_expire(ctx: typer.Context, tables: TABLES = None, everything: ALL = False, dry_run: DRY_RUN = False) -> None:
     """Forget old snapshots that nobody needs, and remove the files that only they named."""
     with lab_of(ctx) as lab:
         done = list(expire_snapshots(lab, chosen(lab, tables, everything=everything), dry_run=dry_run))
-    as_json = options_of(ctx).json
-    rows = [{**_expiry(each), **({"snapshots": _verdicts(each)} if as_json else {})} for each in done]
-    _show(
-        ctx, rows, ("table", "expired", "kept", "needed", "files", "bytes", "why", *(["snapshots"] if as_json else []))
-    )
+    details = ("snapshots",) if options_of(ctx).json else ()
+    rows = [{**_expiry(each), "snapshots": _verdicts(each)} for each in done]
+    _show(ctx, rows, ("table", "expired", "kept", "needed", "files", "bytes", "why", *details))
+    _raise_first(done)
 
 
 def data_vacuum(ctx: typer.Context, tables: TABLES = None, everything: ALL = False, dry_run: DRY_RUN = False) -> None:
@@ -46,17 +47,21 @@ def data_vacuum(ctx: typer.Context, tables: TABLES = None, everything: ALL = Fal
     with lab_of(ctx) as lab:
         done = list(remove_orphans(lab, chosen(lab, tables, everything=everything), dry_run=dry_run))
     _show(ctx, [_vacuumed(each) for each in done], ("table", "files", "bytes", "young", "why"))
+    _raise_first(done)
 
 
 def data_cleanup(ctx: typer.Context, tables: TABLES = None, everything: ALL = False, dry_run: DRY_RUN = False) -> None:
     """Expire, then vacuum, and remove what dead processes left in the project's temporary folder."""
     with lab_of(ctx) as lab:
         names = chosen(lab, tables, everything=everything)
-        rows = [{"step": "expire", **_expiry(each)} for each in expire_snapshots(lab, names, dry_run=dry_run)]
-        rows += [{"step": "vacuum", **_vacuumed(each)} for each in remove_orphans(lab, names, dry_run=dry_run)]
+        expired = list(expire_snapshots(lab, names, dry_run=dry_run))
+        swept = list(remove_orphans(lab, names, dry_run=dry_run))
         left = remove_leftovers(lab, dry_run=dry_run)
+    rows = [{"step": "expire", **_expiry(each)} for each in expired]
+    rows += [{"step": "vacuum", **_vacuumed(each)} for each in swept]
     rows.append({"step": "temporary folders", "files": len(left), "why": "their processes are gone" if left else ""})
     _show(ctx, rows, ("step", "table", "expired", "needed", "files", "bytes", "why"))
+    _raise_first([*expired, *swept])
 
 
 def chosen(lab: Lab, tables: Sequence[str] | None, *, everything: bool) -> tuple[TableName, ...]:
@@ -73,6 +78,17 @@ def _show(ctx: typer.Context, rows: list[dict[str, Any]], columns: Iterable[str]
     output.show(output.Table.of(rows, tuple(columns), formats=_SIZES), as_json=options_of(ctx).json)
 
 
+def _raise_first(done: Iterable[Compaction | Expiry | Vacuumed]) -> None:
+    """After all tables had their turn: the first error decides the exit code."""
+    error = next((each.error for each in done if each.error is not None), None)
+    if error is not None:
+        raise error
+
+
+def _failed(error: DataLabError | None) -> str:
+    return f"failed: {error.message}" if error is not None else ""
+
+
 def _compaction(done: Compaction) -> dict[str, Any]:
     reasons = sorted({group.reason for group in done.groups})
     return {
@@ -81,7 +97,7 @@ def _compaction(done: Compaction) -> dict[str, Any]:
         "bytes": sum(file.size for file in done.removed),
         "into": len(done.added) or None,
         "snapshot": done.snapshot if done.groups else None,
-        "why": done.problem or "; ".join(reasons) or "nothing to merge",
+        "why": _failed(done.error) or done.problem or "; ".join(reasons) or "nothing to merge",
     }
 
 
@@ -96,7 +112,7 @@ def _expiry(done: Expiry) -> dict[str, Any]:
         "needed": len(needed),
         "files": len(done.files),
         "bytes": sum(file.size for file in done.files),
-        "why": "; ".join(reasons[:3]) + more,
+        "why": _failed(done.error) or "; ".join(reasons[:3]) + more,
     }
 
 
@@ -113,5 +129,5 @@ def _vacuumed(done: Vacuumed) -> dict[str, Any]:
         "files": len(done.files),
         "bytes": sum(file.size for file in done.files),
         "young": len(done.young),
-        "why": done.problem or (f"{len(done.young)} files may belong to a writer at work" if done.young else ""),
+        "why": _failed(done.error) or (f"{len(done.young)} files may belong to a writer at work" if done.young else ""),
     }

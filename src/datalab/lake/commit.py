@@ -10,9 +10,10 @@ import errno
 import random
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
-from datalab.errors import CommitFailed, CommitUnknown, DataLabError, Fenced, StorageFull
+from datalab.errors import CommitFailed, CommitUnknown, DataLabError, Fenced, LakeError, StorageFull
 from datalab.events import Bus, CommitLanded
 from datalab.lake.formats.base import Format, Overtaken
 from datalab.lake.formats.local import flush
@@ -149,6 +150,19 @@ def _newer(tables: Format, newest: TableState, state: TableState) -> Iterator[Sn
 def _is_among(change: Change, snapshots: tuple[Snapshot, ...]) -> bool:
     ours = change.provenance.commit_id
     return any(snapshot.provenance and snapshot.provenance.commit_id == ours for snapshot in snapshots)
+
+
+@contextmanager
+def storage_errors(name: TableName, doing: str) -> Iterator[None]:
+    """A block whose foreign errors become StorageFull or LakeError, with what was being done to which table."""
+    try:
+        yield
+    except (DataLabError, Overtaken):
+        raise
+    except Exception as error:
+        if _is_full(error):
+            raise StorageFull(f"{name}: no space left while {doing}", "free space, then run again") from error
+        raise LakeError(f"{name}: storage failed while {doing}: {_said(error)}", "run again") from error
 
 
 def _said(error: Exception) -> str:

@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from datalab.engine.scratch import abandoned
-from datalab.errors import NotSupported
+from datalab.errors import DataLabError
 from datalab.events import Progress
-from datalab.lake.maintenance.compact import Compaction, compact, plan_compaction
+from datalab.lake.maintenance.compact import Compaction, compact, plan_compaction, tidy
 from datalab.lake.maintenance.expire import Expiry, expire
 from datalab.lake.maintenance.goals import Goals
 from datalab.lake.maintenance.retention import needs
@@ -35,22 +35,31 @@ def goals_of(settings: MaintenanceSettings, name: TableName) -> Goals:
 
 
 def optimize(lab: Lab, names: Iterable[TableName], *, dry_run: bool = False) -> Iterator[Compaction]:
-    """Merge small files and layers, table by table, and make the metadata quick to read."""
+    """Merge small files and layers, table by table, and make the metadata quick to read.
+
+    Here and below: an error at one table is in its answer, and the others are done all the same.
+    """
     for name, goals in _each(lab, "optimize", names):
-        if dry_run:
-            yield plan_compaction(lab.lake, name, goals)
-            continue
-        done = compact(lab.lake, name, goals, lab.engine.rewrite, lab.context().run_id, partial(_tell, lab))
-        state = lab.lake.require(name)
-        lab.lake.format(state.format).upkeep.tidy(state)
-        yield done
+        try:
+            yield plan_compaction(lab.lake, name, goals) if dry_run else _optimize(lab, name, goals)
+        except DataLabError as error:
+            yield Compaction(name, error=error)
+
+
+def _optimize(lab: Lab, name: TableName, goals: Goals) -> Compaction:
+    done = compact(lab.lake, name, goals, lab.engine.rewrite, lab.context().run_id, partial(_tell, lab))
+    tidy(lab.lake, name)
+    return done
 
 
 def expire_snapshots(lab: Lab, names: Iterable[TableName], *, dry_run: bool = False) -> Iterator[Expiry]:
     """Forget old snapshots, table by table; what any table needs of another is looked up once, before."""
     wanted = needs(lab.lake)
     for name, goals in _each(lab, "expire", names):
-        yield expire(lab.lake, name, wanted, goals, datetime.now(UTC), dry_run=dry_run)
+        try:
+            yield expire(lab.lake, name, wanted, goals, datetime.now(UTC), dry_run=dry_run)
+        except DataLabError as error:
+            yield Expiry(name, (), error=error)
 
 
 def remove_orphans(lab: Lab, names: Iterable[TableName], *, dry_run: bool = False) -> Iterator[Vacuumed]:
@@ -58,8 +67,8 @@ def remove_orphans(lab: Lab, names: Iterable[TableName], *, dry_run: bool = Fals
     for name, goals in _each(lab, "vacuum", names):
         try:
             yield vacuum(lab.lake, name, goals.orphans, datetime.now(UTC), dry_run=dry_run)
-        except NotSupported as problem:
-            yield Vacuumed(name, (), problem=problem.message)
+        except DataLabError as error:
+            yield Vacuumed(name, (), error=error)
 
 
 def remove_leftovers(lab: Lab, *, dry_run: bool = False) -> tuple[Path, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,7 +137,6 @@ class FolderCatalog(MetastoreCatalog):
             self._io.delete(location)
             raise CommitFailedException(f"Table has been updated by another process: {'.'.join(table.name())}")
         self._parsed.put(location, changed)
-        self._forget(current.metadata, changed)
         return CommitTableResponse(metadata=changed, metadata_location=location)  # type: ignore[call-arg]  # its alias
 
     def drop_table(self, identifier: str | Identifier) -> None:
@@ -180,14 +179,6 @@ class FolderCatalog(MetastoreCatalog):
         if not found and (space,) not in self.list_namespaces():
             raise NoSuchNamespaceError(f"Namespace does not exist: {space}")
         return found
-
-    def _forget(self, before: TableMetadata, after: TableMetadata) -> None:
-        """Remove the versions of the metadata that its log does not name any more: each holds all snapshots."""
-        left = {entry.metadata_file for entry in after.metadata_log}
-        for entry in before.metadata_log:
-            if entry.metadata_file not in left:
-                with suppress(OSError):
-                    self._io.delete(entry.metadata_file)
 
     def _key(self, names: Identifier) -> tuple[str, str, str]:
         return self.name, Catalog.namespace_to_string(names[:-1]), names[-1]

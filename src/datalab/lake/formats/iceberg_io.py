@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -55,42 +56,40 @@ class LocalOutput(OutputFile):
 
 
 class _WholeFile:
-    """Collects bytes beside the final name and takes the name when closed."""
+    """Collects the bytes in memory, writes them beside the final name and takes the name when closed."""
 
     def __init__(self, path: Path, overwrite: bool) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._overwrite = overwrite
-        self._draft = path.with_name(f".{path.name}.{uuid4().hex}")
-        self._stream = self._draft.open("xb")
+        self._bytes = BytesIO()
 
     @property
     def closed(self) -> bool:
-        return self._stream.closed
+        return self._bytes.closed
 
     def write(self, data: bytes) -> int:
-        return self._stream.write(data)
+        return self._bytes.write(data)
 
     def flush(self) -> None:
-        self._stream.flush()
+        """Nothing is on the disk before it is all there."""
 
     def tell(self) -> int:
-        return self._stream.tell()
+        return self._bytes.tell()
 
     def close(self) -> None:
-        if self._stream.closed:
+        if self._bytes.closed:
             return
+        draft = self._path.with_name(f".{self._path.name}.{uuid4().hex}")
         try:
-            self._stream.flush()
-            os.fsync(self._stream.fileno())
-            self._stream.close()
+            _write_flushed(draft, self._bytes.getbuffer())
             if self._overwrite:
-                self._draft.replace(self._path)
+                draft.replace(self._path)
             else:
-                self._path.hardlink_to(self._draft)
+                self._path.hardlink_to(draft)
         finally:
-            self._stream.close()
-            self._draft.unlink(missing_ok=True)
+            self._bytes.close()
+            draft.unlink(missing_ok=True)
         flush([str(self._path)])
 
     def __enter__(self) -> Self:
@@ -102,8 +101,18 @@ class _WholeFile:
         if error is None:
             self.close()
         else:
-            self._stream.close()
-            self._draft.unlink(missing_ok=True)
+            self._bytes.close()
+
+
+def _write_flushed(path: Path, data: memoryview) -> None:
+    try:
+        with path.open("xb", buffering=0) as stream:
+            done = 0
+            while done < len(data):
+                done += stream.write(data[done:]) or 0
+            os.fsync(stream.fileno())
+    finally:
+        data.release()
 
 
 class LocalFileIO(FileIO):

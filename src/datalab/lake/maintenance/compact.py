@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import random
+import time
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datalab.errors import CommitUnknown, DataLabError, Fenced
+from datalab.lake.commit import storage_errors
+from datalab.lake.formats.base import Overtaken
 from datalab.lake.lake import Lake
 from datalab.lake.maintenance.goals import Goals
 from datalab.lake.maintenance.selection import Group, groups_to_merge
@@ -16,7 +21,8 @@ from datalab.names import TableName
 
 CLUSTER_BY = "datalab.cluster_by"
 FLOW = "maintenance"
-_ATTEMPTS = 20
+_ATTEMPTS, _STARTS = 20, 3
+_PAUSE = 0.01
 
 Rewrite = Callable[[Rewriting], tuple[DataFile, ...]]
 Tell = Callable[[str, int, int], None]
@@ -31,6 +37,7 @@ class Compaction:
     added: tuple[DataFile, ...] = ()
     snapshot: int | None = None
     problem: str = ""
+    error: DataLabError | None = None
 
     @property
     def removed(self) -> tuple[DataFile, ...]:
@@ -59,17 +66,32 @@ def compact(lake: Lake, name: TableName, goals: Goals, rewrite: Rewrite, run_id:
     """Merge what there is to merge, and commit it at once.
 
     Where another writer came first, the groups whose files are all still live are committed on top of it: they hold
-    the same rows there. The others are dropped. TableNotFound, StorageFull, EngineError.
+    the same rows there. If none is left it starts again, without the files that others write anew all the time.
+    TableNotFound, StorageFull, EngineError.
     """
     state = lake.require(name)
     plan = _planned(lake, state, goals)
-    if not plan.groups:
-        return plan
+    known = {file.path for file in lake.files(state).files} if plan.groups else set()
+    for _ in range(_STARTS):
+        if not plan.groups:
+            return plan
+        done = _merge(lake, state, plan, goals, (rewrite, run_id, tell))
+        if done is not None:
+            return done
+        state = lake.require(name)
+        plan = _planned(lake, state, goals, known)
+    return Compaction(name, problem="other writers replaced these files all the time")
+
+
+def _merge(
+    lake: Lake, state: TableState, plan: Compaction, goals: Goals, means: tuple[Rewrite, str, Tell]
+) -> Compaction | None:
+    rewrite, run_id, tell = means
     merged: list[_Merged] = []
     try:
         for number, group in enumerate(plan.groups):
             merged.append(_Merged(group, rewrite(_rewriting(state, group, goals))))
-            tell(f"groups of {name}", number + 1, len(plan.groups))
+            tell(f"groups of {state.name}", number + 1, len(plan.groups))
         return _commit(lake, state, merged, run_id)
     except CommitUnknown:
         raise
@@ -78,11 +100,19 @@ def compact(lake: Lake, name: TableName, goals: Goals, rewrite: Rewrite, run_id:
         raise
 
 
-def _planned(lake: Lake, state: TableState, goals: Goals) -> Compaction:
+def tidy(lake: Lake, name: TableName) -> None:
+    """Make the metadata quick to read; where another writer comes first, the next time will do."""
+    state = lake.require(name)
+    with suppress(Overtaken), storage_errors(name, "its metadata was tidied"):
+        lake.format(state.format).upkeep.tidy(state)
+
+
+def _planned(lake: Lake, state: TableState, goals: Goals, only: Collection[str] | None = None) -> Compaction:
     live = lake.files(state)
     if live.scan is not None:
         return Compaction(state.name, problem="rows were deleted by position: only their writer can merge these files")
-    return Compaction(state.name, groups_to_merge(live.files, cluster_order(state), goals), snapshot=state.snapshot)
+    files = [file for file in live.files if only is None or file.path in only]
+    return Compaction(state.name, groups_to_merge(files, cluster_order(state), goals), snapshot=state.snapshot)
 
 
 def _rewriting(state: TableState, group: Group, goals: Goals) -> Rewriting:
@@ -90,17 +120,19 @@ def _rewriting(state: TableState, group: Group, goals: Goals) -> Rewriting:
     return Rewriting(state.target(), rows, group.partition, cluster_order(state), goals.file_size)
 
 
-def _commit(lake: Lake, state: TableState, merged: Sequence[_Merged], run_id: str) -> Compaction:
+def _commit(lake: Lake, state: TableState, merged: Sequence[_Merged], run_id: str) -> Compaction | None:
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             after = lake.commit(state, _change(merged, run_id))
         except Fenced:
             if attempt == _ATTEMPTS:
-                raise
+                _discard(merged)
+                return None
+            time.sleep(random.uniform(0, _PAUSE * attempt))  # noqa: S311 - jitter is no secret
             state = lake.require(state.name)
             merged = _still_live(lake, state, merged)
             if not merged:
-                return Compaction(state.name, problem="other writers replaced all of these files meanwhile")
+                return None
         else:
             added = tuple(file for each in merged for file in each.files)
             return Compaction(state.name, tuple(each.group for each in merged), added, after.snapshot)

@@ -6,7 +6,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from datalab.errors import Fenced
+from datalab.errors import DataLabError, Fenced
+from datalab.lake.commit import storage_errors
 from datalab.lake.formats.base import Overtaken
 from datalab.lake.formats.upkeep import File
 from datalab.lake.lake import Lake
@@ -24,6 +25,7 @@ class Expiry:
     table: TableName
     verdicts: tuple[Verdict, ...]
     files: tuple[File, ...] = ()
+    error: DataLabError | None = None
 
     @property
     def expired(self) -> tuple[int, ...]:
@@ -49,7 +51,8 @@ def expire(
         if dry_run:
             return Expiry(name, judged, upkeep.doomed(state, expiry.expired))
         try:
-            return Expiry(name, judged, upkeep.expire(state, expiry.expired))
+            with storage_errors(name, "snapshots were to expire"):
+                return Expiry(name, judged, upkeep.expire(state, expiry.expired))
         except Overtaken:
             continue
     raise Fenced(f"{name}: other writers changed it {_ATTEMPTS} times while snapshots were to expire", "run again")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from datalab.errors import DataLabError
 from datalab.lake.formats.local import local_path
 from datalab.lake.formats.upkeep import File
 from datalab.lake.lake import Lake
@@ -23,7 +24,7 @@ class Vacuumed:
     table: TableName
     files: tuple[File, ...]
     young: tuple[File, ...] = ()
-    problem: str = ""
+    error: DataLabError | None = None
 
 
 def vacuum(lake: Lake, name: TableName, grace: timedelta, now: datetime, *, dry_run: bool = False) -> Vacuumed:
