@@ -75,7 +75,7 @@ def simulate(folder: Path, ledger: Path | None = None, **plan: Any) -> dict[str,
     """Write one more batch of files under `folder`/landing; `plan` has the fields of Plan. Answers a summary.
 
     The first batch of a folder covers twelve months, each later one the month that follows. `ledger` gets one JSON
-    line per record written: file, row (from 0), key, sequence, kind and reason.
+    line per record written: file, row (from 0), key, sequence, kind and reason, and the hidden chance of an outcome.
     """
     asked = Plan(**plan)
     landing = folder / "landing" / "dados_produtores"
@@ -385,11 +385,13 @@ def damaged_container(schema: Any, rows: Iterator[dict[str, Any]], reasons: Arra
 
 
 def ledger_lines(source: str, batch: int, columns: Columns) -> Iterator[str]:
-    """One JSON line per record written, in the order of files and rows."""
+    """One JSON line per record written, in the order of files and rows; an outcome's has its hidden `chance`, too."""
     first = np.searchsorted(columns["file"], columns["file"])
     sequence = "timestamp_geracao_evento" if source == "dados_produtores" else "data_desfecho"
     lines = columns | {"row": np.arange(len(first)) - first, "sequence": columns[sequence]}
     keys = ("file", "row", "proponente_id", "data_solicitacao", "sequence", "kind", "reason")
+    if "_chance" in lines:
+        lines["chance"], keys = lines["_chance"], (*keys, "chance")
     damaged = set(columns["file"][columns["kind"] == "corrupt"].tolist())
     for row in zip(*(lines[key].tolist() for key in keys), strict=True):
         line = dict(zip(keys, row, strict=True))

@@ -105,9 +105,9 @@ def record_run(context: Context, run: RunRecord) -> None:
     """Append a run, its executed steps and their checks. A run in which nothing was done leaves no record."""
     if not run.executed:
         return
-    _append(context, CHECKS, CHECKS_SCHEMA, [row for result in run.executed for row in _checks(run, result)])
-    _append(context, STEPS, STEPS_SCHEMA, [_step(run, result) for result in run.executed])
-    _append(context, RUNS, RUNS_SCHEMA, [_run(run)])
+    append_records(context, CHECKS, CHECKS_SCHEMA, [row for result in run.executed for row in _checks(run, result)])
+    append_records(context, STEPS, STEPS_SCHEMA, [_step(run, result) for result in run.executed])
+    append_records(context, RUNS, RUNS_SCHEMA, [_run(run)])
 
 
 def _run(run: RunRecord) -> dict[str, Any]:
@@ -153,7 +153,8 @@ def _checks(run: RunRecord, result: StepResult) -> list[dict[str, Any]]:
     ]
 
 
-def _append(context: Context, name: TableName, schema: pa.Schema, rows: Sequence[dict[str, Any]]) -> None:
+def append_records(context: Context, name: TableName, schema: pa.Schema, rows: Sequence[dict[str, Any]]) -> None:
+    """Append rows to a table of `ops` that many writers append to; the table is made where it is not there."""
     if not rows:
         return
     if context.lake.state(name) is None:

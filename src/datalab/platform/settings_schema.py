@@ -254,6 +254,17 @@ class ServingSettings(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RegistrySettings(Section):
+    """Where versions of models are kept."""
+
+    kind: Annotated[Literal["mlflow"], "Registry of models."] = "mlflow"
+    path: Annotated[Path, "Folder of the registry's database and files, where it is no server."] = Path(
+        ".datalab/mlflow"
+    )
+    url: Annotated[str, "Address of an MLflow server; none: the folder."] = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class NotifySettings(Section):
     """Where a finished run is announced."""
 
@@ -300,6 +311,8 @@ class Settings(Section):
     )
     online: Annotated[OnlineSettings, "Where features are served from."] = OnlineSettings()
     serving: Annotated[ServingSettings, "How scores are served."] = ServingSettings()
+    models: Annotated[tuple[str, ...], "Files that declare models, patterns below the project."] = ("models/*.yaml",)
+    registry: Annotated[RegistrySettings, "Where versions of models are kept."] = RegistrySettings()
     run: Annotated[RunSettings, "How steps are executed."] = RunSettings()
     maintenance: Annotated[MaintenanceSettings, "How tables are kept healthy."] = MaintenanceSettings()
     simulate: Annotated[Path | None, "Python file whose simulate() makes test data."] = None

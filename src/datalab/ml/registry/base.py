@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -11,11 +11,10 @@ from typing import Any, Literal, Protocol
 Alias = Literal["champion", "challenger"]
 
 # Tags of a model version that DataLab writes and the reader reads.
-PACKAGE_TAG, SINCE_TAG, TRAINING_SET_TAG, HASH_TAG = (
+PACKAGE_TAG, SINCE_TAG, TRAINING_SET_TAG = (
     "datalab.package",
     "datalab.champion_since",
     "datalab.training_set",
-    "datalab.package_hash",
 )
 
 
@@ -60,16 +59,21 @@ class RegistryReader(Protocol):
 
 
 class Registry(RegistryReader, Protocol):
-    """Both halves: training also writes. RegistryUnavailable where it cannot be reached."""
+    """Both halves: training also writes. RegistryUnavailable where it cannot be reached, MissingExtra."""
 
-    def next_version(self, model: str) -> int:
-        """The number that `register` will give next, if nobody else registers in between."""
+    def prepare(self) -> None:
+        """Begin to open what writing needs, in the background; called before long work, answers at once."""
         ...
 
-    def register(self, training: Training, package: Path, expected: int) -> tuple[int, str]:
-        """Keep a run, its files and the package as version `expected`; answers version and run id.
+    def close(self) -> None:
+        """Wait for what is still opening. The registry must not be used afterwards."""
+        ...
 
-        Fenced, and nothing is registered, where the registry gave another number: the manifest names its version.
+    def register(self, training: Training, package: Callable[[int], Path]) -> tuple[int, str]:
+        """Keep a run, its files and a package as a new version; answers version and run id.
+
+        The number is taken first, and `package` is asked for the folder of that version. Where that or anything later
+        fails, the number stays unused, and no reader ever sees it.
         """
         ...
 

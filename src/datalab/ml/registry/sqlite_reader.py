@@ -11,7 +11,7 @@ from datalab.errors import RegistryUnavailable
 from datalab.ml.registry.base import PACKAGE_TAG, SINCE_TAG, Alias, Live
 
 _ALIAS = "SELECT version FROM registered_model_aliases WHERE name = ? AND alias = ?"
-_VERSION = "SELECT creation_time FROM model_versions WHERE name = ? AND version = ?"
+_VERSION = "SELECT creation_time FROM model_versions WHERE name = ? AND version = ? AND current_stage <> ?"
 _TAGS = "SELECT key, value FROM model_version_tags WHERE name = ? AND version = ?"
 
 
@@ -52,7 +52,7 @@ class SQLiteReader:
         return sqlite3.connect(f"{self._database.resolve().as_uri()}?mode=ro", uri=True, timeout=self._timeout)
 
     def _live(self, connection: sqlite3.Connection, model: str, version: int) -> Live | None:
-        made = connection.execute(_VERSION, (model, version)).fetchone()
+        made = connection.execute(_VERSION, (model, version, "Deleted_Internal")).fetchone()
         tags = dict(connection.execute(_TAGS, (model, version)).fetchall())
         if made is None or PACKAGE_TAG not in tags:
             return None
