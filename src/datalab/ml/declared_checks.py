@@ -15,10 +15,11 @@ def check(values: Values, model: Declaration) -> None:
     _check_derived(values, model)
     if model.split.calibration + model.split.holdout >= 0.9:
         values.fail("split", "leaves less than a tenth of the rows for training")
-    fields = {field.name for field in model.fields}
+    numbers = {field.name for field in model.fields if field.type in ("number", "integer")}
     for rule in model.policy:
-        if missing := sorted({*rule["product"], *rule["quotient"]} - fields):
-            values.fail("policy", f"reads '{missing[0]}', which is not among request", near(missing[0], fields))
+        if missing := sorted({rule[word] for word in ("amount", "term", "income")} - numbers):
+            words = f"reads '{missing[0]}', which is no number among request"
+            values.fail("policy", words, near(missing[0], numbers))
 
 
 def _check_sources(values: Values, model: Declaration) -> None:

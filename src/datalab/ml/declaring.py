@@ -17,7 +17,7 @@ _LIMITS = {"minimum", "maximum", "enum", "minLength", "maxLength", "pattern", "d
 _TOP = {"name", "description", "training_set", "label", "moment", "known", "window", "split", "seed"}
 _TOP |= {"estimator", "params", "calibration", "scale", "unsent", "metric", "thresholds", "gate", "drift", "groups"}
 _KEYS = frozenset(_TOP | {"request", "views", "inputs", "derived", "policy"})
-_POLICY = frozenset({"name", "text", "product", "quotient", "above", "at_least"})
+_POLICY = frozenset({"name", "text", "rule", "amount", "term", "income", "above", "decision"})
 
 
 def read_models(files: tuple[Path, ...], root: Path) -> dict[str, Declaration]:
@@ -165,8 +165,8 @@ class _Reader(Values):
         return {
             "name": name,
             "text": self.only(str, tree.get("text", name), "policy.text"),
-            "product": self.texts(tree.get("product"), "policy.product"),
-            "quotient": self.texts(tree.get("quotient", []), "policy.quotient"),
+            "rule": self.one_of(tree.get("rule"), ("instalment_share",), "policy.rule"),
+            **{word: self.text(tree.get(word), f"policy.{word}") for word in ("amount", "term", "income")},
             "above": self.number(tree.get("above"), "policy.above"),
-            "at_least": self.one_of(tree.get("at_least"), ("REVISAO_MANUAL", "NEGADO"), "policy.at_least"),
+            "decision": self.one_of(tree.get("decision"), ("REVISAO_MANUAL", "NEGADO"), "policy.decision"),
         }

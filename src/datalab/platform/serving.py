@@ -12,10 +12,9 @@ from datalab.events import Bus
 from datalab.features.online.base import OnlineStore
 from datalab.ingest.push.log import PushLog
 from datalab.ml.package import signing_key
-from datalab.ml.registry.base import RegistryReader
-from datalab.ml.registry.sqlite_reader import SQLiteReader
 from datalab.platform.online import wire_online_store
 from datalab.platform.project import PUSHED, STATE_FOLDER
+from datalab.platform.registry import wire_registry_reader
 from datalab.platform.settings import Configuration
 from datalab.serving.app import Extension, build_app
 from datalab.serving.feature_reader import FeatureReader
@@ -69,12 +68,6 @@ def wire_keys(configuration: Configuration) -> KeyStore:
     return KeyStore(state_folder(configuration))
 
 
-def wire_registry_reader(configuration: Configuration) -> RegistryReader:
-    """The reading half of the model registry."""
-    folder = state_folder(configuration) / "mlflow"
-    return SQLiteReader(folder / "mlflow.db", folder / "artifacts")
-
-
 def wire_push_logs(configuration: Configuration) -> dict[str, PushLog]:
     """The logs of the sources that take pushed records, by the source's name."""
     names = [str(name) for name, source in configuration.settings.sources.items() if source.push]
@@ -107,7 +100,7 @@ def wire_service(
         model, key = "none", signing_key(state, create=True)  # a server that takes records, and answers no scores
     store = wire_online_store(configuration, environ) if store is None else store
     demands = Demands(chosen.model_latency_ms, chosen.batch_rows, chosen.reasons)
-    registry, kept = wire_registry_reader(configuration), state / "serving" / "models"
+    registry, kept = wire_registry_reader(configuration, environ), state / "serving" / "models"
     keeper = ModelKeeper(model, registry, kept, key, demands, bus)
     scores, reviews = (
         RecordLog(folder, chosen.log_size.bytes, chosen.log_sync) for folder in log_folders(configuration)

@@ -14,6 +14,8 @@ from datalab.ml.expressions import parse_expression
 
 AGRO = Path(__file__).resolve().parents[3] / "examples" / "agro" / "models" / "credito.yaml"
 
+RULE = "name: x, rule: instalment_share, amount: valor_solicitado, term: prazo, income: renda_liquida_mes, above: 1"
+
 
 def test_the_example_is_sound() -> None:
     model = read_models((AGRO,), AGRO.parent.parent)["credito"]
@@ -47,8 +49,8 @@ def test_the_example_is_sound() -> None:
         ("inputs", "{a: {from: nada}}", "not request.FIELD or VIEW.FEATURE"),
         ("inputs", "{Ah: {}}", "'Ah' is not a name"),
         ("inputs", "{uf: {kind: text}}", "kind is 'text'"),
-        ("policy", "[{name: x, product: [nada], above: 1, at_least: NEGADO}]", "reads 'nada'"),
-        ("policy", "[{name: x, product: [uf], above: 1, at_least: APROVADO}]", "not one of REVISAO_MANUAL, NEGADO"),
+        ("policy", f"[{{{RULE}, decision: NEGADO}}]", "reads 'prazo', which is no number"),
+        ("policy", f"[{{{RULE}, decision: APROVADO}}]", "not one of REVISAO_MANUAL, NEGADO"),
         ("request", "[a]", "request is not a mapping"),
         ("request", "{uf: {type: text}}", "request.uf.type is 'text'"),
         ("seed", "x", "seed is 'x', not of type int"),

@@ -231,7 +231,8 @@ def test_drift_asks_for_a_training_and_calm_does_not(shop: Workshop, place: Path
 
 
 def test_the_card_says_how_good_it_is_and_what_it_does_not_know(shop: Workshop) -> None:
-    policy = "[{name: parcela, text: parcela alta, product: [valor_solicitado], above: 9, at_least: NEGADO}]"
+    fields = "amount: valor_solicitado, term: renda_liquida_mes, income: renda_liquida_mes"
+    policy = f"[{{name: p, text: parcela alta, rule: instalment_share, {fields}, above: 9, decision: NEGADO}}]"
     card = train(shop, "e@1", loans.table(1500), policy=policy).card.read_text("utf-8")
     for words in (
         "# Model card:",
