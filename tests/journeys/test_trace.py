@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,19 +20,21 @@ from datalab.engine.duckdb import DuckDBEngine
 from datalab.errors import InvalidKey, RecordNotFound
 from datalab.events import Bus
 from datalab.lake.lake import Lake, open_lake
-from datalab.lake.provenance import Provenance
+from datalab.lake.provenance import Provenance, Range
 from datalab.lake.table import Change, Relation, TableSpec
 from datalab.lineage.ascent import Ascent
 from datalab.lineage.back import Place, reached
 from datalab.lineage.descent import Descent
 from datalab.lineage.flows import Flows
 from datalab.lineage.rows import Tables
+from datalab.lineage.scores import Score, recorded_score, trace_score
 from datalab.lineage.tree import Row, positions
 from datalab.names import TableName
 from datalab.pipelines.graph import Graph, build_graph
 from datalab.pipelines.parse import parse_sql
 from datalab.pipelines.run import RunOptions
 from datalab.platform.runs import Wish, Workload, new_context, run
+from datalab.serving.flush import SCHEMAS, SCORES
 
 PEDIDOS, VENDAS = TableName.parse("bronze.pedidos"), TableName.parse("bronze.vendas")
 SCHEMA = pa.schema(
@@ -59,6 +62,13 @@ GOLD = """
       SELECT upper(uf) AS sigla, count(*) AS n, sum(valor) AS total FROM silver.pedidos GROUP BY upper(uf);
     CREATE MATERIALIZED VIEW gold.grandes AS SELECT sigla, total FROM gold.por_uf WHERE n > 1;
 """
+MODELS = pa.schema(
+    [
+        ("at", pa.timestamp("us", tz="UTC")),
+        *((name, pa.string()) for name in ("model", "action", "by", "why", "training_set", "metrics")),
+        ("version", pa.int32()),
+    ]
+)
 ROWS = st.fixed_dictionaries(
     {
         "id": st.sampled_from("abc"),
@@ -119,6 +129,24 @@ class Shop:
         wanted = pa.table({key: pa.array([value], schema.field(key).type) for key, value in keys.items()})
         descent = Descent(tables, Flows(self.graph, tables), limit)
         return descent.rows(tables.at(name, snapshot), wanted).rows
+
+    def put(self, table: str, rows: pa.Table, provenance: Provenance | None = None) -> int:
+        """A table with these rows; answers its snapshot."""
+        name = TableName.parse(table)
+        state = self.lake.define(name, TableSpec(rows.schema))
+        query = Query(exp.select("*").from_("rows"), {"rows": Relation(rows.schema, memory=rows)}, datetime.now(UTC))
+        staged = self.engine.stage(Work(query, state.target()))
+        made = provenance or Provenance("test", "hand", "append", written=rows.num_rows)
+        snapshot = self.lake.commit(state, Change(made, staged.add)).snapshot
+        assert snapshot is not None
+        return snapshot
+
+    def score(self, score_id: str) -> Score:
+        """A score, traced."""
+        tables = Tables(self.lake, self.engine, datetime.now(UTC))
+        record = recorded_score(tables, score_id)
+        assert record is not None
+        return trace_score(Descent(tables, Flows(self.graph, tables), 10), record)
 
     def back(self, place: str) -> Row:
         """The one bronze row of a source position, traced up."""
@@ -315,6 +343,50 @@ def test_back_from_a_record_to_all_that_it_reached_and_why_no_further(shop_of):
     assert none.value.hint == f"did you mean {file}?"
     with pytest.raises(InvalidKey, match="is not a place in a source"):
         shop.back(file)
+
+
+SCORED = {"table": "gold.por_uf", "timestamp": "1970-01-01T00:00:00Z", "entity": {"sigla": "SP"}}
+
+
+def test_a_score_leads_to_its_model_training_set_and_records(shop_of):
+    shop = shop_of(SILVER + GOLD)
+    shop.deliver([RECORD, {**RECORD, "id": "b", "valor": 4}])
+    shop.run()
+    gold = shop.lake.require(TableName.parse("gold.por_uf")).snapshot
+    silver = shop.lake.require(TableName.parse("silver.pedidos")).snapshot
+    details = {"training_set": {"seed": 7, "content_hash": "abc", "rows": 2}}
+    made = Provenance("r", "compras", "replace", inputs={"silver.pedidos": Range(None, silver)}, details=details)
+    trained = shop.put("training.compras", pa.table({"id": ["a", "b"]}), made)
+    history = {"at": datetime(2026, 1, 2, tzinfo=UTC), "model": "compras", "version": 3, "action": "promoted"}
+    shop.put("ops.models", table_of(MODELS, [{**history, "training_set": f"compras@{trained}", "by": "ana"}]))
+    used = {
+        "estado": {**SCORED, "snapshot": gold, "values": {"n": 2, "total": 5}},
+        "outro": {**SCORED, "snapshot": gold, "values": {"total": 99}},
+        "nenhum": None,
+    }
+    score = {"score_id": "s-1", "model": "compras", "model_version": 3, "score": 700, "features": json.dumps(used)}
+    shop.put("ops.scores", table_of(SCHEMAS[SCORES], [score, {**score, "score_id": "s-2", "model_version": 9}]))
+    shop.deliver([{**RECORD, "id": "c"}])
+    shop.run()
+    found, unknown = shop.score("s-1"), shop.score("s-2")
+    assert found.model.training_set is not None
+    assert (found.model.training_set.table, found.model.training_set.snapshot) == ("training.compras", trained)
+    assert (found.model.training_set.inputs, found.model.training_set.details["seed"]) == (
+        {"silver.pedidos": silver},
+        7,
+    )
+    assert [entry["by"] for entry in found.model.history] == ["ana"]
+    served, other, missing = found.features
+    assert (served.snapshot, served.differs) == (gold, {})
+    assert served.rows[0].values["n"] == 2
+    assert [*positions(served.rows[0])] == ["landing/pedidos-0000.jsonl:0", "landing/pedidos-0000.jsonl:1"]
+    assert other.differs == {"total": 99}
+    assert missing.note == "not found for this score: unknown or expired"
+    assert unknown.model.note == "ops.models does not say what it was trained on"
+
+
+def table_of(schema: pa.Schema, rows: Sequence[Record]) -> pa.Table:
+    return pa.Table.from_pylist(list(rows), schema=schema)
 
 
 def places_below(row: Row) -> list[str]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +18,7 @@ from datalab.lineage.rows import PARENT, Search, Tables, links_of
 from datalab.lineage.tree import Row
 from datalab.lineage.wanted import wanted_values
 from datalab.names import TableName
+from datalab.serving.log_reader import log_files
 
 SCORES, MODELS = TableName("ops", "scores"), TableName("ops", "models")
 _JSON = ("entity", "request", "inputs", "reasons", "degraded", "metrics")
@@ -77,6 +79,20 @@ def recorded_score(tables: Tables, score_id: str) -> dict[str, Any] | None:
     found = tables.find(tables.at(SCORES, None), Search(links_of(wanted), wanted, limit=1))
     records = found.rows.drop_columns([PARENT]).to_pylist()
     return records[0] if records else None
+
+
+def logged_score(folder: Path, score_id: str) -> dict[str, Any] | None:
+    """The record of a score in a server's log, where it waits for its way to the lake; None where it is not there."""
+    for path in reversed(log_files(folder)):
+        try:
+            lines = path.read_bytes().split(b"\n")
+        except FileNotFoundError:
+            continue  # taken to the lake meanwhile
+        for line in lines[:-1]:
+            record = _json(line.decode("utf-8", "replace")) if score_id.encode() in line else None
+            if isinstance(record, dict) and record.get("score_id") == score_id:
+                return record
+    return None
 
 
 def trace_score(descent: Descent, record: Mapping[str, Any], note: str = "") -> Score:

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from datalab.errors import DataLabError
 from datalab.platform.lab import Lab
-from datalab.platform.serving import log_folders
+from datalab.platform.state import log_folders
 from datalab.serving.flush import REVIEWS, SCORES, Flushed, flush_log
 
 _LONGEST_WAIT = 60.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from datalab.errors import InvalidSetting, NoModel
 from datalab.events import Bus
@@ -13,9 +12,10 @@ from datalab.features.online.base import OnlineStore
 from datalab.ingest.push.log import PushLog
 from datalab.ml.package import signing_key
 from datalab.platform.online import wire_online_store
-from datalab.platform.project import PUSHED, STATE_FOLDER
+from datalab.platform.project import PUSHED
 from datalab.platform.registry import wire_registry_reader
 from datalab.platform.settings import Configuration
+from datalab.platform.state import log_folders, state_folder
 from datalab.serving.app import Extension, build_app
 from datalab.serving.feature_reader import FeatureReader
 from datalab.serving.guard import Gate, Guard
@@ -31,6 +31,7 @@ from datalab.serving.score_id import ScoreIds
 from datalab.serving.scoring import Scorer
 from datalab.serving.server import Address, Beside, require_safe, run_server
 from datalab.serving.service import Service
+from datalab.serving.trace import TraceProcess, trace_routes
 from datalab.serving.verification import Demands
 
 
@@ -50,17 +51,6 @@ class Parts:
             log.close()
         self.reader.close()
         self.store.close()
-
-
-def state_folder(configuration: Configuration) -> Path:
-    """Where a project keeps what is neither its source nor its tables."""
-    return configuration.folder / STATE_FOLDER
-
-
-def log_folders(configuration: Configuration) -> tuple[Path, Path]:
-    """The logs of scores and of reviews."""
-    folder = state_folder(configuration) / "serving"
-    return folder / "scores", folder / "reviews"
 
 
 def wire_keys(configuration: Configuration) -> KeyStore:
@@ -131,8 +121,16 @@ def wire_app(
     beside = Beside(
         parts.keeper, keys, parts.logs, bus, chosen.poll_seconds, flusher, parts.close, tuple(pushed.values())
     )
-    routes = (*extensions, push_routes(pushed)) if pushed else extensions
+    routes = [*extensions, wire_trace(configuration), *([push_routes(pushed)] if pushed else [])]
     return build_app(parts.service, gate, chosen.route, lifespan=beside.lifespan(), extensions=routes)
+
+
+def wire_trace(configuration: Configuration) -> Extension:
+    """The route that tells where a score came from; the command line looks, in a process of its own."""
+    command = [sys.executable, "-m", "datalab", "trace", "--json", "--quiet", "--project", str(configuration.folder)]
+    command += ["--env", configuration.environment] if configuration.environment else []
+    ids = ScoreIds(signing_key(state_folder(configuration)))
+    return trace_routes(ids, TraceProcess(command, configuration.settings.serving.request_seconds))
 
 
 def serve(configuration: Configuration, environ: Mapping[str, str], bus: Bus, *, flusher: Sequence[str] = ()) -> None:

@@ -13,7 +13,7 @@ from datalab.lineage.back import Place, Reached, reached
 from datalab.lineage.descent import Descent
 from datalab.lineage.flows import Flows
 from datalab.lineage.rows import Tables
-from datalab.lineage.scores import Score, missing_score, recorded_score, trace_score
+from datalab.lineage.scores import Score, logged_score, missing_score, recorded_score, trace_score
 from datalab.lineage.tree import Read, Row, Rows
 from datalab.lineage.wanted import wanted_rows
 from datalab.names import TableName
@@ -21,7 +21,10 @@ from datalab.pipelines.graph import Graph
 from datalab.platform.lab import Lab
 from datalab.platform.masking import mask_value
 from datalab.platform.queries import Moment
+from datalab.platform.state import log_folders
 from datalab.platform.wiring import wire_graph
+
+_LOGGED = "not in the lake yet: read from the server's own log (datalab flush)"
 
 
 @dataclass(frozen=True)
@@ -53,10 +56,14 @@ def trace_rows(lab: Lab, question: Question) -> Rows:
 def trace_score_of(lab: Lab, score_id: str, limit: int = 10) -> Score:
     """A score down to the source records of its features, and to what its model was trained on. RecordNotFound."""
     tables, flows = _opened(lab)
+    descent = Descent(tables, flows, limit)
     record = recorded_score(tables, score_id)
-    if record is None:
+    if record is not None:
+        found = trace_score(descent, record)
+    elif (logged := logged_score(log_folders(lab.configuration)[0], score_id)) is not None:
+        found = trace_score(descent, logged, _LOGGED)
+    else:
         raise missing_score(score_id)
-    found = trace_score(Descent(tables, flows, limit), record)
     hidden = {field.lower() for field in lab.personal_fields}
     features = tuple(replace(each, rows=masked_rows(each.rows, hidden)) for each in found.features)
     return replace(found, values=mask_value(found.values, hidden), features=features)
