@@ -130,7 +130,8 @@ def wire_trace(configuration: Configuration) -> Extension:
     command = [sys.executable, "-m", "datalab", "trace", "--json", "--quiet", "--project", str(configuration.folder)]
     command += ["--env", configuration.environment] if configuration.environment else []
     ids = ScoreIds(signing_key(state_folder(configuration)))
-    return trace_routes(ids, TraceProcess(command, configuration.settings.serving.request_seconds))
+    seconds = 0.8 * configuration.settings.serving.request_seconds  # the answer has to go out within the rest
+    return trace_routes(ids, TraceProcess(command, seconds))
 
 
 def serve(configuration: Configuration, environ: Mapping[str, str], bus: Bus, *, flusher: Sequence[str] = ()) -> None:
