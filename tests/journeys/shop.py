@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,8 +31,8 @@ Row = dict[str, Any]
 class Shop:
     """A lake with one bronze table that is fed by hand."""
 
-    def __init__(self, lake: Lake, engine: Engine, sql: str, schema: pa.Schema = SCHEMA) -> None:
-        self.lake, self.engine, self.schema = lake, engine, schema
+    def __init__(self, lake: Lake, engine: Engine, sql: str, schema: pa.Schema = SCHEMA, keep: float = 9) -> None:
+        self.lake, self.engine, self.schema, self.keep = lake, engine, schema, keep
         self.graph: Graph = build_graph(parse_sql(sql, "p.sql"), {PEDIDOS})
         lake.define(PEDIDOS, TableSpec(schema))
 
@@ -43,7 +44,7 @@ class Shop:
         self.lake.commit(state, Change(Provenance("test", "hand", "append", written=len(rows)), staged.add))
 
     def run(self, wish: Wish = Wish()) -> RunRecord:  # noqa: B008 - frozen
-        context = new_context(self.lake, self.engine)
+        context = replace(new_context(self.lake, self.engine), keep=self.keep)
         record = run(context, Workload((), self.graph), wish, Bus(), RunOptions(context.run_id, retries=0))
         assert not record.failed, [result.error for result in record.failed]
         return record

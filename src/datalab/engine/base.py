@@ -105,7 +105,8 @@ class Staged:
 
     `read`: rows that the query answered; read = written + rejected_rows + superseded. `rejected` holds the rows
     that failed a drop or fail check, with an extra BIGINT column `__failed`, a bit per check (bit i: checks[i]).
-    `changes` is None where the rows that come and go were not recorded.
+    `changes` is None where the rows that come and go were not recorded. `beside`: files of our own that the commit
+    will name.
     """
 
     add: tuple[DataFile, ...]
@@ -116,6 +117,7 @@ class Staged:
     rejected: Relation | None = None
     failed: Mapping[str, int] = field(default_factory=dict)
     changes: RowChanges | None = None
+    beside: tuple[DataFile, ...] = ()
 
     @property
     def rejected_rows(self) -> int:

@@ -79,7 +79,7 @@ class DuckDBEngine:
     def discard(self, staged: Staged) -> None:
         """Remove the files of a staging that will not be committed, rejected rows included; never raises."""
         rejected = staged.rejected.files if staged.rejected else ()
-        beside = staged.changes.files if staged.changes else ()
+        beside = (*staged.beside, *(staged.changes.files if staged.changes else ()))
         remove(file.path for file in (*staged.add, *rejected, *beside))
 
     def close(self) -> None:

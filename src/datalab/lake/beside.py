@@ -2,6 +2,7 @@
 
 `_changes` holds the rows that a rewriting brought and took away, so that the change between two snapshots can be read
 at a cost that follows the change. A commit that names none, or whose files are gone, is compared file by file instead.
+`_state` holds what a flow keeps of groups, so that it need not read their rows again; its position names the files.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from datalab.lake.provenance import Provenance
+from datalab.lake.provenance import Position, Provenance
 from datalab.lake.table import DataFile, RowChanges, Snapshot, TableState
 
 CHANGES, STATE = "_changes", "_state"
+STATE_KEY = "state"
 _DETAIL = "changes"
 
 
@@ -45,6 +47,24 @@ def rows_changed(snapshot: Snapshot) -> int:
     return (made.written if made is not None else 0) + sum(int(rows) for _, rows, _ in note["left"])
 
 
+def keeps_state(position: Position) -> bool:
+    """Whether a flow keeps something beside its rows."""
+    return STATE_KEY in position.offsets
+
+
+def state_files(state: TableState, flow: str) -> dict[str, tuple[DataFile, ...]]:
+    """What a flow keeps beside its rows, by name; empty where it keeps nothing, or where a file of it is gone."""
+    position = state.positions.get(flow)
+    listed = position.offsets.get(STATE_KEY, {}).get("files", {}) if position else {}
+    found = {name: _files(state, STATE, entries) for name, entries in listed.items()}
+    return found if all(Path(file.path).exists() for files in found.values() for file in files) else {}
+
+
+def state_noted(files: Mapping[str, tuple[DataFile, ...]]) -> dict[str, Any]:
+    """What a position says of the files that a flow keeps."""
+    return {STATE_KEY: {"files": {name: _listed(each) for name, each in files.items()}}} if files else {}
+
+
 def side_files(state: TableState, history: Iterable[Snapshot]) -> frozenset[str]:
     """The paths of all side files that a snapshot of `history`, or a flow's present position, names."""
     records = [snapshot.provenance for snapshot in history if snapshot.provenance is not None]
@@ -60,7 +80,7 @@ def _changes_in(state: TableState, made: Provenance) -> tuple[DataFile, ...]:
 
 
 def _state_entries(offsets: Mapping[str, Any]) -> list[list[Any]]:
-    parts = offsets.get("state", {}).get("files", {})
+    parts = offsets.get(STATE_KEY, {}).get("files", {})
     return [entry for listed in parts.values() for entry in listed]
 
 

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 import pyarrow as pa
-from sqlglot import exp
 
-from datalab.engine.base import Append, Engine, Mode, Query, Replace, ReplaceGroups, Staged, Upsert, Work
+from datalab.engine.base import Append, Query, Staged, Upsert, Work
 from datalab.errors import Fenced, TableNotFound
 from datalab.lake.lake import Lake
 from datalab.lake.provenance import CheckResult, Provenance, Range
 from datalab.lake.table import Relation, TableSpec, TableState
 from datalab.names import TableName
 from datalab.pipelines.cdc import SEQUENCE, unrepeatable_columns
-from datalab.pipelines.changes import ADDED, REMOVED, TOUCHED, only_touched, touched_groups
+from datalab.pipelines.context import Context
 from datalab.pipelines.graph import FlowNode
-from datalab.pipelines.grouping import Grouping, grouping
+from datalab.pipelines.groups import Prepared, prepared_groups, prepared_whole
 from datalab.pipelines.model import Dataset
 from datalab.pipelines.steps import Step, TableRead
 from datalab.quality.publish import (
@@ -30,15 +28,7 @@ from datalab.quality.publish import (
 )
 from datalab.quality.rejected import Attempt, rejected_rows
 
-
-@dataclass(frozen=True)
-class Context:
-    """What every step of a run shares; `now` is the run's current_timestamp()."""
-
-    lake: Lake
-    engine: Engine
-    run_id: str
-    now: datetime
+__all__ = ["Context", "Outcome", "execute", "unit_ahead"]
 
 
 @dataclass(frozen=True)
@@ -67,24 +57,26 @@ def execute(context: Context, step: Step, dataset: Dataset) -> Outcome:
     inputs = {part.table: _require(context.lake, part.table) for part in step.inputs if isinstance(part, TableRead)}
     query = _query(context, step, inputs)
     state = _target(context, step, dataset, query)
-    mode, query = _mode(context, step, query, state.schema)
-    current = None if isinstance(mode, Append) else context.lake.files(state)
+    prepared = _prepared(context, step, query, state)
+    current = None if isinstance(prepared.mode, Append) else context.lake.files(state)
     seen = Relation(state.schema) if step.fresh else current
-    staged = context.engine.stage(Work(query, state.target(), mode, step.checks, seen, record=True))
+    with discarded_on_failure(context.engine, Staged((), beside=prepared.beside)):
+        work = Work(prepared.query, state.target(), prepared.mode, step.checks, seen, record=True)
+        staged = replace(context.engine.stage(work), beside=prepared.beside)
     if step.fresh and current is not None:
         staged = replace(staged, remove=current.files)
-    return _publish(context, step, state, staged)
+    return _publish(context, step, state, staged, prepared)
 
 
-def _publish(context: Context, step: Step, state: TableState, staged: Staged) -> Outcome:
+def _publish(context: Context, step: Step, state: TableState, staged: Staged, prepared: Prepared) -> Outcome:
     results = check_results(step.checks, staged)
     with discarded_on_failure(context.engine, staged):
         require_expectations(state, results)
         attempt = Attempt(state.name, step.flow, _unit(step), context.run_id, context.now, step.fresh)
         rejected = rejected_rows(context.engine, staged.rejected, step.checks, attempt)
-    provenance = _provenance(context, step, staged, results)
+    provenance = replace(_provenance(context, step, staged, results), offsets=prepared.offsets)
     after = publish(context.lake, context.engine, Publication(state, provenance, rejected, staged), context.now)
-    context.engine.discard(replace(staged, add=(), changes=None))
+    context.engine.discard(replace(staged, add=(), beside=(), changes=None))
     quarantined = staged.rejected_rows
     return Outcome(after.snapshot, staged.read, staged.written, quarantined, staged.superseded, results)
 
@@ -163,28 +155,13 @@ def _covers(present: pa.Schema, wanted: pa.Schema) -> bool:
     return bool(present.remove_metadata().equals(wanted.remove_metadata(), check_metadata=False))
 
 
-def _mode(context: Context, step: Step, query: Query, schema: pa.Schema) -> tuple[Mode, Query]:
+def _prepared(context: Context, step: Step, query: Query, state: TableState) -> Prepared:
     if step.kind == "upsert":
-        return Upsert(step.keys, SEQUENCE, unrepeatable_columns(query.tree, schema.names)), query
-    if step.kind == "replace":
-        return Replace(), query
+        return Prepared(Upsert(step.keys, SEQUENCE, unrepeatable_columns(query.tree, state.schema.names)), query)
     if step.kind == "append":
-        return Append(), query
-    return _groups(context, step, query)
-
-
-def _groups(context: Context, step: Step, query: Query) -> tuple[ReplaceGroups, Query]:
-    (part,) = [part for part in step.inputs if isinstance(part, TableRead)]
-    assert part.until is not None
-    state = _require(context.lake, part.table)
-    groups = grouping(query.tree, state.schema.names)
-    assert isinstance(groups, Grouping)
-    difference = context.lake.changed(state, part.since, part.until)
-    rewritten = bool(difference.removed.files)
-    tree = touched_groups(query.tree, groups, difference.added.schema.names, rewritten=rewritten)
-    relations = {ADDED: difference.added, REMOVED: difference.removed}
-    keys = context.engine.read(Query(tree, relations, context.now, step.origin)).read_all()
-    touched = {TOUCHED: Relation(keys.schema, memory=keys)}
-    listed = exp.select(*[exp.column(key, quoted=True) for key in groups.keys]).from_(TOUCHED)
-    restricted = replace(query, tree=only_touched(query.tree, groups), relations={**query.relations, **touched})
-    return ReplaceGroups(groups.keys, Query(listed, touched, context.now, step.origin)), restricted
+        return Prepared(Append(), query)
+    return (
+        prepared_whole(context, query, state)
+        if step.kind == "replace"
+        else prepared_groups(context, step, query, state)
+    )

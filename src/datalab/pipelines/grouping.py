@@ -31,13 +31,15 @@ _GENERATORS = (exp.Explode, exp.Posexplode, exp.Inline, exp.Unnest, exp.Lateral)
 class Grouping:
     """A view that groups one table, such that rows of other keys have no influence on a group.
 
-    `keys` are names of its result; `expressions`, in the same order, what they are over the rows of `table`.
-    NULL is a key like any other.
+    `keys` are names of its result; `expressions`, in the same order, what they are over the rows of `table`, and
+    `items` over the rows that `select`, the SELECT with the GROUP BY, reads. NULL is a key like any other.
     """
 
     table: TableName
     keys: tuple[str, ...]
     expressions: tuple[exp.Expression, ...] = field(compare=False)
+    items: tuple[exp.Expr, ...] = field(default=(), compare=False)
+    select: exp.Select | None = field(default=None, compare=False)
 
 
 class _NotGrouped(Exception):
@@ -56,6 +58,8 @@ class _Level:
     star: bool
     keys: tuple[exp.Expr, ...] | None = None
     names: frozenset[str] = frozenset()
+    items: tuple[exp.Expr, ...] = ()
+    select: exp.Select | None = None
 
     def column(self, name: str) -> exp.Expr | None:
         """A column by name, over the table; None for an aggregate. _NotGrouped where it cannot be told."""
@@ -101,7 +105,8 @@ def _grouping(query: exp.Query, columns: frozenset[str]) -> Grouping:
         raise _NotGrouped("it reads several tables")
     names = tuple(_output_name(level, key) for key in level.keys)
     table = TableName.parse(f"{level.table.db}.{level.table.name}".lower())
-    return Grouping(table, names, tuple(key for key in level.keys if isinstance(key, exp.Expression)))
+    expressions = tuple(key for key in level.keys if isinstance(key, exp.Expression))
+    return Grouping(table, names, expressions, level.items, level.select)
 
 
 def _refuse_shapes(query: exp.Query) -> None:
@@ -158,7 +163,7 @@ def _aliases(reference: exp.Expr, source: exp.Expr | Scope) -> Iterator[exp.Tabl
 def _row_wise(tree: exp.Select, below: _Level, columns: frozenset[str]) -> _Level:
     if any(isinstance(node, exp.AggFunc) for node in _own_nodes(tree)):
         raise _NotGrouped("it has no GROUP BY" if below.keys is None else "it aggregates its groups once more")
-    return _projected(tree, below, columns, below.keys)
+    return replace(_projected(tree, below, columns, below.keys), items=below.items, select=below.select)
 
 
 def _own_nodes(tree: exp.Select) -> Iterator[exp.Expr]:
@@ -172,9 +177,10 @@ def _grouped(tree: exp.Select, below: _Level, columns: frozenset[str]) -> _Level
     group = tree.args["group"]
     if any(group.args.get(key) for key in group.args if key != "expressions"):
         raise _NotGrouped("its groups overlap, or are named by ALL")
-    keys = tuple(_over_table(_key(item, tree, below, columns), below) for item in group.expressions)
+    items = tuple(_key(item, tree, below, columns) for item in group.expressions)
+    keys = (_over_table(item, below) for item in items)
     known = tuple(key for key in keys if key is not None)
-    return _projected(tree, below, columns, known)
+    return replace(_projected(tree, below, columns, known), items=items, select=tree)
 
 
 def _key(item: exp.Expr, tree: exp.Select, below: _Level, columns: frozenset[str]) -> exp.Expr:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from datalab.engine.base import Check
-from datalab.lake.beside import rows_changed
+from datalab.lake.beside import keeps_state, rows_changed
 from datalab.lake.provenance import MAINTENANCE, Position
 from datalab.lake.table import Snapshot
 from datalab.names import TableName
@@ -183,7 +183,8 @@ def _view(
         return _with(base, "replace", f"{news}; recomputed whole: most of {moved[0]} changed", whole)
     if _rewritten(changed, heads):
         return _with(base, "replace", f"{news}; recomputed whole: large files of {moved[0]} were rewritten", whole)
-    step = _with(base, "replace_groups", f"{news}; only the touched groups are recomputed", (changed,))
+    how = "from the changed rows alone" if keeps_state(position) else "from all of their rows"
+    step = _with(base, "replace_groups", f"{news}; only the touched groups are recomputed, {how}", (changed,))
     return replace(step, keys=groups.keys)
 
 

@@ -51,7 +51,7 @@ def publish(lake: Lake, engine: Engine, publication: Publication, now: datetime)
     made, changes = publication.provenance, staged.changes
     details = {**made.details, **noted(changes)}
     provenance = replace(made, quarantined=total_records(rejected.rows), details=details)
-    beside = changes.files if changes else ()
+    beside = (*staged.beside, *(changes.files if changes else ()))
     with discarded_on_failure(engine, staged):
         set_aside(lake, engine, rejected, provenance.run_id, now)
         return lake.commit(publication.state, Change(provenance, staged.add, staged.remove, beside))

@@ -1,0 +1,111 @@
+"""How the rows of a view are to be computed: out of what is kept of its groups, the touched groups alone, or whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pyarrow as pa
+from sqlglot import exp
+
+from datalab.engine.base import Mode, Query, Replace, ReplaceGroups
+from datalab.lake.beside import STATE, state_files, state_noted
+from datalab.lake.table import DataFile, Difference, Relation, TableState
+from datalab.pipelines.aggregates import Kept, kept
+from datalab.pipelines.changes import ADDED, REMOVED, TOUCHED, only_touched, touched_groups
+from datalab.pipelines.context import Context
+from datalab.pipelines.grouping import Grouping, grouping
+from datalab.pipelines.keeping import Keeping, Lost, View, final_query, keeper, weighed
+from datalab.pipelines.steps import Step, TableRead
+
+_MOST_CHANGES = 1_000_000
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A query and the mode to stage it in; `offsets` and the files `beside` belong into the same commit."""
+
+    mode: Mode
+    query: Query
+    offsets: Mapping[str, Any] = field(default_factory=dict)
+    beside: tuple[DataFile, ...] = ()
+
+
+def prepared_whole(context: Context, query: Query, state: TableState) -> Prepared:
+    """The whole view, out of its groups where those are worth keeping."""
+    view = _view(query, state, context)
+    maker = keeper(context.engine, view) if view else None
+    made = maker.make(context.keep) if maker else None
+    if made is None or view is None or maker is None:
+        return Prepared(Replace(), query)
+    return Prepared(Replace(), final_query(view, maker.upkeep, made.touched), state_noted(made.files), made.made)
+
+
+def prepared_groups(context: Context, step: Step, query: Query, state: TableState) -> Prepared:
+    """The groups that changed rows belong to."""
+    (part,) = [part for part in step.inputs if isinstance(part, TableRead)]
+    assert part.until is not None
+    source = context.lake.require(part.table)
+    difference = context.lake.changed(source, part.since, part.until)
+    files = state_files(state, step.flow)
+    if files and difference.added.rows + difference.removed.rows <= _MOST_CHANGES:
+        try:
+            return _advanced(context, step, query, state, difference)
+        except Lost:
+            return prepared_whole(context, query, state)
+    return _touched(context, step, query, difference)
+
+
+def _advanced(context: Context, step: Step, query: Query, state: TableState, difference: Difference) -> Prepared:
+    """The touched groups, out of what was kept and the changed rows."""
+    view = _view(query, state, context)
+    holder = keeper(context.engine, view) if view else None
+    if view is None or holder is None:
+        raise Lost
+    (part,) = [part for part in step.inputs if isinstance(part, TableRead)]
+    source = str(part.table)
+
+    def rows(side: Relation) -> pa.Table:
+        relations = {**query.relations, source: side}
+        return context.engine.read(Query(view.kept.rows(), relations, context.now, step.origin)).read_all()
+
+    changes = weighed(rows(difference.added), rows(difference.removed))
+    now = holder.advance(state_files(state, step.flow), changes)
+    final = final_query(view, holder.upkeep, now.touched)
+    return Prepared(_replaced(step.keys, now, context, step), final, state_noted(now.files), now.made)
+
+
+def _replaced(keys: tuple[str, ...], now: Keeping, context: Context, step: Step) -> ReplaceGroups:
+    named = now.keys.rename_columns(list(keys))
+    return ReplaceGroups(keys, _listed(keys, Relation(named.schema, memory=named), context, step))
+
+
+def _touched(context: Context, step: Step, query: Query, difference: Difference) -> Prepared:
+    """The touched groups, from all of their rows."""
+    groups = grouping(query.tree, difference.added.schema.names)
+    assert isinstance(groups, Grouping)
+    rewritten = bool(difference.removed.files)
+    tree = touched_groups(query.tree, groups, difference.added.schema.names, rewritten=rewritten)
+    relations = {ADDED: difference.added, REMOVED: difference.removed}
+    keys = context.engine.read(Query(tree, relations, context.now, step.origin)).read_all()
+    touched = Relation(keys.schema, memory=keys)
+    restricted = replace(query, tree=only_touched(query.tree, groups), relations={**query.relations, TOUCHED: touched})
+    return Prepared(ReplaceGroups(groups.keys, _listed(groups.keys, touched, context, step)), restricted)
+
+
+def _listed(keys: tuple[str, ...], touched: Relation, context: Context, step: Step) -> Query:
+    tree = exp.select(*[exp.column(key, quoted=True) for key in keys]).from_(TOUCHED)
+    return Query(tree, {TOUCHED: touched}, context.now, step.origin)
+
+
+def _view(query: Query, state: TableState, context: Context) -> View | None:
+    """The view taken apart, if its groups can be kept."""
+    schema = next(iter(query.relations.values())).schema if len(query.relations) == 1 else None
+    groups = grouping(query.tree, schema.names) if schema is not None else ""
+    apart = kept(query.tree, groups) if isinstance(groups, Grouping) else ""
+    if not isinstance(apart, Kept):
+        return None
+    target = state.target()
+    place = replace(target, location=f"{target.location}/{STATE}", partition=())
+    return View(apart, query.relations, place, context.now, query.origin)
