@@ -125,7 +125,7 @@ def _asked_wrongly(pedidos: Pedidos) -> None:
         error = failed(pedidos("query", f"SELECT * FROM {GOLD}", "--at", at, "--json", code=code))
         assert error["type"] == kind
         assert GOLD in error["message"]
-    assert "neither a snapshot id nor a moment" in pedidos("query", "SELECT 1", "--at", "ontem", code=2).err
+    assert "no tag and no moment" in pedidos("query", "SELECT 1", "--at", "32.13.2026", code=2).err
     assert "did you mean gold.por_uf?" in pedidos("data", "show", "gold.por_ufs", code=4).err
     assert "write layer.table" in pedidos("data", "history", "gold", code=2).err
     assert "no source or flow makes gold.por_ufs" in pedidos("run", "gold.por_ufs", code=5).err

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from datalab.cli import output
+from datalab.cli.lookback import data_diff, data_history, data_restore, data_tag
 from datalab.cli.opened import lab_of
 from datalab.cli.options import options_of
 from datalab.cli.query import AT, moment
@@ -16,7 +17,6 @@ from datalab.cli.simulate import simulate
 from datalab.cli.upkeep import data_cleanup, data_expire, data_optimize, data_vacuum
 from datalab.ingest.validate import Validated
 from datalab.lake.lake import Lake
-from datalab.lake.table import Snapshot
 from datalab.names import TableName
 from datalab.platform.masking import mask_value
 from datalab.platform.runs import Wish
@@ -26,6 +26,10 @@ app = typer.Typer(help="Take in, list, show and validate data.")
 TABLE = Annotated[str, typer.Argument(help="A table: layer.table.")]
 _CONTENT = ("raw", "row")
 app.command()(simulate)
+app.command("history")(data_history)
+app.command("diff")(data_diff)
+app.command("restore")(data_restore)
+app.command("tag")(data_tag)
 app.command("optimize")(data_optimize)
 app.command("cleanup")(data_cleanup)
 app.command("expire")(data_expire)
@@ -75,19 +79,6 @@ def show(
 
 
 @app.command()
-def history(ctx: typer.Context, table: TABLE) -> None:
-    """Show every commit of a table: when, by which run and flow, from what, rows in and out, checks."""
-    name = TableName.parse(table)
-    with lab_of(ctx) as lab:
-        snapshots = lab.lake.history(lab.lake.require(name))
-    rows = [_commit(snapshot) for snapshot in reversed(snapshots)]
-    columns = ("snapshot", "at", "kind", "run", "flow", "code", "inputs", "read", "written", "quarantined", "total")
-    formats = dict.fromkeys(("read", "written", "quarantined", "total"), ",")
-    as_json = options_of(ctx).json
-    output.show(output.Table.of(rows, (*columns, "checks") if as_json else columns, formats=formats), as_json=as_json)
-
-
-@app.command()
 def validate(
     ctx: typer.Context,
     source: Annotated[str, typer.Argument(help="A source of the project: its contract and format are used.")],
@@ -129,25 +120,4 @@ def _table(lake: Lake, name: TableName) -> dict[str, Any]:
         "snapshot": state.snapshot,
         "last_commit": last[-1].at if last else None,
         "comment": state.comment,
-    }
-
-
-def _commit(snapshot: Snapshot) -> dict[str, Any]:
-    record: dict[str, Any] = {"snapshot": snapshot.id, "at": snapshot.at, "kind": snapshot.operation}
-    record["total"] = snapshot.rows_total
-    if snapshot.provenance is None:
-        return {**record, "written": snapshot.rows_added}
-    made = snapshot.provenance
-    inputs = [f"{name} {part.start or 'start'} → {part.to}" for name, part in made.inputs.items()]
-    files = made.details.get("files")
-    return {
-        **record,
-        "run": made.run_id,
-        "flow": made.flow,
-        "code": made.code[:12],
-        "inputs": inputs or ([f"{len(files)} files"] if files else []),
-        "read": made.read,
-        "written": made.written,
-        "quarantined": made.quarantined,
-        "checks": [vars(check) for check in made.checks],
     }

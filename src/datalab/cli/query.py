@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Annotated
@@ -12,9 +13,11 @@ import typer
 from datalab.cli import output
 from datalab.cli.opened import lab_of
 from datalab.cli.options import options_of
+from datalab.platform.queries import Moment
 
+_TAG = re.compile(r"[A-Za-z_][\w.-]*\Z")
 app = typer.Typer()
-AT = Annotated[str | None, typer.Option("--at", help="As of a moment (2026-11-20T08:00, UTC) or a snapshot id.")]
+AT = Annotated[str | None, typer.Option("--at", help="As of a moment (2026-11-20T08:00, UTC), a snapshot id or a tag.")]
 
 
 @app.command()
@@ -34,14 +37,18 @@ def query(
         output.note(f"the first {limit:,} rows; --limit 0 shows all", quiet=options_of(ctx).quiet)
 
 
-def moment(text: str | None) -> datetime | int | None:
-    """A snapshot id or a moment in UTC, as given on the command line."""
-    if text is None or text.lstrip("-").isdigit():
-        return None if text is None else int(text)
+def moment(text: str | None) -> Moment | None:
+    """A snapshot id, a tag or a moment in UTC, as given on the command line."""
+    if text is None or _TAG.match(text):
+        return text
+    if text.lstrip("-").isdigit():
+        return int(text)
     try:
         when = datetime.fromisoformat(text)
     except ValueError as error:
-        raise typer.BadParameter(f"'{text}' is neither a snapshot id nor a moment such as 2026-11-20T08:00") from error
+        raise typer.BadParameter(
+            f"'{text}' is no snapshot id, no tag and no moment such as 2026-11-20T08:00"
+        ) from error
     return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 

@@ -13,6 +13,7 @@ from datalab.engine.base import Engine, Query, Staged
 from datalab.events import Event, SourceFileIgnored
 from datalab.ingest.sources.base import Batch, Consumed, Ignored, Run, Source
 from datalab.lake.provenance import Provenance
+from datalab.lake.restore import present_commits
 from datalab.lake.table import DataFile, Relation, Snapshot, TableState
 from datalab.quality.quarantine import Rejected
 from datalab.quality.replay import Restaged
@@ -39,7 +40,7 @@ def consumed(
     """What a table has consumed of a source: its position, what its commits list, and `rows` as the last resort."""
     if state is None:
         return Consumed()
-    commits = (snapshot.provenance for snapshot in history)
+    commits = (snapshot.provenance for snapshot in present_commits(history))
     details = tuple(commit.details for commit in commits if commit is not None and commit.flow == source)
     return Consumed(offsets_of(source, state), details, rows)
 

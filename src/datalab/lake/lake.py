@@ -14,7 +14,7 @@ from datalab.events import Bus
 from datalab.lake.commit import commit, commit_rebased
 from datalab.lake.formats.base import Format
 from datalab.lake.formats.traces import delta_tables, has_catalog, has_delta_table
-from datalab.lake.read import rows_added, rows_changed_between, snapshot_at
+from datalab.lake.read import rows_added, rows_changed_between, snapshot_at, tagged
 from datalab.lake.schema import extend, normalise
 from datalab.lake.table import Change, Difference, Relation, Snapshot, TableSpec, TableState
 from datalab.names import TableName
@@ -94,9 +94,15 @@ class Lake:
         """The snapshots that still exist, oldest first."""
         return self.format(state.format).history(state)
 
-    def at(self, state: TableState, when: datetime | int) -> int:
-        """The snapshot that was current at a time, or the given id. SnapshotNotFound."""
+    def at(self, state: TableState, when: datetime | int | str) -> int:
+        """The snapshot that was current at a time, or the given id, or that of a tag. SnapshotNotFound."""
+        if isinstance(when, str):
+            return tagged(state, self.tags(state), when)
         return snapshot_at(state, self.history(state), when)
+
+    def tags(self, state: TableState) -> Mapping[str, int]:
+        """The snapshots that have a name, by name."""
+        return self.format(state.format).upkeep.tags(state)
 
     def commit(self, state: TableState, change: Change) -> TableState:
         """Commit against exactly this state: see lake/commit.py for the outcomes."""

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 PROVENANCE_KEY = "datalab.provenance"
 MAINTENANCE = frozenset({"compact", "define"})
+RESTORE = "restore"
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ class Position:
 class Provenance:
     """What a commit says of itself. Counts are rows; read = written + quarantined + superseded.
 
-    `kind` is append, upsert, replace, replace_groups, compact or define. `superseded` counts rows of an upsert
+    `kind` is append, upsert, replace, replace_groups, compact, define or restore (its positions are those of the
+    snapshot that it goes back to). `superseded` counts rows of an upsert
     that lost against a later row of the same key. `details` is for the source of an ingest: the files consumed.
     `fresh`: the table starts over with this commit, so no other flow has a position in it any more.
     """
@@ -76,6 +78,8 @@ class Provenance:
 
     def carrying(self, before: Mapping[str, Position]) -> Provenance:
         """This record with the positions of all flows into the table, its own brought up to date."""
+        if self.kind == RESTORE:
+            return self
         own = {} if self.kind in MAINTENANCE else {self.flow: self.position()}
         return replace(self, positions=own if self.fresh else {**before, **own})
 

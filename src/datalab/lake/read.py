@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -29,6 +30,14 @@ def snapshot_at(state: TableState, history: tuple[Snapshot, ...], when: datetime
             f"{state.name} has no {missing}", f"datalab data history {state.name} lists those that exist"
         )
     return found[-1]
+
+
+def tagged(state: TableState, tags: Mapping[str, int], name: str) -> int:
+    """The snapshot that a tag names. SnapshotNotFound."""
+    if name not in tags:
+        known = ", ".join(sorted(tags)) or "none"
+        raise SnapshotNotFound(f"{state.name} has no tag {name}", f"tags of {state.name}: {known}")
+    return tags[name]
 
 
 def rows_added(tables: Format, state: TableState, since: int | None, until: int) -> Relation:

@@ -16,11 +16,11 @@ from datalab.lake.lake import Lake
 from datalab.lake.table import Relation
 from datalab.names import TableName
 
-Moment = datetime | int
+Moment = datetime | int | str
 
 
 def ask(lake: Lake, engine: Engine, sql: str, now: datetime, at: Moment | None = None) -> pa.RecordBatchReader:
-    """The rows of a SELECT. `at` is a moment, or a snapshot id of the only table that the query reads.
+    """The rows of a SELECT. `at` is a moment, or a snapshot id or tag of the tables that the query reads.
 
     PipelineSyntaxError, UnknownTable, TableNotFound, SnapshotNotFound.
     """

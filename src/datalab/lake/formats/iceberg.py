@@ -21,7 +21,7 @@ from pyiceberg.table import Table
 from datalab.errors import CommitFailed, InvalidName, NotSupported, SnapshotNotFound
 from datalab.lake.formats.base import FormatCapabilities, Overtaken, require_live
 from datalab.lake.formats.iceberg_catalog import open_catalog
-from datalab.lake.formats.iceberg_files import from_manifest, to_manifest
+from datalab.lake.formats.iceberg_files import from_manifest, known_entry, to_manifest
 from datalab.lake.formats.iceberg_metadata import slim
 from datalab.lake.formats.iceberg_schema import TRANSFORMS, partition_spec, to_arrow, to_iceberg
 from datalab.lake.formats.iceberg_state import COMMENT_KEY, lineage, marks, table_state, to_snapshot
@@ -129,7 +129,7 @@ class IcebergFormat:
     def commit(self, state: TableState, change: Change) -> TableState:
         """One snapshot and the table's properties, in one transaction."""
         table = _draft(state.handle)
-        entries = [to_manifest(file, table.metadata, table.io) for file in change.add]
+        entries = [known_entry(file) or to_manifest(file, table.metadata, table.io) for file in change.add]
         removed = require_live(state, self.files(state).files, change.remove) if change.remove else []
         transaction = table.transaction()
         transaction.set_properties(marks(change.provenance))

@@ -54,6 +54,11 @@ def from_manifest(entry: IcebergFile, schema: Schema, spec: PartitionSpec) -> Da
     )
 
 
+def known_entry(file: DataFile) -> IcebergFile | None:
+    """The entry of a file that was live before and comes back."""
+    return file.handle if isinstance(file.handle, IcebergFile) else None
+
+
 def to_manifest(file: DataFile, metadata: TableMetadata, io: FileIO) -> IcebergFile:
     """A manifest entry for a new file: sizes and bounds come from its own footer."""
     with io.new_input(file.path).open() as stream:

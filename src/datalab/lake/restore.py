@@ -1,0 +1,109 @@
+"""Back to an earlier snapshot, by a new commit: the files of then are live again, and flows stand where they stood."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from uuid import uuid4
+
+from datalab.errors import Fenced, NotSupported, SchemaConflict, SnapshotNotFound
+from datalab.lake.commit import storage_errors
+from datalab.lake.formats.base import Overtaken
+from datalab.lake.lake import Lake
+from datalab.lake.provenance import RESTORE, Position, Provenance
+from datalab.lake.schema import difference
+from datalab.lake.table import Change, Snapshot, TableState
+from datalab.names import TableName
+
+_ATTEMPTS = 20
+_STREAMED = frozenset({"append", "upsert"})
+
+
+def restore(lake: Lake, name: TableName, snapshot: int, run_id: str) -> TableState:
+    """Make a snapshot's rows the table's rows again, and its positions the positions.
+
+    The next run consumes anew what came since. A tag holds the snapshot meanwhile. TableNotFound, SnapshotNotFound
+    (also where a stream could not go on from there), SchemaConflict where columns have gone since, Fenced.
+    """
+    tag = f"restore-{uuid4().hex[:8]}"
+    state = named(lake, name, tag, snapshot)
+    try:
+        return lake.commit(state, _change(lake, state, snapshot, run_id))
+    finally:
+        named(lake, name, tag, None)
+
+
+def named(lake: Lake, name: TableName, tag: str, snapshot: int | None) -> TableState:
+    """Give a snapshot a name, or take the name away, on top of whatever others commit. SnapshotNotFound, Fenced."""
+    for _ in range(_ATTEMPTS):
+        state = lake.require(name)
+        upkeep = lake.format(state.format).upkeep
+        if snapshot is not None:
+            lake.at(state, snapshot)
+        elif tag not in upkeep.tags(state):
+            raise SnapshotNotFound(f"{name} has no tag {tag}", f"datalab data tag {name}")
+        try:
+            with storage_errors(name, "a tag was set"):
+                return upkeep.tag(state, tag, snapshot)
+        except Overtaken:
+            continue
+    raise Fenced(f"{name}: other writers changed it {_ATTEMPTS} times while a tag was set", "run again")
+
+
+def present_commits(history: Iterable[Snapshot]) -> tuple[Snapshot, ...]:
+    """The commits that the present rows come from: those that a restore went back behind are left out."""
+    found: list[Snapshot] = []
+    for snapshot in history:
+        made = snapshot.provenance
+        if made is not None and made.kind == RESTORE:
+            known = [each.id for each in found]
+            found = found[: known.index(made.details["to"]) + 1] if made.details["to"] in known else []
+        found.append(snapshot)
+    return tuple(found)
+
+
+def _change(lake: Lake, state: TableState, snapshot: int, run_id: str) -> Change:
+    then, now = lake.files(state, snapshot), lake.files(state)
+    if then.scan is not None or now.scan is not None:
+        raise NotSupported(f"a {state.format} table", f"going back across row-level deletes ({state.name})")
+    lost = [words for words in difference(state.schema, then.schema) if not words.startswith("removed")]
+    if lost:
+        raise SchemaConflict(
+            f"{state.name}: columns have changed since snapshot {snapshot}: {'; '.join(lost)}",
+            f"datalab data show {state.name} --at {snapshot} shows the rows of then",
+        )
+    history = lake.history(state)
+    positions = _positions(history, snapshot)
+    _require_inputs(lake, state, history, positions)
+    live, wanted = {file.path for file in now.files}, {file.path for file in then.files}
+    add = tuple(file for file in then.files if file.path not in live)
+    remove = tuple(file for file in now.files if file.path not in wanted)
+    rows = sum(file.rows for file in add)
+    details = {"to": snapshot}
+    provenance = Provenance(run_id, RESTORE, RESTORE, details=details, read=rows, written=rows, positions=positions)
+    return Change(provenance, add, remove)
+
+
+def _positions(history: Iterable[Snapshot], snapshot: int) -> Mapping[str, Position]:
+    """Where the flows stood at a snapshot; commits of others do not say, so the last that did before counts."""
+    found: Mapping[str, Position] = {}
+    for each in history:
+        found = each.provenance.positions if each.provenance is not None else found
+        if each.id == snapshot:
+            break
+    return found
+
+
+def _require_inputs(
+    lake: Lake, state: TableState, history: Iterable[Snapshot], positions: Mapping[str, Position]
+) -> None:
+    """A stream goes on from the snapshot that it had consumed: that one must still be there."""
+    kinds = {each.provenance.flow: each.provenance.kind for each in history if each.provenance is not None}
+    for flow, position in positions.items():
+        for table, consumed in position.inputs.items() if kinds.get(flow) in _STREAMED else ():
+            source = lake.state(TableName.parse(table))
+            if source is not None and consumed not in {each.id for each in lake.history(source)}:
+                raise SnapshotNotFound(
+                    f"{state.name}: flow {flow} stood at snapshot {consumed} of {table}, which has expired: it could "
+                    "not go on from there",
+                    f"datalab run {state.name} --full-refresh computes the table anew",
+                )
