@@ -1,0 +1,177 @@
+"""What a request may be: strict types, limits, problems that name the field and never the value."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from tests.unit.serving.models import FIELDS, REQUEST
+
+from datalab.serving.limits import Limits, Rate, too_deep
+from datalab.serving.request_form import RequestForm, narrower
+
+JSON = {"content-type": "application/json"}
+
+
+def send(served, content, headers=JSON, path="/v1/credit-score", role="score"):
+    async def post():
+        async with served.client(role) as client:
+            return await client.post(path, content=content, headers=headers)
+
+    return asyncio.run(post())
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"prazo": 24.5}, "prazo"),
+        ({"prazo": "24"}, "prazo"),
+        ({"prazo": True}, "prazo"),
+        ({"prazo": 0}, "prazo"),
+        ({"prazo": 361}, "prazo"),
+        ({"uf": "XX"}, "uf"),
+        ({"uf": None}, "uf"),
+        ({"id_proponente": ""}, "id_proponente"),
+        ({"id_proponente": "x" * 65}, "id_proponente"),
+        ({"id_proponente": 7}, "id_proponente"),
+        ({"renda_liquida_mes": "15000"}, "renda_liquida_mes"),
+        ({"renda_liquida_mes": -1}, "renda_liquida_mes"),
+        ({"renda_liquida_mes": [1]}, "renda_liquida_mes"),
+        ({"valor_solicitado": 0}, "valor_solicitado"),
+        ({"cultura_principal": 3}, "cultura_principal"),
+        ({"desconhecido": 1}, "desconhecido"),
+    ],
+)
+def test_a_wrong_field_is_refused_by_name(served, changes, field):
+    answer = send(served, json.dumps({**REQUEST, **changes}))
+    assert answer.status_code == 422
+    document = answer.json()
+    assert [error["field"] for error in document["errors"]] == [field]
+    assert document["type"] == "/docs#invalid"
+    rows = {"propostas": [REQUEST, {**REQUEST, **changes}]}
+    batch = send(served, json.dumps(rows), path="/v1/credit-score/batch")
+    assert batch.status_code == 422
+    assert batch.json()["errors"][0]["field"] == f"propostas.1.{field}"
+
+
+def test_a_missing_field_is_named_and_an_optional_one_may_be_null(served):
+    assert send(served, b"{}").json()["errors"][0]["field"] == "id_proponente"
+    assert send(served, json.dumps({**REQUEST, "cultura_principal": None})).status_code == 200
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"nil", b'{"uf": "\\ud800"}'])
+def test_what_is_no_json_is_a_400(served, content):
+    answer = send(served, content)
+    assert answer.status_code == 400
+    assert answer.json()["type"] == "/docs#not_json"
+
+
+@pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"1e999", b"-1e999", b"123456789012345678901234567890"])
+def test_numbers_without_end_are_refused(served, number):
+    body = json.dumps(REQUEST).encode().replace(b"15000", number)
+    assert send(served, body).status_code in (400, 422)
+
+
+def test_another_media_type_is_a_415(served):
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""):
+        assert send(served, json.dumps(REQUEST), {"content-type": kind}).status_code == 415
+    accepted = {"content-type": "Application/JSON; charset=utf-8"}
+    assert send(served, json.dumps(REQUEST), accepted).status_code == 200
+
+
+def test_a_large_body_is_a_413(serve):
+    served = serve(body_size="1KiB", batch_size="2KiB")
+    assert send(served, b" " * 1025).status_code == 413
+    assert send(served, json.dumps(REQUEST).encode().ljust(1024)).status_code == 200
+    assert send(served, b" " * 2049, path="/v1/credit-score/batch").status_code == 413
+
+    async def parts():
+        for _ in range(100):
+            yield b" " * 100
+
+    assert send(served, parts()).status_code == 413
+
+
+def test_a_deep_body_is_a_400(served):
+    for content in (b"[" * 5000, b'{"a":' * 9 + b"1" + b"}" * 9, b'{"a":[' * 20000):
+        answer = send(served, content)
+        assert (answer.status_code, answer.json()["type"]) in ((400, "/docs#too_deep"), (413, "/docs#too_large"))
+
+
+def test_depth_counts_levels_outside_texts():
+    assert not too_deep(b'{"a": "[[[[[[[[[["}', 2)
+    assert not too_deep(b'{"a": "\\"[[[[[[[[[["}', 2)
+    assert not too_deep(b"[[],[],[],[],[]]", 2)
+    assert too_deep(b"[[[]]]", 2)
+    assert too_deep(b'{"a": "x", "b": [[1]]}', 2)
+    assert too_deep(b'["unfinished [[ text', 0)
+
+
+def test_an_empty_batch_and_a_long_one_are_refused(serve):
+    served = serve(batch_rows=3)
+    for count, status in ((0, 422), (3, 200), (4, 422)):
+        content = json.dumps({"propostas": [REQUEST] * count})
+        assert send(served, content, path="/v1/credit-score/batch").status_code == status
+
+
+def test_the_rate_of_a_key_is_its_own(serve):
+    served = serve(rate=1, burst=3)
+
+    async def burst():
+        async with served.client("score") as client:
+            statuses = [(await client.post("/v1/credit-score", json=REQUEST)) for _ in range(5)]
+        async with served.client("admin") as client:
+            other = await client.post("/v1/credit-score", json=REQUEST)
+        return statuses, other
+
+    answers, other = asyncio.run(burst())
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
+    assert int(answers[-1].headers["retry-after"]) >= 1
+    assert other.status_code == 200
+
+
+def test_a_bucket_fills_with_time():
+    now = [0.0]
+    rate = Rate(2, 4, lambda: now[0])
+    assert [rate.wait("a") for _ in range(4)] == [0.0] * 4
+    assert rate.wait("a") == pytest.approx(0.5)
+    now[0] = 0.5
+    assert rate.wait("a") == 0.0
+    assert rate.wait("a") > 0
+    assert rate.wait("b") == 0.0
+
+
+def test_limits_have_sane_defaults():
+    assert Limits().body_bytes < Limits().batch_bytes
+
+
+@pytest.mark.parametrize(
+    ("field", "change", "problem"),
+    [
+        ("prazo", {"maximum": 12}, "its field prazo has a lower upper bound"),
+        ("prazo", {"minimum": 6}, "its field prazo has a higher lower bound"),
+        ("prazo", {"type": "number"}, "its field prazo is of type number"),
+        ("uf", {"enum": ["SP"]}, "its field uf takes fewer values"),
+        ("cultura_principal", {"optional": False}, "its field cultura_principal is required"),
+        ("id_proponente", {"pattern": "^p"}, "its field id_proponente has another pattern"),
+        ("prazo", {"maximum": 480}, ""),
+        ("uf", {"enum": ["SP", "PR", "MT", "RS"]}, ""),
+    ],
+)
+def test_a_narrower_form_is_seen(field, change, problem):
+    changed = [{**each, **change} if each["name"] == field else each for each in FIELDS]
+    assert narrower(FIELDS, changed) == problem
+
+
+def test_a_field_that_is_gone_or_new_is_seen():
+    assert narrower(FIELDS, FIELDS[1:]) == "it does not know the field id_proponente"
+    added = {"name": "canal", "type": "string"}
+    assert narrower(FIELDS, [*FIELDS, added]) == "it needs the field canal"
+    assert narrower(FIELDS, [*FIELDS, {**added, "optional": True}]) == ""
+    assert narrower(FIELDS, FIELDS) == ""
+
+
+def test_the_example_of_a_form_is_taken_by_it():
+    form = RequestForm(FIELDS, 10)
+    assert form.read(json.dumps(form.example()).encode())
