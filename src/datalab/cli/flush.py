@@ -18,12 +18,12 @@ app = typer.Typer()
 def flush(
     ctx: typer.Context,
     follow: Annotated[bool, typer.Option("--follow", help="Go on, every serving.flush_seconds, until ended.")] = False,
-    parent: Annotated[int | None, typer.Option("--parent", help="End when this process is gone.")] = None,
+    until_eof: Annotated[bool, typer.Option("--until-eof", help="End when standard input ends.")] = False,
 ) -> None:
     """Take answered scores and recorded reviews from the server's log to the lake, each once."""
     with lab_of(ctx) as lab:
         if follow:
-            follow_logs(lab, parent)
+            follow_logs(lab, until_eof=until_eof)
             return
         flushed = flush_logs(lab)
     rows = [{"table": str(each.table), "rows": each.rows, "damaged": each.damaged} for each in flushed]

@@ -35,5 +35,5 @@ def serve(
     chosen = configuration.settings.serving
     scheme = "https" if chosen.certificate else "http"
     output.note(f"{scheme}://{chosen.host}:{chosen.port}/docs", quiet=options.quiet)
-    command = flush_command(configuration, os.getpid()) if flush else ()
+    command = flush_command(configuration) if flush else ()
     run_server(configuration, os.environ, bus, flusher=command)

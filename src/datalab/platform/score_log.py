@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -24,8 +26,8 @@ def flush_logs(lab: Lab) -> tuple[Flushed, ...]:
     return (flush_log(context, SCORES, scores, lab.bus), flush_log(context, REVIEWS, reviews, lab.bus))
 
 
-def follow_logs(lab: Lab, parent: int | None) -> None:
-    """Take the logs to the lake again and again, until told to end or the parent process is gone; then a last time.
+def follow_logs(lab: Lab, *, until_eof: bool) -> None:
+    """Take the logs to the lake again and again, until told to end, or standard input ends; then a last time.
 
     An error is waited out, longer each time: what is logged stays there.
     """
@@ -33,7 +35,7 @@ def follow_logs(lab: Lab, parent: int | None) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     pause = interval = float(lab.configuration.settings.serving.flush_seconds)
-    while not _waited(ended, pause, parent):
+    while not _waited(ended, pause, until_eof):
         try:
             flush_logs(lab)
             pause = interval
@@ -43,10 +45,16 @@ def follow_logs(lab: Lab, parent: int | None) -> None:
         flush_logs(lab)
 
 
-def _waited(ended: threading.Event, seconds: float, parent: int | None) -> bool:
+def _waited(ended: threading.Event, seconds: float, until_eof: bool) -> bool:
     """Wait, and answer whether it is time to end."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        if ended.wait(_LOOK_SECONDS) or (parent is not None and os.getppid() != parent):
+        if ended.wait(_LOOK_SECONDS) or (until_eof and _input_ended()):
             return True
     return False
+
+
+def _input_ended() -> bool:
+    """Whoever holds the other end of standard input is gone, or has closed it; what is written there says nothing."""
+    ready, _, _ = select.select([sys.stdin], [], [], 0)
+    return bool(ready) and not os.read(sys.stdin.fileno(), 1)

@@ -143,9 +143,9 @@ def serve(configuration: Configuration, environ: Mapping[str, str], bus: Bus, *,
     run_server(app, address, wire_limits(configuration))
 
 
-def flush_command(configuration: Configuration, parent: int) -> list[str]:
-    """The command of the process that takes the logs to the lake for as long as `parent` runs."""
-    command = [sys.executable, "-m", "datalab", "flush", "--follow", "--parent", str(parent), "--quiet"]
+def flush_command(configuration: Configuration) -> list[str]:
+    """The command of the process that takes the logs to the lake until its standard input ends."""
+    command = [sys.executable, "-m", "datalab", "flush", "--follow", "--until-eof", "--quiet"]
     command += ["--project", str(configuration.folder)]
     return [*command, "--env", configuration.environment] if configuration.environment else command
 

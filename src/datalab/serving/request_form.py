@@ -134,7 +134,8 @@ def _core_type(field: Field) -> core_schema.CoreSchema:
     bounds = {ours: field[name] for name, ours in _BOUNDS.items() if name in field}
     match field["type"]:
         case "integer":
-            return core_schema.int_schema(strict=True, **bounds)
+            whole = core_schema.int_schema(strict=True, **bounds)
+            return core_schema.no_info_before_validator_function(_whole, whole)
         case "number":
             return core_schema.float_schema(strict=True, allow_inf_nan=False, **bounds)
         case "boolean":
@@ -142,6 +143,11 @@ def _core_type(field: Field) -> core_schema.CoreSchema:
         case _:
             lengths = {ours: field[name] for name, ours in _LENGTHS.items() if name in field}
             return core_schema.str_schema(strict=True, **{"max_length": _LONGEST_TEXT, **lengths})
+
+
+def _whole(value: Any) -> Any:
+    """24.0 is a whole number in JSON Schema, and in JSON as some programs write it."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _json_field(field: Field) -> dict[str, Any]:

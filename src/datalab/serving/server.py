@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import ipaddress
-import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -134,13 +133,15 @@ class Flusher:
             return
         self._failures += 1
         self._wait = min(60, 2**self._failures)
+        if self._process.stdin is not None:
+            self._process.stdin.close()
         self._bus.emit(FlusherRestarted(code))
         self._process = self._start()
 
     def stop(self) -> None:
         """Let it finish, within some seconds; what it does not take is taken by the next one."""
-        with suppress(ProcessLookupError):
-            self._process.send_signal(signal.SIGTERM)
+        assert self._process.stdin is not None
+        self._process.stdin.close()  # it ends with its input, and so does it where this process is killed
         try:
             self._process.wait(_PATIENCE)
         except subprocess.TimeoutExpired:
@@ -148,8 +149,7 @@ class Flusher:
             self._process.wait()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                start_new_session=True)  # fmt: skip
+        return subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
 
 
 def require_safe(address: Address, keys: KeyStore) -> None:

@@ -60,6 +60,11 @@ def test_a_missing_field_is_named_and_an_optional_one_may_be_null(served):
     assert send(served, json.dumps({**REQUEST, "cultura_principal": None})).status_code == 200
 
 
+def test_a_whole_number_may_be_written_with_a_point(served):
+    assert send(served, json.dumps({**REQUEST, "prazo": 24.0})).status_code == 200
+    assert send(served, json.dumps({**REQUEST, "prazo": 24.0000001})).status_code == 422
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"nil", b'{"uf": "\\ud800"}'])
 def test_what_is_no_json_is_a_400(served, content):
     answer = send(served, content)
