@@ -26,7 +26,7 @@ bench: $(READY) ## Measure against the same SQL in plain DuckDB
 	@$(BIN)/python -m benchmarks
 
 faults: $(READY) ## Run the fault suites in their long form
-	@$(BIN)/python -m pytest --numprocesses 2 --timeout 7200 -m "not stack" tests/faults
+	@$(BIN)/python -m pytest --numprocesses 2 --timeout 7200 -m "not stack" tests/faults tests/security
 
 lint: $(READY) ## Check style, types and import directions
 	@$(BIN)/ruff check .

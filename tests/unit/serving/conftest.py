@@ -20,6 +20,7 @@ from datalab.platform.online import wire_online_store
 from datalab.platform.serving import Parts, wire_app, wire_keys, wire_service
 from datalab.platform.settings import load
 from datalab.serving.guard import Guard
+from datalab.serving.policy import ROLES
 
 WHEN = datetime(2026, 11, 20, 12, tzinfo=UTC)
 STORED = {
@@ -104,7 +105,7 @@ def serve(serving_project: Path) -> Iterator[Callable[..., Served]]:
         parts = wire_service(configuration, {}, bus, store=store)
         parts.keeper.refresh()
         keys = wire_keys(configuration)
-        texts = {role: keys.create(role, role)[1] for role in ("score", "read", "admin")}
+        texts = {role: keys.create(role, role)[1] for role in ROLES}
         app = wire_app(configuration, parts, bus, extensions=extensions)
         served = Served(serving_project, Registry(serving_project / ".datalab"), parts, app, texts, events)
         started.append(served)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from datalab.ml.package import MANIFEST, MODEL, SIGNATURE, Package, signing_key, write_package
@@ -197,14 +196,14 @@ class Registry:
     def __init__(self, state: Path) -> None:
         self._path = state / "mlflow" / "mlflow.db"
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        tables = {
+            "registered_model_aliases": "name TEXT, alias TEXT, version INT",
+            "model_versions": "name TEXT, version INT, creation_time INT, current_stage TEXT",
+            "model_version_tags": "name TEXT, version INT, key TEXT, value TEXT",
+        }
         with closing(sqlite3.connect(self._path)) as connection, connection:
-            connection.execute(
-                "CREATE TABLE IF NOT EXISTS registered_model_aliases (name TEXT, alias TEXT, version INT)"
-            )
-            connection.execute("CREATE TABLE IF NOT EXISTS model_versions (name TEXT, version INT, creation_time INT)")
-            connection.execute(
-                "CREATE TABLE IF NOT EXISTS model_version_tags (name TEXT, version INT, key TEXT, value TEXT)"
-            )
+            for name, columns in tables.items():
+                connection.execute(f"CREATE TABLE IF NOT EXISTS {name} ({columns})")
 
     def champion(self, version: int | None, folder: Path | None = None) -> None:
         """Let the alias name a version, its package in `folder`; None deletes the alias."""
@@ -214,11 +213,7 @@ class Registry:
                 return
             connection.execute("INSERT INTO registered_model_aliases VALUES (?, 'champion', ?)", (NAME, version))
             if folder is not None:
-                connection.execute("INSERT INTO model_versions VALUES (?, ?, 1)", (NAME, version))
+                connection.execute("INSERT INTO model_versions VALUES (?, ?, 1, 'None')", (NAME, version))
                 tags = {PACKAGE_TAG: folder.name, SINCE_TAG: "2026-11-01T00:00:00+00:00"}
                 rows = [(NAME, version, key, value) for key, value in tags.items()]
                 connection.executemany("INSERT INTO model_version_tags VALUES (?, ?, ?, ?)", rows)
-
-
-def check() -> None:
-    onnx.checker.check_model(onnx.load_from_string(graph()))
