@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,15 @@ def latest(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(best.values())
 
 
+@pytest.fixture(params=["few", "many"])
+def amount(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An upsert of few rows and one of many go different ways to the same table."""
+    if request.param == "many":
+        monkeypatch.setattr("datalab.engine.upserting.FEW_ROWS", -1)
+    return str(request.param)
+
+
+@pytest.mark.usefixtures("amount")
 @PROPERTY
 @given(data=st.data())
 def test_upsert_does_not_depend_on_order_or_repetition(make_table: Callable[..., Table], data: st.DataObject) -> None:
@@ -185,6 +195,7 @@ def test_upsert_does_not_depend_on_order_or_repetition(make_table: Callable[...,
     assert sum(file.rows for file in table.relation.files) == len(latest(rows))
 
 
+@pytest.mark.usefixtures("amount")
 def test_upsert_touches_only_files_that_hold_a_losing_row(make_table: Callable[..., Table]) -> None:
     table = make_table()
     for part in range(4):
@@ -197,6 +208,48 @@ def test_upsert_touches_only_files_that_hold_a_losing_row(make_table: Callable[.
     assert (staged.read, staged.written, staged.superseded) == (2, 1, 1)
 
 
+def test_upsert_opens_no_file_that_cannot_hold_one_of_its_keys(make_table: Callable[..., Table]) -> None:
+    """Keys on both sides of a file do not make it a candidate: each key is compared, not their range alone."""
+    table = make_table()
+    for part in range(3):
+        rows = [{"id": f"k{part}{number}", "part": part, "__sequence": 1} for number in range(3)]
+        table.apply(query("SELECT *, __sequence FROM novo", novo=table_of(rows)), Upsert(KEYS, "__sequence"))
+    middle = next(file for file in table.relation.files if file.lower["part"] == 1)
+    Path(middle.path).write_bytes(b"not to be read")
+    around = [{"id": f"k{part}0", "part": part, "__sequence": 2} for part in (0, 2)]
+    staged = table.stage(query("SELECT *, __sequence FROM novo", novo=table_of(around)), Upsert(KEYS, "__sequence"))
+    assert (len(staged.remove), staged.written) == (2, 2)
+
+
+@pytest.mark.usefixtures("amount")
+def test_upserts_keep_the_files_of_a_clustered_table_apart(make_table: Callable[..., Table]) -> None:
+    table = make_table()
+    table.target = replace(table.target, cluster=("part",), file_rows=2_048)
+    rows = [{"id": f"k{number}", "part": number * 7 % 20_000, "__sequence": 1} for number in range(20_000)]
+    table.apply(query("SELECT *, __sequence FROM novo", novo=table_of(rows)), Upsert(KEYS, "__sequence"))
+    assert _apart(table)
+    again = [{**row, "__sequence": 2} for row in rows[::50]]
+    table.apply(query("SELECT *, __sequence FROM novo", novo=table_of(again)), Upsert(KEYS, "__sequence"))
+    assert _apart(table)
+    assert sorted(row["__sequence"] for row in table.rows()) == [1] * 19_600 + [2] * 400
+
+
+def _apart(table: Table) -> bool:
+    spans = sorted((file.lower["part"], file.upper["part"]) for file in table.relation.files)
+    return len(spans) >= 6 and all(earlier[1] < later[0] for earlier, later in pairwise(spans))
+
+
+def test_appended_rows_follow_the_order_of_a_clustered_table(make_table: Callable[..., Table]) -> None:
+    table = make_table()
+    table.target = replace(table.target, cluster=("part", "id"))
+    rows = [{"id": f"k{number % 3}", "part": number * 7 % 100} for number in range(100)]
+    table.apply(query("SELECT * FROM novo", novo=table_of(rows)), Append())
+    (file,) = table.relation.files
+    found = pq.read_table(file.path, columns=["part", "id"]).to_pylist()
+    assert found == sorted(found, key=lambda row: (row["part"], row["id"]))
+
+
+@pytest.mark.usefixtures("amount")
 def test_upsert_of_rows_already_there_rewrites_nothing(make_table: Callable[..., Table]) -> None:
     table = make_table()
     batch = query(
@@ -207,6 +260,7 @@ def test_upsert_of_rows_already_there_rewrites_nothing(make_table: Callable[...,
     assert (again.add, again.remove, again.superseded) == ((), (), 1)
 
 
+@pytest.mark.usefixtures("amount")
 def test_upsert_can_ignore_the_time_of_processing_in_ties(make_table: Callable[..., Table]) -> None:
     table = make_table()
     mode = Upsert(KEYS, "__sequence", ignore_in_ties=("valor",))
@@ -282,6 +336,7 @@ CHECKS = (
 )
 
 
+@pytest.mark.usefixtures("amount")
 @PROPERTY
 @given(rows=st.lists(CELLS, max_size=12), upserting=st.booleans(), partition=st.sampled_from([(), ("part",)]))
 def test_checks_split_the_rows_and_count_each_failure(

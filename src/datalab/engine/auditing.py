@@ -36,6 +36,16 @@ def failed_rows(checks: Sequence[Check], rejected: Iterable[Written]) -> dict[st
     }
 
 
+def failed_counts(session: Session, checks: Sequence[Check], mask: str, rows: str) -> dict[str, int]:
+    """The same from rows in a table, by their `mask`."""
+    strict = {check.name: bit for bit, check in enumerate(checks) if check.action != "warn"}
+    if not strict:
+        return {}
+    counts = (f"count(*) FILTER ({mask} & {1 << bit} <> 0)" for bit in strict.values())
+    (answer,) = session.rows(f"SELECT {', '.join(counts)} FROM {rows}")
+    return dict(zip(strict, answer, strict=True))
+
+
 def warned_rows(session: Session, checks: Sequence[Check], now: datetime, rows: str) -> dict[str, int]:
     """How many rows fail each warn check; reads only the columns that the conditions name."""
     warnings = [check for check in checks if check.action == "warn"]

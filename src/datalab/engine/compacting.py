@@ -7,7 +7,7 @@ from pathlib import Path
 from datalab.engine.relations import columns, quoted
 from datalab.engine.session import Session
 from datalab.engine.statistics import bounds
-from datalab.engine.writing import ACCEPTED, Written, file_options
+from datalab.engine.writing import ACCEPTED, Written, file_length, file_options
 from datalab.lake.table import DataFile, Rewriting
 
 _UNBOUNDED = 1 << 50
@@ -19,7 +19,7 @@ def rewritten(session: Session, work: Rewriting, folder: Path) -> tuple[Written,
     order = f" ORDER BY {', '.join(f'{quoted(name)} NULLS FIRST' for name in work.order)}" if work.order else ""
     rows = f"SELECT {columns(schema.names)} FROM ({session.relation(work.rows)}){order}"
     size = _share(sum(file.size for file in work.rows.files), work.file_size)
-    answer = session.copy(rows, folder, f"FILE_SIZE_BYTES {size}{file_options(work.target)}")
+    answer = session.copy(rows, folder, f"{file_length(work.target, size)}{file_options(work.target)}")
     files = []
     for path, count, written, _, statistics, _ in answer:
         if count:

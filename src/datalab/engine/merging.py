@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pyarrow as pa
 from sqlglot import exp
@@ -11,10 +11,10 @@ from sqlglot import exp
 from datalab.engine.base import ReplaceGroups, Staged, Upsert, Work
 from datalab.engine.dialect import is_repeatable
 from datalab.engine.order import Order
-from datalab.engine.pruning import key_ranges
-from datalab.engine.recording import recorded, with_copies
+from datalab.engine.ranges import sampled_range
+from datalab.engine.recording import rewritten
 from datalab.engine.relations import columns, file_rows
-from datalab.engine.rewriting import Existing, Gone, Rewrite, existing_rows, rewrite, same_key
+from datalab.engine.rewriting import Existing, Gone, existing_rows, rewrite, same_key
 from datalab.engine.session import Session
 from datalab.engine.staging import (
     CONTESTED,
@@ -26,31 +26,39 @@ from datalab.engine.staging import (
     land,
     staged,
 )
+from datalab.engine.upserting import is_small, upsert_few
 from datalab.engine.writing import ACCEPTED, BUCKET, SCRATCH, Folder, write
-from datalab.lake.table import RowChanges, WriteTarget
+from datalab.lake.table import WriteTarget
 
 
 @dataclass(frozen=True)
 class Contest:
-    """Tables of key hashes: `twice` in the batch, `met` in the table; the number of both; the table's rows."""
+    """Tables of key hashes: `twice` in the batch, `met` in the table; the number of both; the table's rows.
+
+    `ranges` tells the file that a new row belongs to.
+    """
 
     twice: str
     met: str
     rows: int
     existing: Existing | None
+    ranges: str
 
 
 _COSTLY = (exp.Join, exp.Group, exp.Distinct, exp.Window, exp.AggFunc, exp.SetOperation, exp.Lateral)
 
 
 def upsert(session: Session, folder: Folder, work: Work, mode: Upsert) -> Staged:
-    """Rows whose key occurs once, in the batch and not in the table, go straight to the table's files.
+    """Few rows are taken into memory. Of many, those whose key occurs once go straight to the table's files.
 
     Only contested keys are compared, and only files that hold a row that lost are written again.
     """
+    if is_small(work):
+        return upsert_few(session, folder, work, mode)
     source = _computed_once(session, work, batch(session, work))
     contest = _contest(session, work, source, mode)
-    landing = land(session, folder, work, _routed(source, mode, contest) if contest.rows else audited(source))
+    rows = _routed(source, mode, contest) if contest.rows else audited(source)
+    landing = land(session, folder, work, rows, contest.ranges)
     if not landing.contested:
         return staged(landing, folder.keep(landing.accepted))
     incoming = file_rows(work.target.schema, data_files(landing.contested))
@@ -59,8 +67,8 @@ def upsert(session: Session, folder: Folder, work: Work, mode: Upsert) -> Staged
     plus = f"SELECT * FROM {winners}" if won else ""
     change = rewrite(session, folder, work.target, contest.existing, Gone(mode.keys, winners, work.record), plus)
     lost = sum(written.file.rows for written in landing.contested) - won
-    changes = recorded(session, folder, work.target, change, winners)
-    return _rewritten(staged(landing, folder.keep(landing.accepted), change.removed, lost), folder, change, changes)
+    done = staged(landing, folder.keep(landing.accepted), change.removed, lost)
+    return rewritten(session, folder, work.target, done, change, winners)
 
 
 def replace_groups(session: Session, folder: Folder, work: Work, mode: ReplaceGroups) -> Staged:
@@ -68,16 +76,11 @@ def replace_groups(session: Session, folder: Folder, work: Work, mode: ReplaceGr
     schema = work.target.schema
     keys = fitted(session, mode.touched, pa.schema([schema.field(key) for key in mode.keys]))
     touched = session.table(f"SELECT DISTINCT * FROM ({keys})")
-    existing = existing_rows(session, work.current, key_ranges(session, f"SELECT * FROM {touched}", mode.keys))
+    existing = existing_rows(session, work.current, f"SELECT * FROM {touched}", mode.keys)
     change = rewrite(session, folder, work.target, existing, Gone(mode.keys, touched, work.record))
     landing = land(session, folder, work, audited(batch(session, work)))
-    changes = recorded(session, folder, work.target, change)
-    return _rewritten(staged(landing, folder.keep(landing.accepted), change.removed), folder, change, changes)
-
-
-def _rewritten(done: Staged, folder: Folder, change: Rewrite, changes: RowChanges | None) -> Staged:
-    copies = folder.keep(change.files)
-    return replace(done, add=(*done.add, *copies), changes=with_copies(changes, copies if change.removed else ()))
+    done = staged(landing, folder.keep(landing.accepted), change.removed)
+    return rewritten(session, folder, work.target, done, change)
 
 
 def _computed_once(session: Session, work: Work, source: Batch) -> Batch:
@@ -100,15 +103,15 @@ def _contest(session: Session, work: Work, source: Batch, mode: Upsert) -> Conte
     keys = f"SELECT {columns(mode.keys)} FROM {source.view}{passed}"
     hashes = f"SELECT {_hash(mode.keys)} AS h FROM ({keys})"
     twice = session.table(f"SELECT h FROM ({hashes}) GROUP BY h HAVING count(*) > 1")
-    ranges = key_ranges(session, keys, mode.keys) if work.current and work.current.rows else {}
-    existing = existing_rows(session, work.current, ranges)
+    existing = existing_rows(session, work.current, keys, mode.keys)
     met = "SELECT NULL::UBIGINT AS h WHERE false"
     if existing:
         present = f"SELECT {_hash(mode.keys)} AS h FROM {existing.view}"
         met = f"SELECT DISTINCT h FROM ({hashes}) batch SEMI JOIN ({present}) present USING (h)"
     met = session.table(met)
     ((rows,),) = session.rows(f"SELECT (SELECT count(*) FROM {twice}) + (SELECT count(*) FROM {met})")
-    return Contest(twice, met, rows, existing)
+    ranges = sampled_range(session, work.target, f"SELECT * FROM {source.view}{passed}")
+    return Contest(twice, met, rows, existing, ranges)
 
 
 def _routed(source: Batch, mode: Upsert, contest: Contest) -> str:

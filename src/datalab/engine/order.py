@@ -30,6 +30,11 @@ class Order:
         groups = ((self.sequence,), self.compared, self.ignored)
         return [f"{_sort_key(group)} DESC" for group in groups if group]
 
+    def later(self, left: str, right: str) -> str:
+        """A condition: the row `left` has the higher sequence; NULL where both have the same."""
+        new, old = _sort_key((self.sequence,), left), _sort_key((self.sequence,), right)
+        return f"CASE WHEN {new} <> {old} THEN {new} > {old} END"
+
     def greater(self, left: str, right: str) -> str:
         """A condition: the row `left` is preferred to the row `right`, both of one key."""
         new, old = _sort_key((self.sequence,), left), _sort_key((self.sequence,), right)

@@ -1,4 +1,4 @@
-"""Which data files can hold given keys, told from their bounds alone."""
+"""Which data files can hold given keys, told file by file from their bounds; no file is opened."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from datalab.engine.relations import quoted
+import pyarrow as pa
+
+from datalab.engine.relations import columns, quoted
 from datalab.engine.session import Session
 from datalab.lake.table import DataFile
+
+_COMPARED = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -20,20 +24,30 @@ class KeyRange:
     has_null: bool
 
 
-def key_ranges(session: Session, rows: str, keys: Sequence[str]) -> dict[str, KeyRange]:
-    """The ranges of the key columns of a query; empty where the query has no rows."""
-    names = [quoted(key) for key in keys]
-    wanted = ", ".join(f"min({name}), max({name}), coalesce(bool_or({name} IS NULL), false)" for name in names)
-    ((count, *values),) = session.rows(f"SELECT count(*), {wanted} FROM ({rows})")
-    if not count:
-        return {}
-    triples = zip(values[::3], values[1::3], values[2::3], strict=True)
-    return {key: KeyRange(*triple) for key, triple in zip(keys, triples, strict=True)}
-
-
 def candidates(files: Sequence[DataFile], ranges: Mapping[str, KeyRange]) -> tuple[DataFile, ...]:
     """The files that may hold a row whose every key lies in its range."""
     return tuple(file for file in files if all(_may_hold(file, key, wanted) for key, wanted in ranges.items()))
+
+
+def files_with_keys(
+    session: Session, rows: str, keys: Sequence[str], files: Sequence[DataFile], schema: pa.Schema
+) -> tuple[DataFile, ...]:
+    """The files that may hold a key of the query `rows`: first by the range of all keys, then by each."""
+    if not files:
+        return ()
+    count, ranges = _key_ranges(session, rows, keys)
+    near = candidates(files, ranges)
+    if not count or len(near) <= 1 or len(near) * count > _COMPARED:
+        return near if count else ()
+    return _meeting(session, rows, keys, near, schema)
+
+
+def _key_ranges(session: Session, rows: str, keys: Sequence[str]) -> tuple[int, dict[str, KeyRange]]:
+    names = [quoted(key) for key in keys]
+    wanted = ", ".join(f"min({name}), max({name}), coalesce(bool_or({name} IS NULL), false)" for name in names)
+    ((count, *values),) = session.rows(f"SELECT count(*), {wanted} FROM ({rows})")
+    triples = zip(values[::3], values[1::3], values[2::3], strict=True)
+    return count, {key: KeyRange(*triple) for key, triple in zip(keys, triples, strict=True)}
 
 
 def _may_hold(file: DataFile, key: str, wanted: KeyRange) -> bool:
@@ -48,3 +62,46 @@ def _may_hold(file: DataFile, key: str, wanted: KeyRange) -> bool:
         return bool(lower <= wanted.highest and wanted.lowest <= upper)
     except TypeError:
         return True
+
+
+def _meeting(
+    session: Session, rows: str, keys: Sequence[str], files: Sequence[DataFile], schema: pa.Schema
+) -> tuple[DataFile, ...]:
+    bounds: dict[str, pa.Array] = {"file": pa.array(range(len(files)), pa.int32())}
+    conditions = []
+    for number, key in enumerate(keys):
+        known = _bounds(files, key, schema.field(key).type)
+        if known is not None:
+            bounds |= {f"{side}{number}": values for side, values in known.items()}
+            conditions.append(_inside(f"keys.{quoted(key)}", number))
+    if not conditions:
+        return tuple(files)
+    listed = session.registered(pa.table(bounds))
+    wanted = f"SELECT DISTINCT {columns(keys)} FROM ({rows})"
+    found = session.rows(
+        f"SELECT file FROM {listed} files WHERE EXISTS (SELECT 1 FROM ({wanted}) keys WHERE {' AND '.join(conditions)})"
+    )
+    return tuple(files[index] for index in sorted(index for (index,) in found))
+
+
+def _inside(key: str, number: int) -> str:
+    between = f"coalesce({key} BETWEEN files.lower{number} AND files.upper{number}, false)"
+    return f"CASE WHEN {key} IS NULL THEN files.null{number} ELSE files.any{number} OR {between} END"
+
+
+def _bounds(files: Sequence[DataFile], key: str, kind: pa.DataType) -> Mapping[str, pa.Array] | None:
+    """Per file: the bounds of a column, whether it may hold NULL, and whether it may hold anything."""
+    pairs = [(file.lower.get(key), file.upper.get(key)) for file in files]
+    unknown = [lower is None or upper is None for lower, upper in pairs]
+    only_null = [file.nulls.get(key) == file.rows for file in files]
+    try:
+        lower, upper = (pa.array([pair[side] for pair in pairs], kind) for side in (0, 1))
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
+        return None
+    anything = [is_unknown and not empty for is_unknown, empty in zip(unknown, only_null, strict=True)]
+    return {
+        "lower": lower,
+        "upper": upper,
+        "null": pa.array([bool(file.nulls.get(key, 1)) for file in files]),
+        "any": pa.array(anything),
+    }

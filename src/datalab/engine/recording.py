@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from datalab.engine.base import Staged
 from datalab.engine.relations import columns
 from datalab.engine.rewriting import Rewrite
 from datalab.engine.session import Session
@@ -31,7 +34,16 @@ def recorded(
     return RowChanges(sides[_ENTERED], sides[_LEFT])
 
 
-def with_copies(changes: RowChanges | None, copies: tuple[DataFile, ...]) -> RowChanges | None:
+def rewritten(
+    session: Session, folder: Folder, target: WriteTarget, done: Staged, change: Rewrite, entered: str = ""
+) -> Staged:
+    """What was staged, with the files of a rewriting at their final place and its record."""
+    changes = recorded(session, folder, target, change, entered)
+    copies = folder.keep(change.files)
+    return replace(done, add=(*done.add, *copies), changes=_with_copies(changes, copies if change.removed else ()))
+
+
+def _with_copies(changes: RowChanges | None, copies: tuple[DataFile, ...]) -> RowChanges | None:
     """The record with the added files that hold copies, at their final place."""
     if changes is None:
         return None

@@ -117,7 +117,7 @@ def file_rows(schema: pa.Schema, files: Sequence[DataFile], *, position: bool = 
     if not position:
         return f"SELECT {columns(schema.names)} FROM read_parquet([{paths}], {options})"
     wanted = f"{columns(schema.names)}, filename AS {FILE}, file_row_number AS {ROW}"
-    return f"SELECT {wanted} FROM read_parquet([{paths}], {options}, filename = true, file_row_number = true)"
+    return f"SELECT {wanted} FROM read_parquet([{paths}], {options})"
 
 
 def _with_position(schema: pa.Schema) -> pa.Schema:

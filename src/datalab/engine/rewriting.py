@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from datalab.engine.pruning import KeyRange, candidates
+from datalab.engine.pruning import files_with_keys
+from datalab.engine.ranges import MAX_RANGES, in_order, range_of_files
 from datalab.engine.relations import FILE, columns, file_rows, quoted
 from datalab.engine.session import Session
 from datalab.engine.writing import Folder, Written, write
@@ -21,18 +22,23 @@ RECORDED_ROWS = 1_000_000
 
 @dataclass(frozen=True)
 class Existing:
-    """Rows of a table that a change may meet: a view that tells the file of each row, and the files."""
+    """Rows of a table that a change may meet: a view that tells the file of each row, and the files.
+
+    Not `split`: the rows come out of the format's own scan, which does not tell their files.
+    """
 
     view: str
     files: tuple[DataFile, ...]
     schema: pa.Schema
+    split: bool = True
 
 
 @dataclass(frozen=True)
 class Gone:
     """Rows that leave a table: those whose key columns equal a row of the named table or view, NULLs included.
 
-    No two rows of the table, or few, have the same key. `record`: the rows that leave are wanted, if they are few.
+    The keys may be `__file` and `__row`, a row's place. No two rows of the table, or few, have the same key. `record`:
+    the rows that leave are wanted, if they are few.
     """
 
     keys: tuple[str, ...]
@@ -49,14 +55,14 @@ class Rewrite:
     left: str = ""
 
 
-def existing_rows(session: Session, current: Relation | None, ranges: Mapping[str, KeyRange]) -> Existing | None:
-    """The rows of the files that may hold keys within `ranges`; None if there are none."""
-    if current is None or not current.rows or not ranges:
+def existing_rows(session: Session, current: Relation | None, rows: str, keys: Sequence[str]) -> Existing | None:
+    """The rows of the files that may hold a key of the query `rows`; None if there are none."""
+    if current is None or not current.rows:
         return None
     if current.scan is not None or current.memory is not None:
-        rows = f"SELECT *, CAST(NULL AS VARCHAR) AS {FILE} FROM ({session.relation(current)})"
-        return Existing(session.view(rows), current.files, current.schema)
-    files = candidates(current.files, ranges)
+        whole = f"SELECT *, CAST(NULL AS VARCHAR) AS {FILE} FROM ({session.relation(current)})"
+        return Existing(session.view(whole), current.files, current.schema, split=False)
+    files = files_with_keys(session, rows, keys, current.files, current.schema)
     if not files:
         return None
     return Existing(session.view(file_rows(current.schema, files, position=True)), files, current.schema)
@@ -71,16 +77,34 @@ def rewrite(
     session: Session, folder: Folder, target: WriteTarget, existing: Existing | None, gone: Gone, plus: str = ""
 ) -> Rewrite:
     """Write the files that hold rows of `gone` again without them; the rows of the query `plus` are added."""
+    if existing and FILE in gone.keys:
+        existing = _at_places(session, existing, gone)
     left = leaving(session, existing, gone) if existing and gone.record else ""
     hit = _hit_files(session, existing, gone, left) if existing else ()
-    parts = [plus] if plus else []
-    if existing and hit:
+    if not hit:
+        return Rewrite(write(session, plus, target, folder.path) if plus else ())
+    assert existing is not None
+    written: list[Written] = []
+    for files, part in _portions(target, existing, hit):
         same = same_key(gone.keys, "kept", "gone")
-        rows = _rows_of(session, existing, hit)
-        parts.append(f"SELECT {columns(target.schema.names)} FROM {rows} kept ANTI JOIN {gone.table} gone ON {same}")
-    if not parts:
-        return Rewrite()
-    return Rewrite(write(session, " UNION ALL ".join(parts), target, folder.path), hit, left)
+        rows = _rows_of(session, existing, files)
+        kept = f"SELECT {columns(target.schema.names)} FROM {rows} kept ANTI JOIN {gone.table} gone ON {same}"
+        both = f"{kept} UNION ALL SELECT * FROM ({plus}) WHERE {part}" if plus else kept
+        written += write(session, both, target, folder.path, range_of_files(target, files))
+    return Rewrite(tuple(written), hit, left)
+
+
+def _portions(
+    target: WriteTarget, existing: Existing, hit: tuple[DataFile, ...]
+) -> Iterator[tuple[tuple[DataFile, ...], str]]:
+    """So many files at a time as can be written side by side, with a condition for the new rows that belong to them."""
+    files = in_order(target, hit)
+    each = range_of_files(target, files)
+    if not each or not existing.split or len(files) <= MAX_RANGES:
+        yield hit, "true"
+        return
+    for first in range(0, len(files), MAX_RANGES):
+        yield files[first : first + MAX_RANGES], f"({each}) // {MAX_RANGES} = {first // MAX_RANGES}"
 
 
 def leaving(session: Session, existing: Existing, gone: Gone) -> str:
@@ -93,6 +117,15 @@ def leaving(session: Session, existing: Existing, gone: Gone) -> str:
     return session.table(f"SELECT {names} FROM {existing.view} kept SEMI JOIN {gone.table} gone ON {same}")
 
 
+def _at_places(session: Session, existing: Existing, gone: Gone) -> Existing:
+    """The rows of those files alone whose rows leave."""
+    paths = {path for (path,) in session.rows(f"SELECT DISTINCT {FILE} FROM {gone.table}")}
+    files = tuple(file for file in existing.files if file.path in paths)
+    if files == existing.files:
+        return existing
+    return Existing(session.view(file_rows(existing.schema, files, position=True)), files, existing.schema)
+
+
 def _hit_files(session: Session, existing: Existing, gone: Gone, left: str) -> tuple[DataFile, ...]:
     same = same_key(gone.keys, "kept", "gone")
     hits = left or f"{existing.view} kept SEMI JOIN {gone.table} gone ON {same}"
@@ -102,4 +135,4 @@ def _hit_files(session: Session, existing: Existing, gone: Gone, left: str) -> t
 
 
 def _rows_of(session: Session, existing: Existing, files: tuple[DataFile, ...]) -> str:
-    return existing.view if files == existing.files else session.view(file_rows(existing.schema, files))
+    return existing.view if files == existing.files else session.view(file_rows(existing.schema, files, position=True))

@@ -121,7 +121,7 @@ class Session:
         if relation.scan is not None:
             return casts(relation.schema, self._scanned(relation.scan(), relation.schema))
         if relation.memory is not None:
-            return memory_rows(relation.schema, self._registered(relation.memory))
+            return memory_rows(relation.schema, self.registered(relation.memory))
         return file_rows(relation.schema, relation.files)
 
     def compile(self, query: Query) -> str:
@@ -142,7 +142,8 @@ class Session:
         view = self.view(f"SELECT {columns(kept)} FROM ({rows}){alive}")
         return Source(view.strip('"'), hidden)
 
-    def _registered(self, table: pa.Table) -> str:
+    def registered(self, table: pa.Table) -> str:
+        """Let queries of this session read an Arrow table; the answer is the quoted name."""
         name = self.new_name("memory")
         with translated(self.origin):
             self._connection.register(name, table)

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from datalab.engine.auditing import failed_mask, failed_rows, warned_rows
 from datalab.engine.base import Query, Replace, Staged, Work
+from datalab.engine.ranges import ordered
 from datalab.engine.relations import duckdb_type, file_rows, quoted
 from datalab.engine.session import Session
 from datalab.engine.writing import ACCEPTED, BUCKET, SCRATCH, Folder, Written, write
@@ -77,15 +78,15 @@ def audited(source: Batch) -> str:
     return f"SELECT *{bucket} FROM {source.view}"
 
 
-def land(session: Session, folder: Folder, work: Work, rows: str) -> Landing:
-    """Write the rows of a batch, each once, split by bucket; count what failed each check."""
-    files = write(session, rows, work.target, folder.path)
+def land(session: Session, folder: Folder, work: Work, rows: str, ranges: str = "") -> Landing:
+    """Write the rows of a batch, each once, split by bucket and range; count what failed each check."""
+    files = write(session, rows, work.target, folder.path, ranges)
     rejected = [written for written in files if written.bucket > ACCEPTED]
     warned = warned_rows(session, work.checks, work.query.now, file_rows(work.target.schema, data_files(files)))
     return Landing(
         tuple(written for written in files if written.bucket == ACCEPTED),
         tuple(written for written in files if written.bucket == CONTESTED),
-        _set_aside(session, work.target, rejected) if rejected else None,
+        _rejected(session, work.target, rejected) if rejected else None,
         {**failed_rows(work.checks, rejected), **warned},
     )
 
@@ -95,16 +96,19 @@ def data_files(files: Iterable[Written]) -> tuple[DataFile, ...]:
     return tuple(written.file for written in files)
 
 
-def _set_aside(session: Session, target: WriteTarget, rejected: Sequence[Written]) -> Relation:
-    """Rejected rows in files outside the table's location, with their mask as a column."""
-    schema = target.schema.append(pa.field(FAILED, pa.int64()))
+def _rejected(session: Session, target: WriteTarget, rejected: Sequence[Written]) -> Relation:
     parts = (
         f"SELECT *, CAST({mask} AS BIGINT) AS {FAILED} FROM ({file_rows(target.schema, list(files))})"
         for mask, files in _by_bucket(rejected).items()
     )
+    return set_aside(session, target, " UNION ALL ".join(parts))
+
+
+def set_aside(session: Session, target: WriteTarget, rows: str) -> Relation:
+    """Rejected rows in files outside the table's location, with their mask as a column."""
+    schema = target.schema.append(pa.field(FAILED, pa.int64()))
     scratch = WriteTarget(target.name, "", schema, compression=SCRATCH)
-    files = write(session, " UNION ALL ".join(parts), scratch, session.folder())
-    return Relation(schema, data_files(files))
+    return Relation(schema, data_files(write(session, rows, scratch, session.folder())))
 
 
 def _by_bucket(files: Iterable[Written]) -> dict[int, list[DataFile]]:
@@ -116,7 +120,7 @@ def _by_bucket(files: Iterable[Written]) -> dict[int, list[DataFile]]:
 
 def write_all(session: Session, folder: Folder, work: Work) -> Staged:
     """Append and Replace: the accepted rows become files; with Replace all present files leave."""
-    landing = land(session, folder, work, audited(batch(session, work)))
+    landing = land(session, folder, work, audited(batch(session, work)) + ordered(work.target))
     replaced = work.current.files if isinstance(work.mode, Replace) and work.current else ()
     return staged(landing, folder.keep(landing.accepted), replaced)
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from datalab.engine.faults import translated
 from datalab.engine.partitions import partition_key, partition_value
+from datalab.engine.ranges import RANGE
 from datalab.engine.relations import columns, field_id, quoted
 from datalab.engine.session import Session
 from datalab.engine.statistics import bounds
@@ -22,7 +23,7 @@ from datalab.lake.table import DataFile, WriteTarget
 
 BUCKET = "__bucket"
 ACCEPTED = 0
-FILE_SIZE = "256MB"
+FILE_SIZE = 256_000_000
 SCRATCH = "lz4"
 
 
@@ -74,14 +75,24 @@ def remove(paths: Iterable[str | Path]) -> None:
             Path(path).unlink()
 
 
-def write(session: Session, rows: str, target: WriteTarget, folder: Path) -> tuple[Written, ...]:
-    """Write a query's rows into `folder`. Where the query has a column `__bucket`, files do not mix buckets."""
+def write(session: Session, rows: str, target: WriteTarget, folder: Path, ranges: str = "") -> tuple[Written, ...]:
+    """Write a query's rows into `folder`. Where the query has a column `__bucket`, files do not mix buckets.
+
+    Nor do they mix the values of `ranges`, an expression over the target's columns.
+    """
     bucketed = BUCKET in session.describe(rows)
-    keys = _split_keys(target, bucketed)
+    keys = _split_keys(target, bucketed, ranges)
     wanted = ", ".join([columns(target.schema.names), *(f"{value} AS {name}" for name, value in keys.items())])
-    options = f"PARTITION_BY ({', '.join(keys)})" if keys else f"FILE_SIZE_BYTES '{FILE_SIZE}'"
+    options = f"PARTITION_BY ({', '.join(keys)})" if keys else file_length(target, FILE_SIZE)
     answer = session.copy(f"SELECT {wanted} FROM ({rows})", folder, options + file_options(target))
     return tuple(_written(row, target) for row in answer if row[1])
+
+
+def file_length(target: WriteTarget, size: int) -> str:
+    """Where a COPY begins a new file: by the target's rows per file, else by `size` in bytes."""
+    if not target.file_rows:
+        return f"FILE_SIZE_BYTES {size}"
+    return f"ROW_GROUP_SIZE {target.file_rows}, ROW_GROUPS_PER_FILE 1"
 
 
 def file_options(target: WriteTarget) -> str:
@@ -99,8 +110,9 @@ def _written(row: Sequence[Any], target: WriteTarget) -> Written:
     return Written(int(keys.get(BUCKET, ACCEPTED)), DataFile(path, rows, size, partition, lower, upper, nulls))
 
 
-def _split_keys(target: WriteTarget, bucketed: bool) -> dict[str, str]:
+def _split_keys(target: WriteTarget, bucketed: bool, ranges: str) -> dict[str, str]:
     keys = {f"__p{number}": partition_value(field) for number, field in enumerate(target.partition)}
+    keys |= {RANGE: ranges} if ranges else {}
     if not bucketed:
         return keys
     return {BUCKET: BUCKET, **{name: f"CASE WHEN {BUCKET} = 0 THEN {value} END" for name, value in keys.items()}}

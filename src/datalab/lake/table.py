@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from datalab.errors import InvalidSetting
+from datalab.lake.layout import cluster_of, file_rows_of
 from datalab.lake.provenance import Position, Provenance
 from datalab.names import TableName
 
@@ -127,7 +128,8 @@ class WriteTarget:
 
     `location` is the folder for new data files, a plain path or a URI; it need not exist yet.
 
-    `compression` is Parquet's: zstd for what is read often, snappy where writing must be quick.
+    `compression` is Parquet's: zstd for what is read often, snappy where writing must be quick. New files follow the
+    order of the columns in `cluster`, and hold about `file_rows` rows; where that is 0, their size decides.
     """
 
     name: TableName
@@ -135,6 +137,8 @@ class WriteTarget:
     schema: pa.Schema
     partition: tuple[PartitionField, ...] = ()
     compression: str = "zstd"
+    cluster: tuple[str, ...] = ()
+    file_rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -174,7 +178,14 @@ class TableState:
 
     def target(self) -> WriteTarget:
         """Where and how to write data files for this state."""
-        return WriteTarget(self.name, self.data_location or self.location, self.schema, self.partition)
+        return WriteTarget(
+            self.name,
+            self.data_location or self.location,
+            self.schema,
+            self.partition,
+            cluster=cluster_of(self.properties, self.schema.names),
+            file_rows=file_rows_of(self.properties),
+        )
 
 
 @dataclass(frozen=True)

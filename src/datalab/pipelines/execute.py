@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-import pyarrow as pa
-
 from datalab.engine.base import Append, Query, Staged, Upsert, Work
 from datalab.errors import Fenced, TableNotFound
 from datalab.lake.lake import Lake
@@ -17,6 +15,7 @@ from datalab.pipelines.cdc import SEQUENCE, unrepeatable_columns
 from datalab.pipelines.context import Context
 from datalab.pipelines.graph import FlowNode
 from datalab.pipelines.groups import Prepared, prepared_groups, prepared_whole
+from datalab.pipelines.layout import table_spec
 from datalab.pipelines.model import Dataset
 from datalab.pipelines.steps import Step, TableRead
 from datalab.quality.publish import (
@@ -144,15 +143,16 @@ def _target(context: Context, step: Step, dataset: Dataset, query: Query) -> Tab
             f"{step.target}: another writer committed snapshot {present} after this plan, made from {step.base}",
             "run again: the next plan starts from the newer snapshot",
         )
-    schema = context.engine.schema(query)
-    if state is not None and _covers(state.schema, schema):
+    spec = table_spec(dataset, step, context.engine.schema(query))
+    if state is not None and _covers(state, spec):
         return state
-    spec = TableSpec(schema, dataset.partition, dataset.comment, dataset.properties)
     return context.lake.define(step.target, spec)
 
 
-def _covers(present: pa.Schema, wanted: pa.Schema) -> bool:
-    return bool(present.remove_metadata().equals(wanted.remove_metadata(), check_metadata=False))
+def _covers(present: TableState, wanted: TableSpec) -> bool:
+    schema = wanted.schema.remove_metadata()
+    same = present.schema.remove_metadata().equals(schema, check_metadata=False)
+    return bool(same and wanted.properties.items() <= present.properties.items())
 
 
 def _prepared(context: Context, step: Step, query: Query, state: TableState) -> Prepared:

@@ -206,7 +206,8 @@ class DeltaFormat:
             mode="error",
             partition_by=[field.column for field in spec.partition if field.transform == "identity"],
             description=spec.comment or None,
-            configuration=_DEFAULTS,
+            configuration={**_DEFAULTS, **spec.properties},
+            raise_if_key_not_exists=False,
         )
 
 

@@ -19,7 +19,6 @@ from datalab.lake.provenance import Provenance
 from datalab.lake.table import Change, DataFile, Relation, Rewriting, TableState
 from datalab.names import TableName
 
-CLUSTER_BY = "datalab.cluster_by"
 FLOW = "maintenance"
 _ATTEMPTS, _STARTS = 20, 3
 _PAUSE = 0.01
@@ -49,12 +48,6 @@ class Compaction:
 class _Merged:
     group: Group
     files: tuple[DataFile, ...]
-
-
-def cluster_order(state: TableState) -> tuple[str, ...]:
-    """The columns that a table's files are sorted by, as its properties have them; those that are there."""
-    names = state.properties.get(CLUSTER_BY, "").split(",")
-    return tuple(name.strip() for name in names if name.strip() in state.schema.names)
 
 
 def plan_compaction(lake: Lake, name: TableName, goals: Goals) -> Compaction:
@@ -112,12 +105,22 @@ def _planned(lake: Lake, state: TableState, goals: Goals, only: Collection[str] 
     if live.scan is not None:
         return Compaction(state.name, problem="rows were deleted by position: only their writer can merge these files")
     files = [file for file in live.files if only is None or file.path in only]
-    return Compaction(state.name, groups_to_merge(files, cluster_order(state), goals), snapshot=state.snapshot)
+    groups = groups_to_merge(files, state.target().cluster, _aimed(state, live, goals))
+    return Compaction(state.name, groups, snapshot=state.snapshot)
+
+
+def _aimed(state: TableState, live: Relation, goals: Goals) -> Goals:
+    """The goals with the table's own number of rows per file, where it has one: upserts want small files."""
+    wanted, rows = state.target().file_rows, live.rows
+    if not wanted or not rows:
+        return goals
+    return replace(goals, file_size=max(1, sum(file.size for file in live.files) * wanted // rows))
 
 
 def _rewriting(state: TableState, group: Group, goals: Goals) -> Rewriting:
-    rows = Relation(state.schema, group.files)
-    return Rewriting(state.target(), rows, group.partition, cluster_order(state), goals.file_size)
+    rows, target = Relation(state.schema, group.files), state.target()
+    aim = _aimed(state, rows, goals).file_size
+    return Rewriting(target, rows, group.partition, target.cluster, aim)
 
 
 def _commit(lake: Lake, state: TableState, merged: Sequence[_Merged], run_id: str) -> Compaction | None:

@@ -1,0 +1,28 @@
+"""How a table's rows lie in its files: in which order, how many per file. Table properties tell it to every writer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+CLUSTER_KEY = "datalab.cluster_by"
+FILE_ROWS_KEY = "datalab.file_rows"
+UPSERT_FILE_ROWS = 131_072
+
+
+def layout_properties(cluster: Sequence[str], file_rows: int = 0) -> dict[str, str]:
+    """The properties of a table whose files follow an order of columns, and hold so many rows (0: by their size)."""
+    found = {CLUSTER_KEY: ",".join(cluster)} if cluster else {}
+    return {**found, FILE_ROWS_KEY: str(file_rows)} if file_rows else found
+
+
+def cluster_of(properties: Mapping[str, str], names: Sequence[str]) -> tuple[str, ...]:
+    """The columns that a table's files follow; names that are no column of it (any more) are left out."""
+    exact = {name.lower(): name for name in names}
+    wanted = (name.strip().lower() for name in properties.get(CLUSTER_KEY, "").split(","))
+    return tuple(exact[name] for name in wanted if name in exact)
+
+
+def file_rows_of(properties: Mapping[str, str]) -> int:
+    """Rows that a full file of the table holds; 0 where its size decides."""
+    text = properties.get(FILE_ROWS_KEY, "")
+    return int(text) if text.isdecimal() else 0
