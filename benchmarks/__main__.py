@@ -15,12 +15,14 @@ from benchmarks.nothing_new import nothing_new
 from benchmarks.report import Result, machine, show
 from benchmarks.scratch import Scratch
 from benchmarks.spine import spine
+from benchmarks.trace import trace
 
-BENCHMARKS = ("spine", "nothing-new", "ingest", "incremental")
+BENCHMARKS = ("spine", "nothing-new", "ingest", "incremental", "trace")
 SIZED: dict[str, Callable[[Scratch, str, int, int], Result]] = {
     "spine": spine,
     "nothing-new": nothing_new,
     "incremental": incremental,
+    "trace": trace,
 }
 CHEAP_ROWS = 1_000_000
 

@@ -22,6 +22,10 @@ JOBS = {
     "kafka_fill": "kafka:fill",
     "kafka_raw": "kafka:raw",
     "kafka_common": "kafka:common",
+    "trace": "tracing:trace",
+    "trace_back": "tracing:back",
+    "trace_by_hand": "tracing:by_hand",
+    "trace_chosen": "tracing:chosen",
     "versions": "ours:versions",
 }
 

@@ -19,7 +19,7 @@ from datalab.lineage.wanted import wanted_rows
 from datalab.names import TableName
 from datalab.pipelines.graph import Graph
 from datalab.platform.lab import Lab
-from datalab.platform.masking import mask_value
+from datalab.platform.masking import mask_value, personal_columns
 from datalab.platform.queries import Moment
 from datalab.platform.state import log_folders
 from datalab.platform.wiring import wire_graph
@@ -50,7 +50,7 @@ def trace_rows(lab: Lab, question: Question) -> Rows:
     if not found.rows:
         hint = f'datalab query "SELECT * FROM {question.table} LIMIT 10" shows some'
         raise RecordNotFound(f"{question.table} has no row with {' '.join(question.keys)}", hint)
-    return replace(found, rows=masked_rows(found.rows, lab.personal_fields))
+    return replace(found, rows=masked_rows(found.rows, _personal(lab, flows)))
 
 
 def trace_score_of(lab: Lab, score_id: str, limit: int = 10) -> Score:
@@ -64,7 +64,7 @@ def trace_score_of(lab: Lab, score_id: str, limit: int = 10) -> Score:
         found = trace_score(descent, logged, _LOGGED)
     else:
         raise missing_score(score_id)
-    hidden = {field.lower() for field in lab.personal_fields}
+    hidden = _personal(lab, flows)
     features = tuple(replace(each, rows=masked_rows(each.rows, hidden)) for each in found.features)
     return replace(found, values=mask_value(found.values, hidden), features=features)
 
@@ -74,7 +74,13 @@ def trace_back(lab: Lab, place: str, limit: int = 10) -> Reached:
     tables, flows = _opened(lab)
     sources = {source.into for source in lab.configuration.settings.sources.values()} | set(flows.graph.sources)
     found = reached(tables, Ascent(tables, flows, limit), sources, _below(Place.parse(place), lab))
-    return replace(found, rows=masked_rows(found.rows, lab.personal_fields))
+    return replace(found, rows=masked_rows(found.rows, _personal(lab, flows)))
+
+
+def _personal(lab: Lab, flows: Flows) -> frozenset[str]:
+    """Names of personal data, as `Lab.personal_fields`, from the graph that was parsed already."""
+    tagged = {field for feed in lab.feeds for field in feed.personal_fields}
+    return personal_columns((node.query for node in flows.graph.flows), tagged) if tagged else frozenset()
 
 
 def _below(place: Place, lab: Lab) -> Place:
