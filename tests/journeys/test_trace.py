@@ -19,6 +19,7 @@ from datalab.engine.base import Engine, Query, Replace, Work
 from datalab.engine.duckdb import DuckDBEngine
 from datalab.errors import InvalidKey, RecordNotFound
 from datalab.events import Bus
+from datalab.features.views import Definitions, FeatureView, TrainingSetSpec
 from datalab.lake.lake import Lake, open_lake
 from datalab.lake.provenance import Provenance, Range
 from datalab.lake.table import Change, Relation, TableSpec
@@ -29,6 +30,7 @@ from datalab.lineage.flows import Flows
 from datalab.lineage.rows import Tables
 from datalab.lineage.scores import Score, recorded_score, trace_score
 from datalab.lineage.tree import Row, positions
+from datalab.lineage.uses import uses_of
 from datalab.names import TableName
 from datalab.pipelines.graph import Graph, build_graph
 from datalab.pipelines.parse import parse_sql
@@ -148,10 +150,10 @@ class Shop:
         assert record is not None
         return trace_score(Descent(tables, Flows(self.graph, tables), 10), record)
 
-    def back(self, place: str) -> Row:
+    def back(self, place: str, definitions: Definitions = Definitions()) -> Row:  # noqa: B008 - frozen
         """The one bronze row of a source position, traced up."""
         tables = Tables(self.lake, self.engine, datetime.now(UTC))
-        ascent = Ascent(tables, Flows(self.graph, tables), 10)
+        ascent = Ascent(tables, Flows(self.graph, tables), 10, uses_of(definitions))
         (row,) = reached(tables, ascent, [PEDIDOS], Place.parse(place)).rows
         return row
 
@@ -383,6 +385,37 @@ def test_a_score_leads_to_its_model_training_set_and_records(shop_of):
     assert other.differs == {"total": 99}
     assert missing.note == "not found for this score: unknown or expired"
     assert unknown.model.note == "ops.models does not say what it was trained on"
+
+
+def test_back_to_the_training_rows_models_and_scores_that_used_a_row(shop_of):
+    shop = shop_of(SILVER + GOLD)
+    shop.deliver([RECORD, {**RECORD, "id": "b", "uf": "MT"}])
+    shop.run()
+    view = FeatureView("estado", TableName.parse("gold.por_uf"), ("sigla",), "total")
+    labels = TrainingSetSpec("compras", "", "momento", "caro", {"estado": ("uf",)})
+    definitions = Definitions({"estado": view}, {"compras": labels})
+    assert [read.table for read in gold_of(shop, definitions).reads] == ["gold.grandes"]
+    rows = pa.table({"uf": ["SP", "MT", "SP"], "momento": [1, 2, 3], "caro": [True, False, True]})
+    trained = shop.put("training.compras", rows)
+    entry = {"model": "compras", "version": 3, "action": "promoted", "training_set": f"compras@{trained}"}
+    shop.put("ops.models", table_of(MODELS, [entry, {**entry, "action": "retired"}]))
+    scores = [
+        {"score_id": f"s-{uf}", "model": "compras", "model_version": 3,
+         "features": json.dumps({"estado": {"entity": {"sigla": uf}}, "outro": None})}
+        for uf in ("SP", "MT")
+    ]  # fmt: skip
+    shop.put("ops.scores", table_of(SCHEMAS[SCORES], scores))
+    _, scored, learnt = gold_of(shop, definitions).reads
+    assert [(row.keys, row.status) for row in scored.rows] == [({"score_id": "s-SP"}, "by compras version 3")]
+    assert [row.keys["momento"] for row in learnt.rows] == [1, 3]
+    assert learnt.notes == (f"compras version 3 learnt from compras@{trained}",)
+
+
+def gold_of(shop: Shop, definitions: Definitions) -> Row:
+    """The row of gold.por_uf that the first record reached."""
+    (silver,) = shop.back("landing/pedidos-0000.jsonl:0", definitions).reads[0].rows
+    (gold,) = silver.reads[0].rows
+    return gold
 
 
 def table_of(schema: pa.Schema, rows: Sequence[Record]) -> pa.Table:

@@ -23,8 +23,12 @@ views: {estado: [uf]}
 MODEL = """
 training_set: compras
 label: caro
-inputs:
-  estado__pedidos: {from: estado.pedidos}
+moment: momento
+estimator: sklearn.ensemble.RandomForestClassifier
+thresholds: {approve_below: 0.1, deny_from: 0.4}
+request: {uf: {type: string, maxLength: 2}}
+views: {estado: {entity: [request.uf]}}
+inputs: {estado__pedidos: {from: estado.pedidos}}
 """
 
 
@@ -96,7 +100,7 @@ def test_lineage_and_impact_are_read_from_the_files_alone(pedidos: Pedidos) -> N
         "gold.por_uf": (["total"], True),
         "features.estado": (["total"], True),
         "training.compras": (["caro", "momento"], True),
-        "models.compras": (["caro"], True),
+        "models.compras": (["caro", "momento"], True),
     }
     assert [each["name"] for each in pedidos("impact", "bronze.pedidos.cpf", "--json").json] == ["silver.pedidos"]
     assert "did you mean bronze.pedidos.valor" in pedidos("impact", "bronze.pedidos.valo", code=2).err

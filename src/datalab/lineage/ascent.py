@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -14,6 +14,8 @@ from datalab.lineage.flows import Flows, Way, shown
 from datalab.lineage.records import keys_of, position_of, values_of
 from datalab.lineage.rows import PARENT, Found, Link, Search, Standing, Tables, links_of
 from datalab.lineage.tree import Read, Row
+from datalab.lineage.uses import Use, uses_read
+from datalab.names import TableName
 from datalab.pipelines.cdc import DELETED
 
 _LINK, _PASSES = "__link_", "__passes_"
@@ -22,11 +24,15 @@ _MOST_HIGH = 50
 
 @dataclass(frozen=True)
 class Ascent:
-    """Walks up the flows of a project, each table as it is now. `limit` rows are shown above a row; 0: all."""
+    """Walks up the flows of a project, each table as it is now. `limit` rows are shown above a row; 0: all.
+
+    `uses`: what is made of tables beside flows.
+    """
 
     tables: Tables
     flows: Flows
     limit: int
+    uses: Mapping[TableName, tuple[Use, ...]] = field(default_factory=dict)
 
     def above(self, table: Standing, rows: pa.Table, statuses: Sequence[str] = (), height: int = 0) -> tuple[Row, ...]:
         """Rows that were read, each with the rows of later tables that it had a part in."""
@@ -52,7 +58,8 @@ class Ascent:
         ways = [way for node in made for way in self.flows.ways(node) if way.strand.table == name]
         waiting = [Read(str(node.flow.target), None, node.flow.name, notes=("not made yet",)) for node in not_made]
         reads = [self._read(way, table, rows, height) for way in ways]
-        return [*reads, *([each] * rows.num_rows for each in waiting)]
+        used = [uses_read(self.tables, use, rows, self.limit) for use in self.uses.get(name, ())]
+        return [*reads, *([each] * rows.num_rows for each in waiting), *filter(None, used)]
 
     def _read(self, way: Way, table: Standing, rows: pa.Table, height: int) -> list[Read]:
         """The rows of a target that each of the rows had a part in."""

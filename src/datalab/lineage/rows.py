@@ -17,6 +17,7 @@ from datalab.lake.table import Relation, TableState
 from datalab.lineage.narrow import Span, files_with, restrictions, span
 from datalab.lineage.strands import INPUT
 from datalab.names import TableName
+from datalab.pipelines.cdc import SEQUENCE
 
 PARENT = "__parent"
 _NUMBER, _ROWS, _WANTED = "__number", "rows_read", "wanted_row"
@@ -35,8 +36,8 @@ class Standing:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Columns that can be read, the sequence of an upsert included."""
-        return tuple(self.relation.schema.names)
+        """Columns that readers see, and the sequence of an upsert."""
+        return tuple(name for name in self.relation.schema.names if not name.startswith("__") or name == SEQUENCE)
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ def _spans(search: Search, schema: pa.Schema) -> list[list[Span]]:
 
 
 def _columns(names: Sequence[str]) -> list[exp.Expr]:
-    return [exp.column(exp.to_identifier(name, quoted=True), table=INPUT) for name in names if name != "__deleted"]
+    return [exp.column(exp.to_identifier(name, quoted=True), table=INPUT) for name in names]
 
 
 def _first(rows: pa.Table, search: Search) -> pa.Table:

@@ -15,7 +15,6 @@ from datalab.errors import ModelNotFound
 from datalab.events import Bus, Progress
 from datalab.ml.card import write_card
 from datalab.ml.declaration import Declaration
-from datalab.ml.declaring import read_models
 from datalab.ml.evaluation import Evaluation
 from datalab.ml.gate import Verdict, judge
 from datalab.ml.lifecycle import Desk, Registered, champion, decide, reconcile, register
@@ -23,7 +22,6 @@ from datalab.ml.package import Package, read_package
 from datalab.ml.pictures import draw_drift, draw_evaluation
 from datalab.ml.training import Trained, train
 from datalab.ml.watch import Watch, evaluate_version, watch
-from datalab.platform.settings import Configuration
 
 _STEPS = ("training set", "train", "judge", "register")
 
@@ -69,12 +67,6 @@ class Outcome:
     verdict: Verdict
     live: bool
     card: Path
-
-
-def declared_models(configuration: Configuration) -> dict[str, Declaration]:
-    """The models that a project declares, by name. InvalidModel."""
-    found = {path for pattern in configuration.settings.models for path in configuration.folder.glob(pattern)}
-    return read_models(tuple(sorted(path for path in found if path.is_file())), configuration.folder)
 
 
 def train_model(shop: Workshop, declaration: Declaration, set_id: str = "", *, promote: bool = True) -> Outcome:

@@ -15,9 +15,11 @@ from datalab.lineage.flows import Flows
 from datalab.lineage.rows import Tables
 from datalab.lineage.scores import Score, logged_score, missing_score, recorded_score, trace_score
 from datalab.lineage.tree import Read, Row, Rows
+from datalab.lineage.uses import uses_of
 from datalab.lineage.wanted import wanted_rows
 from datalab.names import TableName
 from datalab.pipelines.graph import Graph
+from datalab.platform.features import wire_features
 from datalab.platform.lab import Lab
 from datalab.platform.masking import mask_value, personal_columns
 from datalab.platform.queries import Moment
@@ -72,8 +74,9 @@ def trace_score_of(lab: Lab, score_id: str, limit: int = 10) -> Score:
 def trace_back(lab: Lab, place: str, limit: int = 10) -> Reached:
     """Everything that a record of a source reached: FILE:ROW or TOPIC/PARTITION/OFFSET. RecordNotFound, InvalidKey."""
     tables, flows = _opened(lab)
+    uses = uses_of(wire_features(lab.configuration))
     sources = {source.into for source in lab.configuration.settings.sources.values()} | set(flows.graph.sources)
-    found = reached(tables, Ascent(tables, flows, limit), sources, _below(Place.parse(place), lab))
+    found = reached(tables, Ascent(tables, flows, limit, uses), sources, _below(Place.parse(place), lab))
     return replace(found, rows=masked_rows(found.rows, _personal(lab, flows)))
 
 
