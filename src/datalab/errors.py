@@ -120,6 +120,12 @@ class SourceError(DataLabError):
     """A source cannot be read as a whole."""
 
 
+class SourceUnavailable(SourceError):
+    """A broker or schema registry does not answer. Nothing was skipped; the same call may succeed later."""
+
+    retryable = True
+
+
 class WorkerCrashed(SourceError):
     """A decoding worker died, ran out of memory or out of time."""
 

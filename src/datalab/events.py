@@ -110,6 +110,52 @@ class DeadLettersDelayed(Event):
 
 
 @dataclass(frozen=True)
+class TopicRecreated(Event):
+    """A topic is not the one that was consumed before (its id is another): it is read from its beginning."""
+
+    source: str
+    topic: str
+    was: str
+    now: str
+
+
+@dataclass(frozen=True)
+class PartitionAdded(Event):
+    """A topic has a partition that it did not have before: it is read from its beginning."""
+
+    source: str
+    topic: str
+    partition: int
+
+
+@dataclass(frozen=True)
+class OffsetsLost(Event):
+    """The broker has deleted records before they were consumed: offsets `first` up to, not including, `stop`."""
+
+    source: str
+    topic: str
+    partition: int
+    first: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class SourcePaused(Event):
+    """Ingest waits because broker, registry or storage do not answer. Nothing is skipped."""
+
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class SourceResumed(Event):
+    """Ingest goes on after a pause of so many seconds."""
+
+    source: str
+    seconds: float
+
+
+@dataclass(frozen=True)
 class CommitLanded(Event):
     """A table has a new snapshot; `resolved` says that the answer was lost and found by reading back."""
 

@@ -32,6 +32,7 @@ COMMANDS = (
     Entry("demo", "Run the farmers' example: Avro files to bronze, silver and gold."),
     Entry("plan", "Show what a run would do now and why."),
     Entry("run", "Take in new source records and bring the tables up to date, as far as something changed."),
+    Entry("ingest", "Take in new records of the sources, once or without end; no flow runs."),
     Entry("check", "Check settings, contracts and pipelines: names, circles, types, functions."),
     Entry("query", "Ask the tables: one SELECT in the Spark dialect, now or as of an earlier moment."),
     Entry("trace", "Trace a score or a row down to the source records it was made from, or back up from one."),

@@ -14,7 +14,26 @@ from datalab.ingest.avro_schema import MISSING, AvroType, SchemaProblem, fingerp
 from datalab.ingest.defaults import check_default
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
-POSITION = ("ingestion_timestamp", "source_file", "source_row", "source_version")
+IN_FILE = pa.schema(
+    [
+        ("ingestion_timestamp", TIMESTAMP),
+        ("source_file", pa.string()),
+        ("source_row", pa.int64()),
+        ("source_version", pa.string()),
+    ]
+)
+IN_TOPIC = pa.schema(
+    [
+        ("ingestion_timestamp", TIMESTAMP),
+        ("source_topic", pa.string()),
+        ("source_partition", pa.int32()),
+        ("source_offset", pa.int64()),
+        ("source_timestamp", TIMESTAMP),
+        ("source_key", pa.binary()),
+        ("source_headers", pa.list_(pa.field("element", pa.struct([("name", pa.string()), ("value", pa.binary())])))),
+    ]
+)
+_KEPT = frozenset([*IN_FILE.names, *IN_TOPIC.names])
 
 _PLAIN = {
     "boolean": pa.bool_(),
@@ -66,7 +85,7 @@ def parse_contract(text: str) -> Contract:
     document = load_json(text)
     record = parse_schema(document)
     for each in record.fields:
-        if each.name.lower() in POSITION or each.name.startswith("__"):
+        if each.name.lower() in _KEPT or each.name.startswith("__"):
             raise SchemaProblem(each.name, "this name is kept for the columns that ingest adds")
     _check_defaults(record, "")
     return Contract(text, record, fingerprint(document))
@@ -119,14 +138,13 @@ def arrow_field(name: str, kind: AvroType) -> pa.Field:
     return pa.field(name, arrow_type(kind), nullable=kind.nullable)
 
 
-def bronze_schema(contract: Contract) -> pa.Schema:
+def bronze_schema(contract: Contract, position: pa.Schema = IN_FILE) -> pa.Schema:
     """The bronze table's columns: the contract's fields, then when and where each row came from.
 
     Columns are nullable: the contract says what is required, and may come to allow more than it did.
     """
     fields = [pa.field(each.name, _nullable(each.type)) for each in contract.schema]
-    added = [TIMESTAMP, pa.string(), pa.int64(), pa.string()]
-    return pa.schema([*fields, *(pa.field(name, kind) for name, kind in zip(POSITION, added, strict=True))])
+    return pa.schema([*fields, *position])
 
 
 def _nullable(kind: pa.DataType) -> pa.DataType:

@@ -27,11 +27,12 @@ class IngestStaged:
     rejected: Rejected
     provenance: Provenance
     events: tuple[Event, ...] = ()
+    rest: Batch | None = None
 
     @property
     def empty(self) -> bool:
         """Whether nothing was consumed, so that there is nothing to commit."""
-        return not self.provenance.details.get("files", True)
+        return not (self.rejected.units or self.rejected.within)
 
 
 def consumed(
@@ -72,8 +73,8 @@ def ingest(source: Source, batch: Batch, state: TableState, run: Run) -> IngestS
         written=staged.written,
         quarantined=staged.quarantined,
     )
-    rejected = Rejected(state.name, source.name, staged.rejected, staged.units)
-    return IngestStaged(staged.add, rejected, provenance, ignored_events(source.name, staged.ignored))
+    rejected = Rejected(state.name, source.name, staged.rejected, staged.units, staged.within)
+    return IngestStaged(staged.add, rejected, provenance, ignored_events(source.name, staged.ignored), staged.rest)
 
 
 def ignored_events(source: str, ignored: Iterable[Ignored]) -> tuple[Event, ...]:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol, TypeVar
 from uuid import uuid4
 
 from datalab.ingest.content import Unstable, has_size
@@ -13,7 +14,7 @@ from datalab.ingest.decode.spans import Span
 from datalab.ingest.jobs import COUNT, DECODE, DESCRIBE, Done, FileDone, Job, Unit
 from datalab.ingest.reasons import WHOLE, Reject
 from datalab.ingest.workers import Call, Died, Failed, Outcome, Value, Workers
-from datalab.lake.table import DataFile
+from datalab.lake.table import DataFile, WriteTarget
 
 UNFINISHED = "it is still being written"
 _SPEED = 1 << 20
@@ -30,7 +31,7 @@ def _run_jobs(workers: Workers, jobs: Iterable[Job]) -> Done:
     made: list[Job] = []
 
     def begin(function: str, job: Job) -> None:
-        own = _in_own_folder(job)
+        own = in_own_folder(job)
         made.append(own)
         seconds = job.limits.worker_seconds + sum(each.size for each in job.files) / _SPEED
         workers.submit(Call(function, own, seconds))
@@ -47,10 +48,10 @@ def _run_jobs(workers: Workers, jobs: Iterable[Job]) -> Done:
     except BaseException:
         workers.close()
         for each in made:
-            _remove(each)
+            remove_folder(each)
         raise
     merged = merge(done)
-    _remove_unused(made, merged.data)
+    remove_unused(made, merged.data)
     return merged
 
 
@@ -166,21 +167,35 @@ def _merged(known: FileDone, more: FileDone) -> FileDone:
     )
 
 
-def _in_own_folder(job: Job) -> Job:
+class Targeted(Protocol):
+    """A job that may write into a target."""
+
+    @property
+    def target(self) -> WriteTarget | None:
+        """Where it writes; None: nowhere."""
+
+
+Made = TypeVar("Made", bound=Targeted)
+
+
+def in_own_folder(job: Made) -> Made:
     """What a worker that dies has written must be found again: each job writes into a folder of its own."""
     if job.target is None:
         return job
     base = job.target.location.rpartition("/ingest-")[0] or job.target.location
-    return replace(job, target=replace(job.target, location=f"{base.rstrip('/')}/ingest-{uuid4().hex}"))
+    own: Made = replace(job, target=replace(job.target, location=f"{base.rstrip('/')}/ingest-{uuid4().hex}"))  # type: ignore[type-var]
+    return own
 
 
-def _remove(job: Job) -> None:
+def remove_folder(job: Targeted) -> None:
+    """Remove what a job wrote."""
     if job.target is not None:
         shutil.rmtree(job.target.location.removeprefix("file://"), ignore_errors=True)
 
 
-def _remove_unused(jobs: Iterable[Job], data: Sequence[DataFile]) -> None:
+def remove_unused(jobs: Iterable[Targeted], data: Sequence[DataFile]) -> None:
+    """Remove the folders of jobs that hold none of the data files."""
     used = {str(Path(file.path.removeprefix("file://")).parent) for file in data}
     for job in jobs:
         if job.target and job.target.location.removeprefix("file://").rstrip("/") not in used:
-            _remove(job)
+            remove_folder(job)

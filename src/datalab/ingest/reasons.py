@@ -29,6 +29,8 @@ class Reason(StrEnum):
     OUT_OF_RANGE = "out_of_range"
     NULL_IN_REQUIRED = "null_in_required"
     UNKNOWN_SYMBOL = "unknown_symbol"
+    UNKNOWN_SCHEMA = "unknown_schema"
+    TOMBSTONE = "tombstone"
     TOO_LARGE = "too_large"
     TOO_DEEP = "too_deep"
     TOO_SLOW = "too_slow"

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from datalab.ingest.jobs import FileDone
+from datalab.ingest.message_jobs import Refused
 from datalab.ingest.reasons import WHOLE, Reject
 from datalab.ingest.sources.base import Run
 from datalab.names import TableName
@@ -25,18 +26,37 @@ def rejected_table(files: Iterable[FileDone], flow: tuple[str, TableName, str], 
     return pa.Table.from_pylist(rows, schema=QUARANTINE_SCHEMA)
 
 
-def _row(each: FileDone, reject: Reject, flow: tuple[str, TableName, str], run: Run) -> dict[str, Any]:
+def refused_table(
+    refused: Iterable[Refused], flow: tuple[str, TableName, str], topic: tuple[str, str], run: Run
+) -> pa.Table:
+    """Rows in QUARANTINE_SCHEMA for messages; `topic` is its name and id. Each message is a unit of its own."""
+    rows = [_message(each, flow, topic, run) for each in refused]
+    return pa.Table.from_pylist(rows, schema=QUARANTINE_SCHEMA)
+
+
+def _message(each: Refused, flow: tuple[str, TableName, str], topic: tuple[str, str], run: Run) -> dict[str, Any]:
+    _, target, _ = flow
+    name, topic_id = topic
+    unit = f"{name}/{each.partition}@{each.offset}"
+    return {
+        **_told(each.reject, flow, run),
+        "id": record_id(target, name, topic_id, each.partition, each.offset),
+        "unit": f"{unit}#{topic_id}",
+        "source_topic": name,
+        "source_partition": each.partition,
+        "source_offset": each.offset,
+    }
+
+
+def _told(reject: Reject, flow: tuple[str, TableName, str], run: Run) -> dict[str, Any]:
+    """What is the same for all kinds of sources."""
     source, target, schema_id = flow
     return {
-        "id": record_id(target, each.name, each.version, reject.row),
         "quarantined_at": run.now,
         "run_id": run.run_id,
         "target": str(target),
         "flow": source,
-        "unit": unit_of(each.name, each.version),
         "source": source,
-        "source_file": each.name,
-        "source_row": None if reject.row <= WHOLE else reject.row,
         "records": reject.records,
         "reason": str(reject.reason),
         "detail": reject.detail,
@@ -44,4 +64,15 @@ def _row(each: FileDone, reject: Reject, flow: tuple[str, TableName, str], run: 
         "raw": reject.raw,
         "raw_size": reject.raw_size,
         "status": "open",
+    }
+
+
+def _row(each: FileDone, reject: Reject, flow: tuple[str, TableName, str], run: Run) -> dict[str, Any]:
+    _, target, _ = flow
+    return {
+        **_told(reject, flow, run),
+        "id": record_id(target, each.name, each.version, reject.row),
+        "unit": unit_of(each.name, each.version),
+        "source_file": each.name,
+        "source_row": None if reject.row <= WHOLE else reject.row,
     }

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
+from threading import Event
 
 import pyarrow as pa
 
 from datalab.engine.base import Engine, Staged
-from datalab.errors import DataLabError, InvalidSetting, NotSupported, UnknownSetting
+from datalab.errors import DataLabError, InvalidSetting, UnknownSetting, UnknownTable
 from datalab.events import Bus, Progress
 from datalab.ingest.contracts import bronze_schema, read_contract
 from datalab.ingest.ingest import consumed, ignored_events, ingest, replay, source_positions
 from datalab.ingest.limits import Limits
-from datalab.ingest.sources.base import Pending, Run, Source
+from datalab.ingest.sources.base import Consumed, Evolved, Pending, Run, Source
 from datalab.ingest.sources.files import FilesSource
 from datalab.ingest.validate import Validated, validate
 from datalab.ingest.workers import Workers
@@ -27,8 +29,10 @@ from datalab.names import TableName
 from datalab.pipelines.execute import Context, Outcome
 from datalab.pipelines.steps import SourceRead
 from datalab.platform.project import PUSHED
+from datalab.platform.secrets import resolve
 from datalab.platform.settings import Configuration
 from datalab.platform.settings_schema import IngestSettings, SourceSettings
+from datalab.platform.topics import Decoding, wire_topic
 from datalab.quality.publish import Publication, publish
 from datalab.quality.replay import Restaged
 
@@ -54,7 +58,7 @@ class SourceFeed:
     @property
     def schema(self) -> pa.Schema:
         """The columns of the bronze table."""
-        return bronze_schema(self.source.contract)
+        return bronze_schema(self.source.contract, self.source.position)
 
     @property
     def personal_fields(self) -> tuple[str, ...]:
@@ -74,22 +78,31 @@ class SourceFeed:
         pending = self._pending(state, context)
         for event in ignored_events(self.name, pending.ignored):
             self.bus.emit(event)
-        new = sum(len(batch.units) for batch in pending.batches)
-        position = state.positions.get(self.name) if state else None
-        return SourceRead(self.name, "files", new, new + (position.offsets.get("files", 0) if position else 0))
+        new = sum(batch.count for batch in pending.batches)
+        return SourceRead(self.name, self.source.counts, new, new + pending.consumed)
 
     def consume(self, context: Context) -> Outcome:
         """Take in all that is pending, a commit per batch."""
         state = self._ready()
         pending = self._pending(state, context)
-        total, done = sum(len(batch.units) for batch in pending.batches), 0
-        outcome = Outcome(state.snapshot)
-        for batch in pending.batches:
-            staged = ingest(self.source, batch, state, Run(context.run_id, context.now))
+        for event in pending.events:
+            self.bus.emit(event)
+        total = sum(batch.count for batch in pending.batches)
+        outcome, waiting = Outcome(state.snapshot), deque(pending.batches)
+        while waiting:
+            batch = waiting.popleft()
+            try:
+                staged = ingest(self.source, batch, state, Run(context.run_id, context.now))
+            except Evolved:
+                state = self._ready()
+                waiting.appendleft(batch)
+                continue
             for event in staged.events:
                 self.bus.emit(event)
-            done += len(batch.units)
-            self.bus.emit(Progress(f"files of {self.name}", done, total))
+            if staged.rest is not None and not staged.empty:
+                waiting.appendleft(staged.rest)
+            done = total - sum(each.count for each in waiting)
+            self.bus.emit(Progress(f"{self.source.counts} of {self.name}", done, total))
             if staged.empty:
                 continue
             publication = Publication(state, staged.provenance, staged.rejected, Staged(staged.add))
@@ -102,10 +115,9 @@ class SourceFeed:
         """Quarantined records of this source, decoded again under the present contract."""
         return replay(self.source, state, records, Run(context.run_id, context.now))
 
-    def unconsumed(self, context: Context, state: TableState) -> frozenset[str]:
-        """Names of the files that the next run would take."""
-        batches = self._pending(state, context).batches
-        return frozenset(each.name for batch in batches for each in batch.units)
+    def ahead(self, context: Context, state: TableState, records: pa.Table) -> frozenset[str]:
+        """Ids of quarantined records that the table has not consumed: the next run will come to them."""
+        return self.source.ahead(records, self._consumed(state, context))
 
     def close(self) -> None:
         """End the source's processes and connections."""
@@ -129,6 +141,9 @@ class SourceFeed:
         return found[1]
 
     def _look(self, state: TableState | None, context: Context) -> Pending:
+        return self.source.pending(self._consumed(state, context))
+
+    def _consumed(self, state: TableState | None, context: Context) -> Consumed:
         history = self.lake.history(state) if state else ()
 
         def rows() -> pa.Table:
@@ -136,15 +151,25 @@ class SourceFeed:
             run = Run(context.run_id, context.now)
             return source_positions(self.engine, self.lake.files(state), run)
 
-        return self.source.pending(consumed(self.name, state, history, rows))
+        return consumed(self.name, state, history, rows)
 
 
 def wire_feeds(
-    configuration: Configuration, lake: Lake, engine: Engine, workers: Workers, bus: Bus
+    configuration: Configuration,
+    lake: Lake,
+    engine: Engine,
+    workers: Workers,
+    bus: Bus,
+    stopping: Event,
+    environ: Mapping[str, str],
 ) -> tuple[SourceFeed, ...]:
-    """All sources of a project; they share the decoding `workers`, which stay with their owner. ContractError."""
+    """All sources of a project; they share the decoding `workers`, which stay with their owner. ContractError.
+
+    Sources that wait for records go on until `stopping` is set.
+    """
     settings = configuration.settings
-    limits = limits_of(settings.ingest)
+    options = resolve(settings.kafka.options, configuration.folder, environ)
+    decoding = Decoding(limits_of(settings.ingest), workers, stopping, options)
     return tuple(
         SourceFeed(
             wired,
@@ -156,8 +181,16 @@ def wire_feeds(
             bus,
         )
         for name, source in settings.sources.items()
-        for wired in _wire_sources(name, source, configuration.folder, limits, workers)
+        for wired in _wire_sources(name, source, configuration, decoding)
     )
+
+
+def chosen_feeds(feeds: Sequence[SourceFeed], tables: Sequence[TableName]) -> tuple[SourceFeed, ...]:
+    """The sources that feed some tables; all if none are named. UnknownTable."""
+    unknown = sorted(set(tables) - {feed.target for feed in feeds})
+    if unknown:
+        raise UnknownTable(f"no source feeds {unknown[0]}", "datalab config show")
+    return tuple(feed for feed in feeds if not tables or feed.target in tables)
 
 
 def prepare_feeds(feeds: Sequence[SourceFeed], targets: Sequence[TableName], context: Context) -> None:
@@ -207,16 +240,17 @@ def limits_of(settings: IngestSettings) -> Limits:
 
 
 def _wire_sources(
-    name: str, source: SourceSettings, folder: Path, limits: Limits, workers: Workers
+    name: str, source: SourceSettings, configuration: Configuration, decoding: Decoding
 ) -> Iterator[Source]:
+    folder, limits, workers = configuration.folder, decoding.limits, decoding.workers
     contract = read_contract(source.contract, _shown(source.contract, folder))
     if source.topic is not None:
-        raise NotSupported("this installation", "Kafka as a source", f"take sources.{name}.topic away")
-    if source.files is not None:
+        yield wire_topic(name, contract, source.topic, configuration.settings, decoding)
+    elif source.files is not None:
         yield FilesSource(name, contract, folder, source.files, source.format, limits, workers)
     if source.push:
         yield FilesSource(f"{name}_push", contract, folder, f"{PUSHED}/{name}/*", None, limits, workers)
-    if source.files is None and not source.push:
+    if source.files is None and source.topic is None and not source.push:
         raise InvalidSetting(
             f"sources.{name} has no files, no topic and no push", f"add files: landing/{name}/*.avro, for example"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
@@ -23,7 +24,7 @@ from datalab.pipelines.run import RunOptions
 from datalab.pipelines.steps import Step
 from datalab.platform.announce import announce
 from datalab.platform.dead_letters import send_dead_letters
-from datalab.platform.feeds import SourceFeed, prepare_feeds, validate_files, wire_feeds, wire_workers
+from datalab.platform.feeds import SourceFeed, chosen_feeds, prepare_feeds, validate_files, wire_feeds, wire_workers
 from datalab.platform.masking import personal_columns
 from datalab.platform.queries import Moment, ask
 from datalab.platform.runs import Wish, Workload, new_context, plan_run, run
@@ -40,6 +41,7 @@ class Lab:
     def __init__(self, configuration: Configuration, environ: Mapping[str, str] | None = None) -> None:
         self.configuration = configuration
         self.bus = Bus()
+        self.stopping = threading.Event()
         self._environ = os.environ if environ is None else environ
 
     def __enter__(self) -> Self:
@@ -73,7 +75,13 @@ class Lab:
     @cached_property
     def feeds(self) -> tuple[SourceFeed, ...]:
         """The sources with the tables that they feed. ContractError."""
-        return wire_feeds(self.configuration, self.lake, self.engine, self.workers, self.bus)
+        return wire_feeds(
+            self.configuration, self.lake, self.engine, self.workers, self.bus, self.stopping, self._environ
+        )
+
+    def feeds_of(self, tables: Sequence[TableName]) -> tuple[SourceFeed, ...]:
+        """The sources that feed some tables; all if none are named. UnknownTable."""
+        return chosen_feeds(self.feeds, tables)
 
     @cached_property
     def workers(self) -> Workers:
@@ -109,9 +117,13 @@ class Lab:
             prepare_feeds(self.feeds, wish.tables, context)
         record = run(context, self.workload, wish, self.bus, options)
         if wish.ingest:
-            send_dead_letters(self.configuration, context, self._environ, self.bus)
+            self.send_dead_letters(context)
         announce(self.configuration, record, lambda sql: self.query(sql).read_all(), self.bus)
         return record
+
+    def send_dead_letters(self, context: Context) -> None:
+        """Bring the dead letter topics of the sources up to date."""
+        send_dead_letters(self.configuration, context, self._environ, self.bus)
 
     def query(self, sql: str, at: Moment | None = None) -> pa.RecordBatchReader:
         """The rows of a SELECT in the Spark dialect, now or as of an earlier moment."""

@@ -80,7 +80,7 @@ def _replay_one(
     context: Context, records: pa.Table, target: TableName, flow: str, feeds: Sequence[SourceFeed], graph: Graph
 ) -> Replayed:
     state = context.lake.require(target)
-    way = _way(context, state, flow, feeds, graph)
+    way = _way(context, state, flow, records, feeds, graph)
     ahead = pc.is_in(records.column(way.column), pa.array(sorted(way.ahead), pa.string()))
     consumed = records.filter(pc.invert(ahead))
     landed = replay(context.lake, context.engine, state, consumed, way.restage, context.run_id)
@@ -89,11 +89,12 @@ def _replay_one(
     return Replayed(str(target), done.num_rows, records.num_rows - done.num_rows)
 
 
-def _way(context: Context, state: TableState, flow: str, feeds: Sequence[SourceFeed], graph: Graph) -> _Way:
+def _way(
+    context: Context, state: TableState, flow: str, records: pa.Table, feeds: Sequence[SourceFeed], graph: Graph
+) -> _Way:
     for feed in feeds:
         if feed.target == state.name and feed.name == flow:
-            names = feed.unconsumed(context, state)
-            return _Way(partial(feed.restage, context), "source_file", names)
+            return _Way(partial(feed.restage, context), "id", feed.ahead(context, state, records))
     for node in graph.flows:
         if node.flow.target == state.name and node.flow.name == flow:
             step = plan_flow(node, {read.table: NO_HEAD for read in node.inputs}, {read.table for read in node.inputs})

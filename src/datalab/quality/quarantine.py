@@ -67,12 +67,14 @@ class Rejected:
 
     `rows` has QUARANTINE_SCHEMA. `units` are all units of the attempt, those without a rejected row too: whatever an
     earlier attempt left for them is replaced. `units` None: the attempt covers everything the flow ever consumed.
+    `within` is a condition (Spark dialect) over the quarantine's columns that tells what the attempt covers besides.
     """
 
     target: TableName
     flow: str
     rows: pa.Table
     units: tuple[str, ...] | None = ()
+    within: str = ""
 
 
 def set_aside(lake: Lake, engine: Engine, rejected: Rejected, run_id: str, now: datetime) -> None:
@@ -118,9 +120,20 @@ def _touched(rejected: Rejected, current: Relation, now: datetime) -> Query:
         tree = exp.select("target", "unit").distinct().from_("present")
         tree = tree.where(exp.column("target").eq(str(rejected.target)), exp.column("flow").eq(rejected.flow))
         return Query(tree, {"present": current}, now)
+    if rejected.within:
+        return _covered(rejected, current, now)
     schema = pa.schema([("target", pa.string()), ("unit", pa.string())])
     units = pa.table([[str(rejected.target)] * len(rejected.units), list(rejected.units)], schema=schema)
     return _over("SELECT target, unit FROM units", "units", units, now)
+
+
+def _covered(rejected: Rejected, current: Relation, now: datetime) -> Query:
+    tree = exp.select("target", "unit").from_("present")
+    same = (exp.column("target").eq(str(rejected.target)), exp.column("flow").eq(rejected.flow))
+    tree = tree.where(*same, parse_one(rejected.within, read="spark"))
+    both = tree.union(exp.select("target", "unit").from_("rejected"))
+    relations = {"present": current, "rejected": Relation(rejected.rows.schema, memory=rejected.rows)}
+    return Query(both, relations, now, "quarantine")
 
 
 def _over(sql: str, name: str, rows: pa.Table, now: datetime) -> Query:

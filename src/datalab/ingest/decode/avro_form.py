@@ -16,14 +16,19 @@ from datalab.ingest.decode.wire import wire_schema, wire_type
 from datalab.ingest.resolution import differences
 
 SYNC = bytes(16)
+HEAD = "__head"  # no schema can name a field so and have it in the lake
 
 
 @dataclass(frozen=True)
 class Form:
-    """A writer's schema, parsed once for all files and messages that were written with it."""
+    """A writer's schema, parsed once for all files and messages that were written with it.
+
+    `head` is how many bytes stand before each record, as messages have them; they are read over.
+    """
 
     document: Any
     writer: AvroType
+    head: int = 0
 
     @cached_property
     def schema_id(self) -> str:
@@ -48,7 +53,11 @@ class Form:
     @cached_property
     def prefix(self) -> bytes:
         """The header of a container in memory, up to its first block."""
-        text = json.dumps(self.wire, separators=(",", ":")).encode()
+        wire = self.wire
+        if self.head:
+            head = {"name": HEAD, "type": {"type": "fixed", "name": HEAD, "size": self.head}}
+            wire = {**wire, "fields": [head, *wire["fields"]]}
+        text = json.dumps(wire, separators=(",", ":")).encode()
         pairs = ((b"avro.schema", text), (b"avro.codec", b"null"))
         entries = b"".join(write_long(len(part)) + part for pair in pairs for part in pair)
         return b"Obj\x01" + write_long(2) + entries + write_long(0) + SYNC

@@ -25,6 +25,9 @@ def judge(form: Form, body: Body, head: int | None = None) -> Iterator[Piece | P
 
     With a `head`, only so many records are decoded and nothing is said of the others.
     """
+    if form.head:
+        yield from _judge_message(form, body)
+        return
     stream = io.BytesIO(body.plain)
     most = body.count if head is None else min(head, body.count)
     done = 0
@@ -39,8 +42,24 @@ def judge(form: Form, body: Body, head: int | None = None) -> Iterator[Piece | P
         yield from _rest(form, body, done, stream.tell())
 
 
+def _judge_message(form: Form, body: Body) -> Iterator[Piece | Part]:
+    """A message is one record, and nothing may follow it."""
+    stream = io.BytesIO(body.plain[form.head :])
+    batch, _ = _some(form, stream, 1)
+    left = len(body.plain) - form.head - stream.tell()
+    if batch and not left:
+        rows = np.array([body.row], dtype=np.int64)
+        yield Piece(pa.array(batch, form.kind), rows, lambda _: [bytes(body.plain)])
+    else:
+        words = f"{left} bytes after the record" if batch else "a record that cannot be decoded"
+        yield refused(body.row, Reason.CORRUPT_RECORD, words, body.plain)
+
+
 def raw_records(form: Form, plain: bytes | memoryview, inside: Sequence[int]) -> Iterator[bytes]:
     """The bytes of some records of a block that decoded well; `inside` are their numbers in it, ascending."""
+    if form.head:
+        yield from (bytes(plain) for _ in inside)
+        return
     stream = io.BytesIO(plain)
     wanted = set(inside)
     for index in range(inside[-1] + 1):

@@ -11,10 +11,10 @@ import polars as pl
 import pyarrow as pa
 
 from datalab.ingest.avro_schema import AvroType
-from datalab.ingest.decode.avro_form import SYNC, Form
+from datalab.ingest.decode.avro_form import HEAD, SYNC, Form
 from datalab.ingest.decode.container import write_long
 from datalab.ingest.decode.parts import Part, Raws, Rows, settle
-from datalab.ingest.decode.wire import encoded_size
+from datalab.ingest.decode.wire import Sizes, encoded_size, encoded_sizes
 from datalab.plugins import load
 
 _JUDGE = "datalab.ingest.decode.avro_judge:judge"
@@ -24,12 +24,16 @@ _RAWS = "datalab.ingest.decode.avro_judge:raw_records"
 
 @dataclass(frozen=True)
 class Body:
-    """The plain bytes of one block and what is known of it. `row` is the number of its first record."""
+    """The plain bytes of one block and what is known of it. `row` is the number of its first record.
+
+    `sizes` are the bytes of each record, where that is known beforehand.
+    """
 
     plain: bytes | memoryview
     row: int
     count: int
     problem: str = ""
+    sizes: Sizes | None = None
 
 
 @dataclass(frozen=True)
@@ -49,11 +53,19 @@ class _Group:
     frame: pl.DataFrame
 
 
-def decode_run(form: Form, reader: AvroType, run: Sequence[Body]) -> Iterator[Part]:
-    """The records of a run of blocks; where it does not add up, the blocks at fault record by record."""
-    groups, bad = _tested(form, run, _decoded)
+def decode_run(
+    form: Form, reader: AvroType, run: Sequence[Body], finer: Callable[[], Sequence[Body]] | None = None
+) -> Iterator[Part]:
+    """The records of a run of blocks; where it does not add up, the blocks at fault record by record.
+
+    `finer` answers the same bytes in smaller blocks, where their borders are known; it is asked only at a fault.
+    """
+    groups, bad = _tested(form, run, _decoded if finer is None else _decoded_exactly)
+    if bad and finer is not None:
+        yield from decode_run(form, reader, finer())
+        return
     wire = _joined(groups)
-    if wire is not None and encoded_size(wire, form.writer) != _size(groups):
+    if wire is not None and not _fits(form, wire, groups):
         groups, short = _tested_again(form, groups)
         bad, wire = [*bad, *short], _joined(groups)
     if wire is not None:
@@ -148,13 +160,20 @@ def _decoded_exactly(form: Form, bodies: Sequence[Body]) -> pl.DataFrame | None:
 
 
 def _exact(form: Form, group: _Group) -> bool:
-    """Whether the records take up all bytes. They never take up more: groups that are exact in sum are each exact."""
     wire = _joined([group])
-    return wire is not None and encoded_size(wire, form.writer) == _size([group])
+    return wire is not None and _fits(form, wire, [group])
 
 
-def _size(groups: Sequence[_Group]) -> int:
-    return sum(len(body.plain) for group in groups for body in group.bodies)
+def _fits(form: Form, wire: pa.StructArray, groups: Sequence[_Group]) -> bool:
+    """Whether the records take up all bytes, and each its own where their sizes are known.
+
+    They never take up more than they need: groups that fit in sum fit each, and so do records.
+    """
+    bodies = [body for group in groups for body in group.bodies]
+    known = [body.sizes for body in bodies if body.sizes is not None]
+    if len(known) == len(bodies):
+        return np.array_equal(encoded_sizes(wire, form.writer) + form.head, np.concatenate(known))
+    return encoded_size(wire, form.writer) == sum(len(body.plain) - form.head * body.count for body in bodies)
 
 
 def _joined(groups: Sequence[_Group]) -> pa.StructArray | None:
@@ -162,6 +181,8 @@ def _joined(groups: Sequence[_Group]) -> pa.StructArray | None:
         return None
     frames = [group.frame for group in groups]
     frame = frames[0] if len(frames) == 1 else pl.concat(frames)
+    if frame.columns[0] == HEAD:
+        frame = frame.drop(HEAD)
     records = frame.to_arrow().combine_chunks().to_struct_array()
     return records.chunk(0) if isinstance(records, pa.ChunkedArray) else records
 

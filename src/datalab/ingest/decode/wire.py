@@ -15,6 +15,8 @@ import pyarrow.compute as pc
 
 from datalab.ingest.avro_schema import AvroType
 
+Sizes = np.ndarray[Any, np.dtype[np.int64]]
+
 _LONGS = frozenset({"int", "long", "enum"})
 _ARROW = {
     "boolean": pa.large_binary(),
@@ -93,11 +95,56 @@ def _size(array: pa.Array, kind: AvroType) -> int:
     return int(lengths.sum()) + (_varints(lengths) if kind.kind in ("string", "bytes") else 0)
 
 
-def _numbers(array: pa.Array) -> np.ndarray[Any, np.dtype[np.int64]]:
+def encoded_sizes(array: pa.Array, kind: AvroType) -> Sizes:
+    """The same for each value by itself."""
+    tag = 1 if kind.nullable else 0
+    if not array.null_count:
+        return _sizes(array, kind) + tag
+    found = np.full(len(array), tag, dtype=np.int64)
+    found[np.asarray(array.is_valid().to_numpy(zero_copy_only=False), dtype=bool)] += _sizes(array.drop_null(), kind)
+    return found
+
+
+def _sizes(array: pa.Array, kind: AvroType) -> Sizes:
+    if kind.kind == "record":
+        children = zip(array.flatten(), kind.fields, strict=True)
+        sizes = [encoded_sizes(child, each.type) for child, each in children]
+        return np.sum(sizes, axis=0, dtype=np.int64) if sizes else np.zeros(len(array), dtype=np.int64)
+    if kind.kind in ("array", "map"):
+        lengths, values = _numbers(pc.list_value_length(array)), array.flatten()
+        if kind.kind == "array":
+            inner = encoded_sizes(values, kind.element)
+        else:
+            keys, items = values.flatten()
+            inner = _sizes(keys, AvroType("string")) + encoded_sizes(items, kind.element)
+        ends = np.concatenate([[0], np.cumsum(inner)])[np.concatenate([[0], np.cumsum(lengths)])]
+        frames: Sizes = np.where(lengths > 0, _varint_sizes(lengths), 0) + 1
+        frames += np.diff(ends)
+        return frames
+    if kind.kind in _LONGS:
+        return _varint_sizes(_numbers(array))
+    if kind.kind in ("float", "double"):
+        return np.full(len(array), 4 if kind.kind == "float" else 8, dtype=np.int64)
+    lengths = _numbers(pc.binary_length(array))
+    return lengths + _varint_sizes(lengths) if kind.kind in ("string", "bytes") else lengths
+
+
+def _numbers(array: pa.Array) -> Sizes:
     return np.asarray(array.to_numpy(zero_copy_only=False), dtype=np.int64)
 
 
-def _varints(values: np.ndarray[Any, np.dtype[np.int64]]) -> int:
+def _varint_sizes(values: Sizes) -> Sizes:
+    zigzag = ((values << 1) ^ (values >> 63)).view(np.uint64)
+    sizes = np.ones(len(values), dtype=np.int64)
+    for bits in range(7, 64, 7):
+        longer = zigzag >= np.uint64(1 << bits)
+        if not longer.any():
+            break
+        sizes += longer
+    return sizes
+
+
+def _varints(values: Sizes) -> int:
     """Bytes of the zigzag variable-length form of all values."""
     zigzag = ((values << 1) ^ (values >> 63)).view(np.uint64)
     total = len(values)

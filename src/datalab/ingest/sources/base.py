@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import pyarrow as pa
 
+from datalab.events import Event
 from datalab.ingest.contracts import Contract
 from datalab.lake.table import DataFile, WriteTarget
 
@@ -37,10 +38,13 @@ class Consumed:
 
 @dataclass(frozen=True)
 class Batch:
-    """What one commit is to consume: the source's own `units`, how many bytes they have, and that in words."""
+    """What one commit is to consume: the source's own `units`, how many of them or of their records that is, in words.
+
+    A commit may consume less of it, and says what is left.
+    """
 
     units: tuple[Any, ...]
-    size: int
+    count: int
     words: str
 
 
@@ -54,18 +58,24 @@ class Ignored:
 
 @dataclass(frozen=True)
 class Pending:
-    """What the table has not consumed, in the order in which it is taken, and what will not be taken."""
+    """What the table has not consumed, in the order in which it is taken, and what will not be taken.
+
+    `consumed` is how many (of what batches count) the table has consumed; `events` is what else there is to tell.
+    """
 
     batches: tuple[Batch, ...] = ()
     ignored: tuple[Ignored, ...] = ()
+    consumed: int = 0
+    events: tuple[Event, ...] = ()
 
 
 @dataclass(frozen=True)
 class StagedBatch:
     """A batch as data files that nobody sees yet. Counts are records: read = written + quarantined.
 
-    `rejected` has QUARANTINE_SCHEMA; `units` names, as in its column `unit`, all that was consumed. `offsets` is where
-    the source stands once this is committed; `details` what this commit alone consumed.
+    `rejected` has QUARANTINE_SCHEMA; `units` names, as in its column `unit`, all that was consumed; `within` is the
+    same as a condition over quarantine, where units cannot be listed. `offsets` is where the source stands once this
+    is committed; `details` what this commit alone consumed; `rest` is what is left of the batch.
     """
 
     add: tuple[DataFile, ...]
@@ -76,6 +86,15 @@ class StagedBatch:
     written: int = 0
     quarantined: int = 0
     ignored: tuple[Ignored, ...] = ()
+    within: str = ""
+    rest: Batch | None = None
+
+
+class Evolved(Exception):
+    """Raised by `stage` where records were written with more fields than the table has columns.
+
+    The source's contract has them now: the table must grow, then the batch is staged again.
+    """
 
 
 @dataclass(frozen=True)
@@ -92,10 +111,14 @@ class Source(Protocol):
 
     Only the content of a record sends it to quarantine. Trouble with storage, network or memory of the machine raises
     an error, and then nothing that was staged is left behind.
+
+    `position` are the columns that say where a row came from, `counts` is what batches count: files, records.
     """
 
     name: str
     contract: Contract
+    position: ClassVar[pa.Schema]
+    counts: ClassVar[str]
 
     def pending(self, consumed: Consumed) -> Pending:
         """What is there and not consumed. Changes nothing; opens data only where a file looks changed. SourceError."""
@@ -104,7 +127,10 @@ class Source(Protocol):
         """Told that a batch is about to be staged: what takes long to start may start. Reads and changes nothing."""
 
     def stage(self, batch: Batch, target: WriteTarget, before: Mapping[str, Any], run: Run) -> StagedBatch:
-        """Decode a batch into data files; `before` are the offsets of the state that it will be committed against."""
+        """Decode a batch into data files; `before` are the offsets of the state that it will be committed against.
+
+        May raise Evolved.
+        """
 
     def acknowledge(self, offsets: Mapping[str, Any]) -> None:
         """Told after the commit that carries `offsets` has landed, and never before; may be repeated.
@@ -117,6 +143,9 @@ class Source(Protocol):
 
         An entry is good only if every record that it stands for is.
         """
+
+    def ahead(self, records: pa.Table, consumed: Consumed) -> frozenset[str]:
+        """Ids of quarantined entries (QUARANTINE_SCHEMA) that the table has not consumed yet: their time will come."""
 
     def close(self) -> None:
         """End processes and connections. Safe to call twice."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
 from datalab.errors import SourceError
-from datalab.ingest.contracts import Contract
+from datalab.ingest.contracts import IN_FILE, Contract
 from datalab.ingest.isolate import run_jobs
 from datalab.ingest.jobs import FileDone, FileJob, Job
 from datalab.ingest.limits import Limits
@@ -41,6 +41,8 @@ class FilesSource:
     format: str | None = None
     limits: Limits = field(default_factory=Limits)
     workers: Workers | None = None
+    position: ClassVar[pa.Schema] = IN_FILE
+    counts: ClassVar[str] = "files"
 
     def __post_init__(self) -> None:
         require_text_form(self.contract, self.format or format_of(self.pattern, None) or "")
@@ -60,7 +62,7 @@ class FilesSource:
                 new.append(_job(each, kind))
             else:
                 ignored.append(Ignored(each.name, "its format cannot be told from its name: set 'format'"))
-        return Pending(_batches(new, self.limits), tuple(ignored))
+        return Pending(_batches(new, self.limits), tuple(ignored), consumed.offsets.get("files", 0))
 
     def prepare(self, batch: Batch) -> None:
         """Start as many workers as the batch is worth."""
@@ -115,6 +117,12 @@ class FilesSource:
         done = self._decode(chosen, target, run)
         return Replayed(tuple(each.id for each in good), done.data, len(good))
 
+    def ahead(self, records: pa.Table, consumed: Consumed) -> frozenset[str]:
+        """Entries of files that the next run would take."""
+        new = {each.name for batch in self.pending(consumed).batches for each in batch.units}
+        rows = records.select(["id", "source_file"]).to_pylist()
+        return frozenset(row["id"] for row in rows if row["source_file"] in new)
+
     def close(self) -> None:
         """End the worker processes, if they are its own."""
         if self.workers is None:
@@ -150,12 +158,12 @@ def _batches(files: Sequence[FileJob], limits: Limits) -> tuple[Batch, ...]:
 
 def _batch(files: Sequence[FileJob], size: int) -> Batch:
     words = f"{len(files):,} new file{'s' if len(files) != 1 else ''}, {size / 1e6:,.1f} MB"
-    return Batch(tuple(files), size, words)
+    return Batch(tuple(files), len(files), words)
 
 
 def _shared_out(batch: Batch, limits: Limits) -> list[tuple[FileJob, ...]]:
     """The batch in as many parts as are worth a worker each, of about the same size."""
-    count = min(limits.workers, len(batch.units), 1 + batch.size // _WORTH_A_WORKER)
+    count = min(limits.workers, len(batch.units), 1 + sum(each.size for each in batch.units) // _WORTH_A_WORKER)
     parts: list[list[FileJob]] = [[] for _ in range(count)]
     sizes = [0] * count
     for each in sorted(batch.units, key=lambda each: (-each.size, each.name)):

@@ -1,0 +1,68 @@
+"""`datalab ingest`: take in records of the sources, once or without end."""
+
+from __future__ import annotations
+
+import signal
+from typing import Annotated
+
+import typer
+
+from datalab.cli import output
+from datalab.cli.opened import lab_of
+from datalab.cli.options import options_of
+from datalab.cli.run import perform
+from datalab.errors import InvalidSetting
+from datalab.events import Event, SourcePaused, SourceResumed
+from datalab.names import TableName
+from datalab.platform.follow import Following, follow
+from datalab.platform.runs import Wish
+
+app = typer.Typer()
+
+
+@app.command()
+def ingest(
+    ctx: typer.Context,
+    tables: Annotated[list[str] | None, typer.Argument(help="Bronze tables to feed; none: all sources.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="Take in what is there now, then end (the default).")] = False,
+    follow_on: Annotated[bool, typer.Option("--follow", help="Go on until SIGTERM or SIGINT.")] = False,
+    until_lag_zero: Annotated[
+        bool, typer.Option("--until-lag-zero", help="Go on, through outages too, until nothing is left.")
+    ] = False,
+) -> None:
+    """Take in new records of the sources, once or without end; no flow runs."""
+    if once + follow_on + until_lag_zero > 1:
+        raise InvalidSetting("--once, --follow and --until-lag-zero exclude each other", "choose one")
+    wanted = tuple(map(TableName.parse, tables or []))
+    if follow_on or until_lag_zero:
+        _follow(ctx, wanted, until_none=until_lag_zero)
+    else:
+        perform(ctx, Wish(wanted, flows=False))
+
+
+def _follow(ctx: typer.Context, wanted: tuple[TableName, ...], *, until_none: bool) -> None:
+    options = options_of(ctx)
+
+    def tell(event: Event) -> None:
+        if isinstance(event, SourcePaused):
+            output.note(f"{event.source} waits: {event.reason}", quiet=options.quiet)
+        elif isinstance(event, SourceResumed):
+            output.note(f"{event.source} goes on after {event.seconds:.1f} s", quiet=options.quiet)
+
+    with lab_of(ctx) as lab:
+        lab.bus.subscribe(tell)
+        feeds = lab.feeds_of(wanted)
+        previous = {
+            each: signal.signal(each, lambda *_: lab.stopping.set()) for each in (signal.SIGTERM, signal.SIGINT)
+        }
+        try:
+            seconds = float(lab.configuration.settings.kafka.commit_seconds)
+            found = follow(
+                feeds, lab.context, Following(lab.stopping, seconds, until_none, lab.send_dead_letters), lab.bus
+            )
+        finally:
+            for each, handler in previous.items():
+                signal.signal(each, handler)
+    rows = [{**vars(each), "table": str(each.table), "paused": round(each.paused, 1)} for each in found]
+    formats = dict.fromkeys(("commits", "read", "written", "quarantined"), ",")
+    output.show(output.Table.of(rows, title="taken in", formats=formats), as_json=options.json)

@@ -1,0 +1,112 @@
+"""Messages in the registry's wire format: a magic byte, four bytes of schema id, one Avro record; many at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from datalab.ingest.avro_schema import SchemaProblem
+from datalab.ingest.contracts import Contract
+from datalab.ingest.decode.avro_form import Form, form_of, misfits
+from datalab.ingest.decode.avro_run import Body, decode_run
+from datalab.ingest.decode.parts import Part
+from datalab.ingest.reasons import Reason, Reject
+
+HEAD = 5
+NO_SCHEMA = -1
+
+Ids = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Schemas:
+    """What the registry said: texts by id, and in words why there is none."""
+
+    texts: dict[int, bytes]
+    missing: dict[int, str]
+
+
+def schema_ids(values: pa.LargeBinaryArray) -> Ids:
+    """The schema id of each message; NO_SCHEMA where the value is null or not in the wire format."""
+    count = len(values)
+    _, offsets, data = values.buffers()
+    starts = np.frombuffer(offsets, dtype=np.int64, count=count + 1 + values.offset)[values.offset :]
+    sizes = np.diff(starts)
+    framed = sizes > HEAD
+    bytes_ = np.frombuffer(data, dtype=np.uint8) if data is not None and data.size else np.zeros(HEAD, np.uint8)
+    at = np.where(framed, starts[:-1], 0)
+    ids = np.zeros(count, dtype=np.int64)
+    for place in range(1, HEAD):
+        ids = ids << 8 | bytes_[at + place]
+    framed &= bytes_[at] == 0
+    return np.where(framed, ids, NO_SCHEMA)
+
+
+def decode_messages(values: pa.LargeBinaryArray, schemas: Schemas, contract: Contract) -> Iterator[Part]:
+    """Accepted records and rejects; their numbers are indexes of `values`."""
+    ids = schema_ids(values)
+    for schema_id in np.unique(ids).tolist():
+        rows = np.flatnonzero(ids == schema_id)
+        if schema_id == NO_SCHEMA:
+            yield _all_refused(values, rows, "", None)
+        elif schema_id not in schemas.texts:
+            words = schemas.missing.get(schema_id, "unknown")
+            yield _all_refused(values, rows, str(schema_id), (Reason.UNKNOWN_SCHEMA, f"schema {schema_id}: {words}"))
+        elif wrong := _wrong(schemas.texts[schema_id], contract):
+            refusal = (Reason.SCHEMA_MISMATCH, f"schema {schema_id}: {wrong}")
+            yield _all_refused(values, rows, str(schema_id), refusal)
+        else:
+            chosen = values if len(rows) == len(values) else values.take(pa.array(rows))
+            yield from _decoded(chosen, rows, (form_of(schemas.texts[schema_id]), schema_id), contract)
+
+
+def _wrong(text: bytes, contract: Contract) -> str:
+    try:
+        return "; ".join(misfits(text, contract.text))
+    except SchemaProblem as problem:
+        return f"it cannot be used: {problem}"
+
+
+def _decoded(values: pa.LargeBinaryArray, rows: Ids, written: tuple[Form, int], contract: Contract) -> Iterator[Part]:
+    """Messages of one schema: all at once, and where that does not work, in as few pieces as it takes."""
+    form, schema_id = replace(written[0], head=HEAD), written[1]
+    _, offsets, data = values.buffers()
+    starts = np.frombuffer(offsets, dtype=np.int64)[values.offset : values.offset + len(values) + 1]
+    plain = memoryview(data)
+    sizes = np.diff(starts)
+    whole = [Body(plain[starts[0] : starts[-1]], 0, len(values), sizes=sizes)]
+
+    def single() -> list[Body]:
+        cuts = starts.tolist()
+        pairs = enumerate(pairwise(cuts))
+        return [Body(plain[start:stop], at, 1, sizes=sizes[at : at + 1]) for at, (start, stop) in pairs]
+
+    for part in decode_run(form, contract.record, whole, single):
+        named = tuple(
+            _positioned(reject, int(rows[reject.row]), values[reject.row].as_py(), str(schema_id))
+            for reject in part.rejects
+        )
+        yield Part(part.records, None if part.rows is None else rows[part.rows], named)
+
+
+def _positioned(reject: Reject, row: int, raw: bytes, schema_id: str) -> Reject:
+    made = Reject.of(row, reject.reason, reject.detail, raw)
+    return replace(made, schema_id=schema_id)
+
+
+def _all_refused(
+    values: pa.LargeBinaryArray, rows: Sequence[int] | Ids, schema_id: str, refusal: tuple[Reason, str] | None
+) -> Part:
+    rejects = []
+    for row in (int(row) for row in rows):
+        raw = values[row].as_py()
+        tombstone = (Reason.TOMBSTONE, "a message without a value")
+        unframed = (Reason.CORRUPT_RECORD, "not in the registry's wire format")
+        reason, detail = refusal or (tombstone if raw is None else unframed)
+        rejects.append(replace(Reject.of(row, reason, detail, raw or b""), schema_id=schema_id))
+    return Part(rejects=tuple(rejects))

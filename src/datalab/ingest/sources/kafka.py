@@ -1,0 +1,243 @@
+"""Source `kafka`: a topic in the registry's wire format; offsets live in the table's commits and nowhere else."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from datalab.errors import Fenced
+from datalab.ingest.contracts import IN_TOPIC, Contract, bronze_schema
+from datalab.ingest.decode.messages import NO_SCHEMA, schema_ids
+from datalab.ingest.evolution import grown
+from datalab.ingest.limits import Limits
+from datalab.ingest.message_isolate import MessageRun, run_messages, with_run
+from datalab.ingest.message_jobs import MESSAGES, MessageJob, MessagesDone
+from datalab.ingest.rejected import refused_table
+from datalab.ingest.sources.base import Batch, Consumed, Evolved, Pending, Replayed, Run, StagedBatch
+from datalab.ingest.sources.kafka_offsets import Range, offsets_of, ranges_of, stands_at
+from datalab.ingest.sources.kafka_topic import Topic
+from datalab.ingest.sources.registry import Registry
+from datalab.ingest.workers import Workers
+from datalab.lake.table import WriteTarget
+
+_WORTH_A_JOB = 50_000
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where the topic is, who has its schemas, under which group the lag is told, and how long silence is endured."""
+
+    bootstrap: str
+    registry: str
+    group: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    patience: float = 30.0
+
+
+@dataclass(frozen=True)
+class Pace:
+    """When a commit is due: after so many messages, or so many seconds of reading."""
+
+    messages: int = 1_000_000
+    seconds: float = 5.0
+
+
+@dataclass
+class KafkaSource:
+    """A topic. `stop` ends a batch early: what was read until then is committed."""
+
+    name: str
+    contract: Contract
+    topic: str
+    cluster: Cluster
+    workers: Workers
+    limits: Limits = field(default_factory=Limits)
+    pace: Pace = field(default_factory=Pace)
+    stop: threading.Event = field(default_factory=threading.Event)
+    position: ClassVar[pa.Schema] = IN_TOPIC
+    counts: ClassVar[str] = "messages"
+
+    def __post_init__(self) -> None:
+        cluster = self.cluster
+        self._topic = Topic(self.topic, cluster.bootstrap, cluster.group, cluster.options, cluster.patience)
+        self._registry = Registry(cluster.registry, cluster.patience / 3)
+        self._topic_id = ""
+        self._seen: set[bytes] = set()
+
+    def pending(self, consumed: Consumed) -> Pending:
+        """What lies between the table's offsets and the log's ends."""
+        log = self._topic.look()
+        self._topic_id = log.topic_id
+        ranges, events = ranges_of(self.name, consumed.offsets, log)
+        batches = (_batch(ranges),) if any(each.stop > each.start or each.lost for each in ranges) else ()
+        known = sum(stands_at(consumed.offsets).values())
+        return Pending(batches, consumed=known, events=events)
+
+    def prepare(self, batch: Batch) -> None:
+        """Start workers."""
+        self.workers.warm(min(self.limits.workers, 1 + batch.count // _WORTH_A_JOB))
+
+    def stage(self, batch: Batch, target: WriteTarget, before: Mapping[str, Any], run: Run) -> StagedBatch:
+        """Read until the batch is through or a commit is due, and decode in worker processes meanwhile."""
+        ranges: tuple[Range, ...] = batch.units
+        self._require_unmoved(ranges, before)
+        try:
+            done = with_run(self.workers, self.limits.workers + 1, lambda work: self._read(ranges, target, run, work))
+        except BaseException:
+            self._topic.forget()
+            raise
+        at = self._topic.stands()
+        stands = {**(stands_at(before) if before.get("topic_id") == self._topic_id else {}), **at}
+        taken = [replace(each, stop=at[each.partition]) for each in ranges]
+        rest = [
+            replace(each, start=at[each.partition], stop=max(each.stop, at[each.partition]), lost=0) for each in ranges
+        ]
+        more = any(each.start < each.stop for each in rest) and not self.stop.is_set()
+        return StagedBatch(
+            add=done.data,
+            rejected=refused_table(done.refused, self._flow(target), (self.topic, self._topic_id), run),
+            units=(),
+            within=_within(self.topic, taken),
+            offsets=offsets_of(self.topic, self._topic_id, stands),
+            details=_details(taken),
+            written=done.accepted,
+            quarantined=len(done.refused),
+            rest=_batch(rest) if more else None,
+        )
+
+    def acknowledge(self, offsets: Mapping[str, Any]) -> None:
+        """Publish the group's offset, which never is ahead of the table."""
+        self._topic.publish(stands_at(offsets))
+
+    def replay(self, records: pa.Table, target: WriteTarget, run: Run) -> Replayed:
+        """From raw bytes that were kept whole. Key, headers and timestamp are not kept in quarantine: they are null."""
+        rows = [row for row in records.to_pylist() if row["raw"] and len(row["raw"]) == row["raw_size"]]
+        good = [row for row, done in zip(rows, self._tried(rows, run), strict=True) if done.accepted == 1]
+        if not good:
+            return Replayed(())
+        done = self._decoded(good, target, run)
+        return Replayed(tuple(row["id"] for row in good), done.data, done.accepted)
+
+    def ahead(self, records: pa.Table, consumed: Consumed) -> frozenset[str]:
+        """Entries whose offset the table has not reached."""
+        stands = stands_at(consumed.offsets)
+        rows = records.select(["id", "source_partition", "source_offset"]).to_pylist()
+        return frozenset(row["id"] for row in rows if row["source_offset"] >= stands.get(row["source_partition"], 0))
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._topic.close()
+        self._registry.close()
+
+    def _flow(self, target: WriteTarget) -> tuple[str, Any, str]:
+        return self.name, target.name, self.contract.schema_id
+
+    def _require_unmoved(self, ranges: Sequence[Range], before: Mapping[str, Any]) -> None:
+        stands = stands_at(before) if before.get("topic_id") == self._topic_id else {}
+        for each in ranges:
+            if stands.get(each.partition, each.start - each.lost) != each.start - each.lost:
+                self._topic.forget()
+                raise Fenced(
+                    f"source {self.name}: {self.topic}/{each.partition} was consumed by another writer meanwhile",
+                    "nothing was written; it is planned again",
+                )
+
+    def _read(self, ranges: Sequence[Range], target: WriteTarget, run: Run, work: MessageRun) -> None:
+        held: list[pa.RecordBatch] = []
+        count, total, began = 0, 0, time.monotonic()
+        for batch in self._topic.read(ranges, self.stop):
+            held.append(batch)
+            count, total = count + batch.num_rows, total + batch.num_rows
+            if count >= _WORTH_A_JOB:
+                work.submit(self._job(held, target, run))
+                held, count = [], 0
+            if total >= self.pace.messages or time.monotonic() - began >= self.pace.seconds:
+                break
+        if held:
+            work.submit(self._job(held, target, run))
+
+    def _job(self, messages: Sequence[pa.RecordBatch], target: WriteTarget | None, run: Run) -> MessageJob:
+        ids = np.unique(np.concatenate([schema_ids(each.column("value")) for each in messages]))
+        schemas = self._registry.schemas(int(each) for each in ids if each != NO_SCHEMA)
+        if target is not None:
+            self._grow(schemas.texts.values(), target)
+        return MessageJob(tuple(messages), schemas, self.contract.text, self.topic, self.limits, run.now, target)
+
+    def _grow(self, writers: Iterable[bytes], target: WriteTarget) -> None:
+        """Take optional fields that writers have and the contract does not into the contract. Evolved, if there are."""
+        for text in set(writers) - self._seen:
+            self.contract = grown(self.contract, text.decode())
+            self._seen.add(text)
+        wanted = bronze_schema(self.contract, IN_TOPIC)
+        if not _holds(target.schema, wanted):
+            raise Evolved
+
+    def _tried(self, rows: Sequence[Mapping[str, Any]], run: Run) -> list[MessagesDone]:
+        return [self._decoded([row], None, run) for row in rows]
+
+    def _decoded(self, rows: Sequence[Mapping[str, Any]], target: WriteTarget | None, run: Run) -> MessagesDone:
+        columns = {
+            "value": [row["raw"] for row in rows],
+            "partition": [row["source_partition"] for row in rows],
+            "offset": [row["source_offset"] for row in rows],
+        }
+        arrays = [
+            pa.array(columns[each.name], each.type) if each.name in columns else pa.nulls(len(rows), each.type)
+            for each in MESSAGES
+        ]
+        batch = pa.RecordBatch.from_arrays(arrays, schema=MESSAGES)
+        return run_messages(self.workers, [self._job([batch], target, run)], 1)
+
+
+def _holds(present: pa.Schema, wanted: pa.Schema) -> bool:
+    """Whether a table has all columns, and all fields of structs, that are wanted."""
+
+    def inside(have: Any, want: Any) -> bool:
+        if pa.types.is_struct(want):
+            names = {each.name: each.type for each in have}
+            return all(each.name in names and inside(names[each.name], each.type) for each in want)
+        if pa.types.is_list(want):
+            return inside(have.value_type, want.value_type)
+        return inside(have.item_type, want.item_type) if pa.types.is_map(want) else True
+
+    return all(each.name in present.names and inside(present.field(each.name).type, each.type) for each in wanted)
+
+
+def _batch(ranges: Sequence[Range]) -> Batch:
+    count = sum(each.stop - each.start for each in ranges)
+    return Batch(tuple(ranges), count, f"{count:,} new message{'s' if count != 1 else ''}")
+
+
+def _within(topic: str, taken: Sequence[Range]) -> str:
+    """The quarantined entries that consuming these ranges replaces."""
+    quoted = topic.replace("'", "''")
+    parts = (
+        f"(source_partition = {each.partition} AND source_offset >= {each.start} AND source_offset < {each.stop})"
+        for each in taken
+    )
+    return f"source_topic = '{quoted}' AND status = 'open' AND ({' OR '.join(parts)})"
+
+
+def _details(taken: Sequence[Range]) -> dict[str, Any]:
+    """What one commit consumed: first and next offset of each partition, and what was lost before it."""
+    found: dict[str, Any] = {"offsets": {str(each.partition): [each.start, each.stop] for each in taken}}
+    lost = {str(each.partition): [each.start - each.lost, each.start] for each in taken if each.lost}
+    return {**found, "lost": lost} if lost else found
+
+
+def open_topic(
+    name: str,
+    contract: Contract,
+    topic: str,
+    settings: tuple[Mapping[str, Any], Mapping[str, Any]],
+    decoding: tuple[Limits, Workers, threading.Event],
+) -> KafkaSource:
+    """The source from plain values: those of Cluster and of Pace."""
+    limits, workers, stop = decoding
+    return KafkaSource(name, contract, topic, Cluster(**settings[0]), workers, limits, Pace(**settings[1]), stop)

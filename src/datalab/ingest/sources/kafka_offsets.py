@@ -1,0 +1,68 @@
+"""Where a table stands in a topic, beside what the topic holds: what is to be read, what is out of the ordinary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from datalab.errors import SourceError
+from datalab.events import Event, OffsetsLost, PartitionAdded, TopicRecreated
+
+
+@dataclass(frozen=True)
+class Log:
+    """A topic now: its id, and of each partition the first offset that is there and the one that comes next."""
+
+    topic: str
+    topic_id: str
+    partitions: Mapping[int, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Range:
+    """Offsets of a partition from `start` up to, not including, `stop`. `lost`: those before it that are gone."""
+
+    partition: int
+    start: int
+    stop: int
+    lost: int = 0
+
+
+def offsets_of(topic: str, topic_id: str, stands: Mapping[int, int]) -> dict[str, Any]:
+    """Where a source stands, as its table's commits say it: the next offset of each partition."""
+    partitions = {str(partition): stands[partition] for partition in sorted(stands)}
+    return {"topic": topic, "topic_id": topic_id, "partitions": partitions}
+
+
+def stands_at(offsets: Mapping[str, Any]) -> dict[int, int]:
+    """The next offset of each partition."""
+    return {int(partition): offset for partition, offset in offsets.get("partitions", {}).items()}
+
+
+def ranges_of(source: str, offsets: Mapping[str, Any], log: Log) -> tuple[tuple[Range, ...], tuple[Event, ...]]:
+    """What of each partition a table has not consumed, which may be nothing, and what has to be told of it.
+
+    SourceError where the table stands behind the log's end: what it consumed is not what the topic holds.
+    """
+    events: list[Event] = []
+    stands = stands_at(offsets)
+    was = offsets.get("topic_id", "")
+    if stands and was != log.topic_id:
+        events.append(TopicRecreated(source, log.topic, was, log.topic_id))
+        stands = {}
+    ranges = []
+    for partition, (low, high) in sorted(log.partitions.items()):
+        start = stands.get(partition, low)
+        if stands and partition not in stands:
+            events.append(PartitionAdded(source, log.topic, partition))
+        if start > high:
+            raise SourceError(
+                f"source {source}: the table stands at offset {start:,} of {log.topic}/{partition}, "
+                f"and the log ends at {high:,}",
+                "the broker lost records that it had acknowledged: see docs/kafka.md, 'A log that ends too early'",
+            )
+        if start < low:
+            events.append(OffsetsLost(source, log.topic, partition, start, low))
+        ranges.append(Range(partition, max(start, low), high, max(low - start, 0)))
+    return tuple(ranges), tuple(events)

@@ -1,0 +1,161 @@
+"""A topic through confluent-kafka: what it holds, its messages as Arrow, and the consumer group's offset."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from datalab.errors import SourceUnavailable
+from datalab.ingest.message_jobs import MESSAGES
+from datalab.ingest.sources.kafka_offsets import Log, Range
+
+_SETTINGS: Mapping[str, Any] = {
+    "auto.offset.reset": "error",
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "enable.partition.eof": True,
+    "fetch.min.bytes": 262_144,
+    "fetch.queue.backoff.ms": 10,  # the default of 1000 lets a fast consumer mostly sleep
+    "fetch.wait.max.ms": 20,
+    "log_level": 0,
+    "max.partition.fetch.bytes": 4_194_304,
+    "queued.max.messages.kbytes": 65_536,
+    "queued.min.messages": 100_000,
+}
+_AT_ONCE = 10_000  # larger batches decode no faster
+_TICK = 0.2
+
+
+class Topic:
+    """One topic. Connects when it is first asked; `patience` is how many seconds it waits for a silent broker."""
+
+    def __init__(self, topic: str, bootstrap: str, group: str, options: Mapping[str, Any], patience: float) -> None:
+        self.topic = topic
+        self._bootstrap = bootstrap
+        self._patience = patience
+        self._client = {**options, "bootstrap.servers": bootstrap, "log_level": 0}
+        self._settings = {**_SETTINGS, **options, "bootstrap.servers": bootstrap, "group.id": group}
+        self._consumer: Consumer | None = None
+        self._at: dict[int, int] = {}
+
+    def look(self) -> Log:
+        """What the topic holds now. SourceUnavailable where the broker does not say."""
+        consumer = self._connected()
+        try:
+            admin = AdminClient(self._client)  # must live until its answer is there
+            found = admin.describe_topics(TopicCollection([self.topic]), request_timeout=self._patience)
+            described = found[self.topic].result()
+            consumer.list_topics(self.topic, timeout=self._patience)  # new partitions become known to it
+            partitions = {
+                each.id: consumer.get_watermark_offsets(TopicPartition(self.topic, each.id), timeout=self._patience)
+                for each in described.partitions
+            }
+        except KafkaException as error:
+            raise self._unavailable(error.args[0]) from error
+        return Log(self.topic, str(described.topic_id), partitions)
+
+    def read(self, ranges: Sequence[Range], stop: threading.Event) -> Iterator[pa.RecordBatch]:
+        """Messages (MESSAGES) of the ranges as they come, and what lies behind them; until all were reached, or `stop`.
+
+        A caller that has enough goes away. SourceUnavailable where nothing comes.
+        """
+        consumer = self._positioned(ranges)
+        left = {each.partition: each.stop for each in ranges if each.start < each.stop}
+        last = time.monotonic()
+        while left and not stop.is_set():
+            found = consumer.consume(_AT_ONCE, timeout=_TICK)
+            messages = [each for each in found if each.error() is None]
+            ended = (
+                [self._ended(each) for each in found if each.error() is not None] if len(messages) < len(found) else []
+            )
+            if messages:
+                last = time.monotonic()
+                batch = _as_arrow(messages)
+                self._note(batch)
+                yield batch
+            self._at.update({partition: end for partition, end in filter(None, ended) if end > self._at[partition]})
+            left = {partition: end for partition, end in left.items() if self._at[partition] < end}
+            if time.monotonic() - last > self._patience:
+                raise SourceUnavailable(f"nothing comes from {self._bootstrap} for {self.topic}", "is the broker up?")
+
+    def stands(self) -> Mapping[int, int]:
+        """The next offset of each partition that is being read."""
+        return dict(self._at)
+
+    def forget(self) -> None:
+        """What was read will be read again: the next `read` starts where it is told."""
+        self._at = {}
+
+    def publish(self, stands: Mapping[int, int]) -> None:
+        """Tell the consumer group's offset to whoever watches the lag; it counts for nothing else, and may fail."""
+        offsets = [TopicPartition(self.topic, partition, offset) for partition, offset in stands.items()]
+        with suppress(KafkaException):
+            self._connected().commit(offsets=offsets, asynchronous=False)
+
+    def close(self) -> None:
+        """Disconnect."""
+        if self._consumer is not None:
+            self._consumer.close()
+            self._consumer = None
+
+    def _connected(self) -> Consumer:
+        if self._consumer is None:
+            self._consumer = Consumer(self._settings)
+        return self._consumer
+
+    def _positioned(self, ranges: Sequence[Range]) -> Consumer:
+        consumer = self._connected()
+        wanted = {each.partition: each.start for each in ranges}
+        if any(self._at.get(partition) != offset for partition, offset in wanted.items()):
+            consumer.assign([TopicPartition(self.topic, *each) for each in wanted.items()])
+            self._at = wanted
+        return consumer
+
+    def _note(self, batch: pa.RecordBatch) -> None:
+        partitions, offsets = (batch.column(name).to_numpy() for name in ("partition", "offset"))
+        for partition in np.unique(partitions).tolist():
+            self._at[partition] = int(offsets[partitions == partition].max()) + 1
+
+    def _ended(self, message: Message) -> tuple[int, int] | None:
+        """The end of a partition, which markers of transactions may put behind its last message."""
+        error = message.error()
+        assert error is not None
+        if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - so it is called
+            return int(message.partition()), int(message.offset())  # type: ignore[arg-type]
+        if error.retriable() or error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT):  # noqa: SLF001
+            return None
+        raise self._unavailable(error)
+
+    def _unavailable(self, error: KafkaError) -> SourceUnavailable:
+        words = f"Kafka at {self._bootstrap} does not answer for {self.topic}: {error.str()}"
+        return SourceUnavailable(words, "is the broker up, and has it the topic? datalab services health kafka")
+
+
+def _as_arrow(messages: Sequence[Message]) -> pa.RecordBatch:
+    headers = [each.headers() for each in messages]
+    columns = [
+        pa.array([each.value() for each in messages], pa.large_binary()),
+        pa.array([each.partition() for each in messages], pa.int32()),
+        pa.array([each.offset() for each in messages], pa.int64()),
+        pa.array([each.timestamp()[1] for each in messages], pa.int64()),
+        pa.array([_bytes(each.key()) for each in messages], pa.large_binary()),
+        _headers(headers) if any(headers) else pa.nulls(len(messages), MESSAGES.field("headers").type),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=MESSAGES)
+
+
+def _headers(headers: Sequence[Any]) -> pa.Array:
+    rows = [[{"name": name, "value": _bytes(value)} for name, value in each] if each else None for each in headers]
+    return pa.array(rows, MESSAGES.field("headers").type)
+
+
+def _bytes(value: Any) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value

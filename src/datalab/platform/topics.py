@@ -1,0 +1,51 @@
+"""Topics as sources: wired from settings; the client libraries are loaded only where a source names a topic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from threading import Event
+from typing import Any
+
+from datalab.errors import InvalidSetting
+from datalab.ingest.contracts import Contract
+from datalab.ingest.limits import Limits
+from datalab.ingest.sources.base import Source
+from datalab.ingest.workers import Workers
+from datalab.platform.settings_schema import Settings
+from datalab.plugins import Adapter, adapter
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """What sources decode with, the event that ends their waiting, and the client's settings, secrets resolved."""
+
+    limits: Limits
+    workers: Workers
+    stopping: Event
+    options: Mapping[str, Any]
+
+
+_SOURCES = {"kafka": Adapter("datalab.ingest.sources.kafka:open_topic", "kafka")}
+
+
+def wire_topic(name: str, contract: Contract, topic: str, settings: Settings, decoding: Decoding) -> Source:
+    """The source that reads a topic. InvalidSetting without a cluster, MissingExtra without its client."""
+    kafka = settings.kafka
+    missing = [key for key, value in (("bootstrap", kafka.bootstrap), ("registry", kafka.registry)) if not value]
+    if missing:
+        raise InvalidSetting(
+            f"sources.{name}.topic is set, and kafka.{missing[0]} is not", "say where the cluster is: docs/kafka.md"
+        )
+    cluster = {
+        "bootstrap": kafka.bootstrap,
+        "registry": kafka.registry,
+        "group": kafka.group or f"datalab-{settings.name}",
+        "options": decoding.options,
+        "patience": float(kafka.patience),
+    }
+    pace = {"messages": kafka.commit_messages, "seconds": float(kafka.commit_seconds)}
+    made: Source = adapter("source", "kafka", _SOURCES)(
+        name, contract, topic, (cluster, pace), (decoding.limits, decoding.workers, decoding.stopping)
+    )
+    return made
