@@ -7,7 +7,13 @@ from dataclasses import dataclass
 
 from datalab.errors import InvalidName
 
+VERSION_COLUMNS = ("__start_at", "__end_at")
 _PART = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
+
+
+def is_internal(column: str) -> bool:
+    """Whether a column is none of the reader's: it begins with `__`. The bounds of a version of a row do not count."""
+    return column.startswith("__") and column.lower() not in VERSION_COLUMNS
 
 
 @dataclass(frozen=True, order=True)

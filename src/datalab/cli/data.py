@@ -17,7 +17,7 @@ from datalab.cli.simulate import simulate
 from datalab.cli.upkeep import data_cleanup, data_expire, data_optimize, data_vacuum
 from datalab.ingest.validate import Validated
 from datalab.lake.lake import Lake
-from datalab.names import TableName
+from datalab.names import TableName, is_internal
 from datalab.platform.masking import mask_value
 from datalab.platform.runs import Wish
 from datalab.quality.quarantine import QUARANTINE
@@ -72,9 +72,7 @@ def show(
     if options_of(ctx).json:
         output.show({"columns": columns, "rows": rows}, as_json=True)
         return
-    output.show(
-        output.Table.of([c for c in columns if not c["column"].startswith("__")], title=str(name)), as_json=False
-    )
+    output.show(output.Table.of([c for c in columns if not is_internal(c["column"])], title=str(name)), as_json=False)
     output.show(output.Table.of(rows, found.column_names, title=f"first {found.num_rows} rows"), as_json=False)
 
 

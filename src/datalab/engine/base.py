@@ -70,6 +70,23 @@ class Upsert:
 
 
 @dataclass(frozen=True)
+class History:
+    """Per key all rows stay, as versions: each begins at its sequence and ends where the next one begins.
+
+    The table has `__start_at` and `__end_at`, of the type of `sequence`, for that; the present version ends at NULL.
+    Where the internal column `__closes` is true the row ends the version before it and is none itself. Following rows
+    that are equal in all `tracked` columns are one version, with the values of the last of them. Rows that are no
+    version are kept, hidden by `__deleted`, so that the versions do not depend on the order of arrival.
+    Of rows of equal key and sequence one stays: see Upsert.
+    """
+
+    keys: tuple[str, ...]
+    sequence: str
+    tracked: tuple[str, ...]
+    ignore_in_ties: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class ReplaceGroups:
     """Groups named by `touched` (a query answering the key columns) leave the table; the query's rows enter it.
 
@@ -80,7 +97,7 @@ class ReplaceGroups:
     touched: Query
 
 
-Mode = Append | Replace | Upsert | ReplaceGroups
+Mode = Append | Replace | Upsert | History | ReplaceGroups
 
 
 @dataclass(frozen=True)

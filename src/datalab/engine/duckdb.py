@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from datalab.engine.base import EngineCapabilities, Query, ReplaceGroups, Staged, Upsert, Work
+from datalab.engine.base import EngineCapabilities, History, Query, ReplaceGroups, Staged, Upsert, Work
 from datalab.engine.compacting import rewritten
 from datalab.engine.dialect.macros import MACROS
 from datalab.engine.faults import translated
+from datalab.engine.history import keep_history
 from datalab.engine.merging import replace_groups, upsert
 from datalab.engine.results import result_schema, results
 from datalab.engine.scratch import Scratch
@@ -66,6 +67,8 @@ class DuckDBEngine:
             match work.mode:
                 case Upsert():
                     return upsert(session, folder, work, work.mode)
+                case History():
+                    return keep_history(session, folder, work, work.mode)
                 case ReplaceGroups():
                     return replace_groups(session, folder, work, work.mode)
                 case _:

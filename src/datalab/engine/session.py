@@ -18,6 +18,7 @@ from datalab.engine.mistakes import mistake
 from datalab.engine.relations import casts, columns, file_rows, literal, memory_rows, quoted
 from datalab.engine.sources import Source, mentioned, require_known, substitute, table_names
 from datalab.lake.table import Relation
+from datalab.names import is_internal
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -135,8 +136,8 @@ class Session:
 
     def _source(self, relation: Relation, shown: frozenset[str]) -> Source:
         names = relation.schema.names
-        hidden = tuple(name for name in names if name.startswith("__") and name.lower() in shown)
-        kept = [name for name in names if not name.startswith("__") or name in hidden]
+        hidden = tuple(name for name in names if is_internal(name) and name.lower() in shown)
+        kept = [name for name in names if not is_internal(name) or name in hidden]
         rows = self.relation(relation)
         alive = f" WHERE {quoted(TOMBSTONE)} IS NOT TRUE" if TOMBSTONE in names else ""
         view = self.view(f"SELECT {columns(kept)} FROM ({rows}){alive}")

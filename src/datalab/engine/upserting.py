@@ -14,6 +14,7 @@ from datalab.engine.rewriting import Existing, Gone, Rewrite, existing_rows, rew
 from datalab.engine.session import Session
 from datalab.engine.staging import FAILED, batch, set_aside
 from datalab.engine.writing import Folder, write
+from datalab.lake.table import Relation
 
 FEW_ROWS = 300_000
 _WINS = quoted("__wins")
@@ -40,7 +41,7 @@ def is_small(work: Work) -> bool:
 def upsert_few(session: Session, folder: Folder, work: Work, mode: Upsert) -> Staged:
     """Find the present rows of the batch's keys, decide by their sequence, and write the files of those that lost."""
     names = columns(work.target.schema.names)
-    arrived = _arrived(session, work)
+    arrived = arrived_rows(session, work)
     order = Order.of(work, mode)
     latest = _latest(session, order, f"SELECT {names} FROM {arrived.table} WHERE {FAILED} = 0")
     existing = existing_rows(session, work.current, f"SELECT * FROM {latest}", mode.keys)
@@ -51,22 +52,29 @@ def upsert_few(session: Session, folder: Folder, work: Work, mode: Upsert) -> St
         gone = Gone(_POSITION, _gone(session, order, winners, met), work.record)
         change = rewrite(session, folder, work.target, existing, gone, plus)
     else:
-        change = _only_new(session, folder, work, plus, won)
-    rejected = None
-    if arrived.rejected:
-        rejected = set_aside(session, work.target, f"SELECT * FROM {arrived.table} WHERE {FAILED} <> 0")
+        change = only_new(session, folder, work, plus, won)
+    rejected = rejected_rows(session, work, arrived)
     lost = arrived.rows - arrived.rejected - won
     done = Staged((), change.removed, arrived.rows, won, lost, rejected, arrived.failed)
     return rewritten(session, folder, work.target, done, change, winners)
 
 
-def _only_new(session: Session, folder: Folder, work: Work, rows: str, count: int) -> Rewrite:
+def only_new(session: Session, folder: Folder, work: Work, rows: str, count: int) -> Rewrite:
+    """So many new rows written, none of which replaces another."""
     target = work.target
     ranges = sampled_range(session, target, rows) if target.file_rows and count > target.file_rows else ""
     return Rewrite(write(session, rows, target, folder.path, ranges) if count else ())
 
 
-def _arrived(session: Session, work: Work) -> Arrived:
+def rejected_rows(session: Session, work: Work, arrived: Arrived) -> Relation | None:
+    """The rows of a batch that may not enter, in files of their own."""
+    if not arrived.rejected:
+        return None
+    return set_aside(session, work.target, f"SELECT * FROM {arrived.table} WHERE {FAILED} <> 0")
+
+
+def arrived_rows(session: Session, work: Work) -> Arrived:
+    """The rows of a batch in a temporary table, judged and counted."""
     source = batch(session, work)
     table = session.table(f"SELECT *, {source.failed or '0'} AS {FAILED} FROM {source.view}")
     count = f"SELECT count(*), count(*) FILTER ({FAILED} <> 0) FROM {table}"

@@ -13,7 +13,7 @@ import yaml
 
 from datalab.errors import FeatureError, InvalidName
 from datalab.features.online.base import Layout
-from datalab.names import TableName
+from datalab.names import TableName, is_internal
 
 Accuracy = Literal["event", "day", "week", "month"]
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
@@ -49,7 +49,7 @@ class FeatureView:
             raise FeatureError(
                 f"{self.file}: {self.table} has no column {missing[0]}", f"its columns: {', '.join(known)}"
             )
-        others = tuple(name for name in known if name not in {*self.entity, self.timestamp} and name[:2] != "__")
+        others = tuple(name for name in known if name not in {*self.entity, self.timestamp} and not is_internal(name))
         ttl = None if self.ttl is None else self.ttl.total_seconds()
         return Layout(str(self.table), self.entity, self.timestamp, self.features or others, (), ttl)
 

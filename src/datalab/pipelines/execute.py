@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from datalab.engine.base import Append, Query, Staged, Upsert, Work
+from datalab.engine.base import Append, Query, Staged, Work
 from datalab.errors import Fenced, TableNotFound
 from datalab.lake.lake import Lake
 from datalab.lake.provenance import CheckResult, Provenance, Range
 from datalab.lake.table import Relation, TableSpec, TableState
 from datalab.names import TableName
-from datalab.pipelines.cdc import SEQUENCE, unrepeatable_columns
+from datalab.pipelines.cdc import merge_mode
 from datalab.pipelines.context import Context
 from datalab.pipelines.graph import FlowNode
 from datalab.pipelines.groups import Prepared, prepared_groups, prepared_whole
@@ -157,7 +157,8 @@ def _covers(present: TableState, wanted: TableSpec) -> bool:
 
 def _prepared(context: Context, step: Step, query: Query, state: TableState) -> Prepared:
     if step.kind == "upsert":
-        return Prepared(Upsert(step.keys, SEQUENCE, unrepeatable_columns(query.tree, state.schema.names)), query)
+        assert step.cdc is not None
+        return Prepared(merge_mode(step.cdc, query.tree, state.schema.names), query)
     if step.kind == "append":
         return Prepared(Append(), query)
     return (

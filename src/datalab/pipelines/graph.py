@@ -171,10 +171,10 @@ def _check_datasets(datasets: Mapping[TableName, Dataset], nodes: list[FlowNode]
                 f"add AS SELECT … FROM STREAM …, or CREATE FLOW … AS INSERT INTO {name} …",
             )
         for one, other in pairwise(feeding):
-            if (one.flow.cdc and one.flow.cdc.keys) != (other.flow.cdc and other.flow.cdc.keys):
+            if _merging(one) != _merging(other):
                 raise PipelineError(
-                    f"{other.flow.origin}: {name} is fed with other keys in {one.flow.origin}",
-                    "all flows into a table append, or all upsert by the same KEYS",
+                    f"{other.flow.origin}: {name} is fed with other keys, or another history, in {one.flow.origin}",
+                    "all flows into a table append, or all upsert by the same KEYS and keep the same history",
                 )
     changing = {name for name, feeding in by_target.items() if any(node.flow.kind != "append" for node in feeding)}
     for node in nodes:
@@ -185,6 +185,11 @@ def _check_datasets(datasets: Mapping[TableName, Dataset], nodes: list[FlowNode]
                     f"{read.origin}: {read.table} cannot be read as a stream: its rows change ({place})",
                     "read it without STREAM in a MATERIALIZED VIEW, or stream from the table before it",
                 )
+
+
+def _merging(node: FlowNode) -> tuple[object, ...]:
+    cdc = node.flow.cdc
+    return (cdc.keys, cdc.scd_type, cdc.track_history, cdc.track_history_except) if cdc else ()
 
 
 def _sorted(nodes: list[FlowNode]) -> tuple[FlowNode, ...]:

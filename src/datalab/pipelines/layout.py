@@ -24,6 +24,8 @@ def table_spec(dataset: Dataset, step: Step, schema: pa.Schema) -> TableSpec:
 
 def default_cluster(step: Step, schema: pa.Schema) -> tuple[str, ...]:
     """The key column along which new rows come: the sequence itself, else the first time, else the first number."""
+    if step.cdc is not None and step.cdc.scd_type == 2:
+        return step.keys[:1]  # all versions of a key are looked at together
     names = {name.lower(): name for name in schema.names}
     keys = [names[key.lower()] for key in step.keys]
     sequence = _sequence(step.query)

@@ -103,7 +103,18 @@ def _base(node: FlowNode) -> Step:
     checks = tuple(Check(c.name, condition(c.condition, cdc), c.action) for c in node.dataset.constraints)
     after = tuple(i.table for i in node.inputs)
     return Step(
-        node.flow.target, node.flow.name, "skip", "", (), query, checks, keys, node.code, str(node.flow.origin), after
+        node.flow.target,
+        node.flow.name,
+        "skip",
+        "",
+        (),
+        query,
+        checks,
+        keys,
+        node.code,
+        str(node.flow.origin),
+        after,
+        cdc=cdc,
     )
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import pyarrow as pa
 from sqlglot import exp
 
-from datalab.engine.base import Append, Query, Staged, Upsert, Work
+from datalab.engine.base import Append, Query, Staged, Work
 from datalab.errors import QuarantineError
 from datalab.lake.table import Relation, TableState
-from datalab.pipelines.cdc import SEQUENCE
+from datalab.pipelines.cdc import merge_mode
 from datalab.pipelines.execute import Context
 from datalab.pipelines.steps import Step
 from datalab.quality.replay import Restaged
@@ -46,10 +46,10 @@ def restage_rows(context: Context, step: Step, state: TableState, records: pa.Ta
     wanted = exp.column(_ID).isin(*accepted)
     columns = [exp.column(name, quoted=True) for name in state.schema.names]
     query = _over(context, exp.select(*columns).from_("rows").where(wanted), rows)
-    if not step.keys:
+    if step.cdc is None:
         return Restaged(accepted, context.engine.stage(Work(query, state.target(), Append())))
-    upsert = Upsert(step.keys, SEQUENCE)
-    return Restaged(accepted, context.engine.stage(Work(query, state.target(), upsert, (), context.lake.files(state))))
+    mode = merge_mode(step.cdc, query.tree, state.schema.names)
+    return Restaged(accepted, context.engine.stage(Work(query, state.target(), mode, (), context.lake.files(state))))
 
 
 def _passing(context: Context, step: Step, rows: pa.Table) -> tuple[str, ...]:

@@ -11,6 +11,8 @@ from datalab.names import TableName
 if TYPE_CHECKING:
     from sqlglot import exp
 
+    from datalab.pipelines.model import AutoCdc
+
 Part = Literal["all", "added", "changed"]
 StepKind = Literal["append", "upsert", "replace", "replace_groups", "skip"]
 
@@ -53,9 +55,9 @@ class SourceRead:
 class Step:
     """One piece of work on one table. `query` is the parsed tree in the Spark dialect, with its views inlined.
 
-    `keys` are the key columns of an upsert or of the groups; `after` are the tables that must be done before.
-    `fresh`: the table starts over, whatever it held. `base` is the target's snapshot that the plan was made from: a
-    step is done against that one or not at all.
+    `keys` are the key columns of an upsert or of the groups, `cdc` the clauses of AUTO CDC; `after` are the tables that
+    must be done before. `fresh`: the table starts over, whatever it held. `base` is the target's snapshot that the plan
+    was made from: a step is done against that one or not at all.
     """
 
     target: TableName
@@ -71,6 +73,7 @@ class Step:
     after: tuple[TableName, ...] = ()
     fresh: bool = False
     base: int | None = None
+    cdc: AutoCdc | None = None
 
     def skipped(self, reason: str) -> Step:
         """The same step with nothing to do."""

@@ -12,7 +12,7 @@ from sqlglot import exp
 from datalab.engine.base import Engine, Query
 from datalab.errors import PipelineTypeError, UnknownTable
 from datalab.lake.table import Relation
-from datalab.names import TableName
+from datalab.names import VERSION_COLUMNS, TableName, is_internal
 from datalab.pipelines.graph import FlowNode, Graph
 from datalab.pipelines.model import AutoCdc, Column, Constraint, Dataset, Origin
 
@@ -61,7 +61,9 @@ def _cdc_schema(node: FlowNode, cdc: AutoCdc, schema: pa.Schema, engine: Engine)
     result = pa.schema([column for column in schema if column.name.lower() in kept - left_out])
     _check_columns("KEYS", cdc.keys, result.names, origin)
     _check_columns("TRACK HISTORY", (*cdc.track_history, *cdc.track_history_except), result.names, origin)
-    _expression_type(engine, cdc.sequence_by, schema, origin)
+    sequence = _expression_type(engine, cdc.sequence_by, schema, origin)
+    if cdc.scd_type == 2:
+        result = pa.schema([*result, *(pa.field(name, sequence) for name in VERSION_COLUMNS)])
     if cdc.delete_when is not None:
         _check_boolean(engine, cdc.delete_when, schema, origin, "APPLY AS DELETE WHEN")
     return result
@@ -74,14 +76,17 @@ def _declared(node: FlowNode, schema: pa.Schema, engine: Engine) -> pa.Schema:
         return schema
     found = {column.name.lower(): column for column in schema}
     declared = [column.name for column in dataset.columns]
-    surplus = [column.name for column in schema if column.name.lower() not in map(str.lower, declared)]
+    named = {*map(str.lower, declared), *VERSION_COLUMNS}
+    surplus = [column.name for column in schema if column.name.lower() not in named]
     _check_columns("the table's columns", declared, schema.names, dataset.origin)
     if surplus:
         raise PipelineTypeError(
             f"{node.flow.origin}: the query answers {', '.join(surplus)}, which {dataset.name} does not declare",
             "declare the columns, or leave them out of the query",
         )
-    return pa.schema([_column(column, found[column.name.lower()], dataset, engine) for column in dataset.columns])
+    columns = [_column(column, found[column.name.lower()], dataset, engine) for column in dataset.columns]
+    versions = [found[name] for name in VERSION_COLUMNS if name in found and name not in map(str.lower, declared)]
+    return pa.schema([*columns, *versions])
 
 
 def _column(column: Column, found: pa.Field[pa.DataType], dataset: Dataset, engine: Engine) -> pa.Field[pa.DataType]:
@@ -168,7 +173,7 @@ def _check_names(given: Iterable[str], origin: Origin) -> None:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise PipelineTypeError(f"{origin}: the query answers two columns named {twice}", "rename one: expr AS name")
-    internal = next((name for name in names if name.startswith("__")), None)
+    internal = next((name for name in names if is_internal(name)), None)
     if internal is not None:
         raise PipelineTypeError(f"{origin}: {internal} is a name for internal columns", "do not begin it with __")
 

@@ -14,7 +14,7 @@ from datalab.engine.base import Engine, Query
 from datalab.errors import PipelineTypeError
 from datalab.lake.lake import Lake
 from datalab.lake.table import Difference, TableState
-from datalab.names import TableName
+from datalab.names import TableName, is_internal
 from datalab.pipelines.graph import Graph
 from datalab.pipelines.grouping import Grouping, grouping
 from datalab.platform.queries import Moment
@@ -64,7 +64,7 @@ def compare(
     state = lake.require(name)
     since, until = (lake.at(state, moment) for moment in between)
     difference = _moved(lake, state, since, until)
-    columns = [field.name for field in state.schema if not field.name.startswith("__")]
+    columns = [field.name for field in state.schema if not is_internal(field.name)]
     missing = [key for key in keys if key not in columns]
     if missing:
         raise PipelineTypeError(f"{name} has no column {missing[0]}", f"columns: {', '.join(columns)}")

@@ -204,7 +204,7 @@ ERRORS = [
         "CREATE FLOW f AS INSERT INTO silver.x SELECT * FROM STREAM bronze.a;\n"
         "CREATE FLOW g AS AUTO CDC INTO silver.x FROM STREAM bronze.b KEYS (k) SEQUENCE BY s",
         PipelineError,
-        "p.sql:3:1: silver.x is fed with other keys in p.sql:2:1",
+        "p.sql:3:1: silver.x is fed with other keys, or another history, in p.sql:2:1",
         "same KEYS",
     ),
 ]
