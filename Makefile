@@ -6,7 +6,7 @@ READY := .venv/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-stack bench faults lint lock clean
+.PHONY: help demo test test-stack bench bench-peers faults lint lock clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ test-stack: $(READY) ## Run the tests that need real servers: Kafka, a schema re
 
 bench: $(READY) ## Measure against the same SQL in plain DuckDB
 	@$(BIN)/python -m benchmarks
+
+bench-peers: $(READY) ## Install Spark for the benchmarks to compare with (500 MB)
+	@$(BIN)/python -m benchmarks.peers
 
 faults: $(READY) ## Run the fault suites in their long form
 	@$(BIN)/python -m pytest --numprocesses 2 --timeout 7200 -m "not stack" tests/faults tests/security

@@ -36,6 +36,16 @@ class Measured:
 def measured(job: str, *, wrapped: Iterable[str] = (), **arguments: Any) -> Measured:
     """Run a job; SystemExit with its last words where it fails. `wrapped` is a command to run it under."""
     command = [*wrapped, sys.executable, "-m", "benchmarks.inside", job, json.dumps(arguments, default=str)]
+    return _run(job, command)
+
+
+def measured_spark(python: Path, work: str, **arguments: Any) -> Measured:
+    """Run work of `benchmarks/peers/pyspark.py` with the interpreter that has Spark."""
+    script = str(ROOT / "benchmarks" / "peers" / "pyspark.py")
+    return _run(f"Spark {work}", [str(python), "-P", script, work, json.dumps(arguments, default=str)])
+
+
+def _run(job: str, command: list[str]) -> Measured:
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         started = time.monotonic()
         process = subprocess.Popen(command, cwd=ROOT, env=_environ(), stdout=out, stderr=err)

@@ -6,7 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
-from benchmarks.measure import Measured, measured, middle, typical
+from benchmarks.measure import Measured, measured, measured_spark, middle, typical
+from benchmarks.peers import spark_jars, spark_python
 from benchmarks.report import Goal, Result, cost
 from benchmarks.scratch import Scratch, reset
 
@@ -17,7 +18,7 @@ VARIANTS = {
     "split": "DuckDB, the same in one pass",
 }
 SILVER = "silver.silver_dados_produtores_agro"
-MAX_RATIO, MAX_PEAK_GB = 1.5, 3.0
+MAX_RATIO, MAX_PEAK_GB, MIN_SPARK = 1.5, 3.0, 5.0
 BINDING_ROWS = 10_000_000
 
 
@@ -34,7 +35,8 @@ def spine(scratch: Scratch, table_format: str, rows: int, repeat: int) -> Result
         for runs in peers.values():
             _require_same(ours[-1], runs[-1])
     asked.unlink()
-    return _result(f"spine, {rows:,} rows, {table_format}", peers, ours, rows)
+    spark = _spark(project, table_format)
+    return _result(f"spine, {rows:,} rows, {table_format}", peers, (ours, spark), rows)
 
 
 def once(project: Path, table_format: str) -> Measured:
@@ -43,7 +45,24 @@ def once(project: Path, table_format: str) -> Measured:
     return measured("run", project=project, table_format=table_format)
 
 
-def _result(title: str, peers: dict[str, list[Measured]], ours: list[Measured], rows: int) -> Result:
+def _spark(project: Path, table_format: str) -> Measured | None:
+    """Spark and Delta once, where they are installed: it takes minutes."""
+    python = spark_python()
+    if python is None:
+        return None
+    reset(project)
+    asked = measured("spark_queries", project=project, table_format=table_format).answer
+    folder = project / "spark"
+    shutil.rmtree(folder, ignore_errors=True)
+    run = measured_spark(python, "medallion", jars=spark_jars(), folder=folder, asked=asked)
+    shutil.rmtree(folder)
+    return run
+
+
+def _result(
+    title: str, peers: dict[str, list[Measured]], measured_here: tuple[list[Measured], Measured | None], rows: int
+) -> Result:
+    ours, spark = measured_here
     done = {variant: runs for variant, runs in peers.items() if not any("failed" in run.answer for run in runs)}
     fastest = min(done, key=lambda variant: _work(done[variant]))
     base, work = _work(peers[fastest]), _work(ours)
@@ -56,6 +75,12 @@ def _result(title: str, peers: dict[str, list[Measured]], ours: list[Measured], 
     if rows >= BINDING_ROWS:
         goals.append(Goal("ratio of work to the fastest peer", work / base, MAX_RATIO))
         goals.append(Goal("ratio of whole processes", process, MAX_RATIO))
+    if spark is not None:
+        whole = spark.answer["start"] + spark.answer["work"]
+        line = cost(f"Spark 4.1 and Delta, {spark.answer['start']:.0f} s of it its start", spark)
+        lines.append({**line, "work s": whole, "ratio": whole / base})
+        if rows >= BINDING_ROWS:
+            goals.append(Goal("Spark's time to ours", whole / work, MIN_SPARK, at_least=True))
     return Result(title, [*lines, *_steps(middle(ours))], goals)
 
 

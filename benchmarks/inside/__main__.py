@@ -18,6 +18,7 @@ JOBS = {
     "pending": "ours:pending",
     "simulate": "ours:simulate",
     "peer_queries": "queries:peer_queries",
+    "spark_queries": "queries:spark_queries",
     "peer": "peer:run",
     "kafka_fill": "kafka:fill",
     "kafka_raw": "kafka:raw",

@@ -30,6 +30,20 @@ def peer_queries(project: str, table_format: str) -> dict[str, Any]:
         }
 
 
+def spark_queries(project: str, table_format: str) -> dict[str, Any]:
+    """The same for Spark: in the dialect that they are declared in."""
+    with opened(project, table_format) as lab:
+        silver, *gold = [node for node in lab.graph.flows if _is_measured(node)]
+        assert silver.flow.cdc is not None
+        return {
+            "files": _bronze_files(lab),
+            "select": cdc_query(silver.query, silver.flow.cdc).sql("spark"),
+            "where": [f"({c.condition.sql('spark')})" for c in silver.dataset.constraints if c.action == "drop"],
+            "keys": list(silver.flow.cdc.keys),
+            "gold": {node.flow.target.table: node.query.sql("spark") for node in gold},
+        }
+
+
 def _is_measured(node: FlowNode) -> bool:
     return str(node.flow.target) == SILVER or any(str(read.table) == SILVER for read in node.inputs)
 
