@@ -11,13 +11,14 @@ from pathlib import Path
 
 from benchmarks.incremental import incremental
 from benchmarks.ingest import ingest, pending
+from benchmarks.kafka import RECORDS, kafka, kafka_servers
 from benchmarks.nothing_new import nothing_new
 from benchmarks.report import Result, machine, show
 from benchmarks.scratch import Scratch
 from benchmarks.spine import spine
 from benchmarks.trace import trace
 
-BENCHMARKS = ("spine", "nothing-new", "ingest", "incremental", "trace")
+BENCHMARKS = ("spine", "nothing-new", "ingest", "incremental", "trace", "kafka")
 SIZED: dict[str, Callable[[Scratch, str, int, int], Result]] = {
     "spine": spine,
     "nothing-new": nothing_new,
@@ -64,6 +65,8 @@ def _results(options: argparse.Namespace, scratch: Scratch) -> Iterator[Result]:
     if "ingest" in chosen:
         yield ingest(scratch, options.format, options.repeat or 3, options.records)
         yield pending(scratch, options.format, options.repeat or 3, options.files)
+    if "kafka" in chosen and kafka_servers():
+        yield kafka(scratch, options.format, options.repeat or 3, options.messages)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -73,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--format", choices=("iceberg", "delta"), default="iceberg", help="table format")
     parser.add_argument("--repeat", type=int, help="rounds; by default 3 up to a million rows, else 1")
     parser.add_argument("--records", type=int, default=1_000_000, help="Avro records to take in")
+    parser.add_argument("--messages", type=int, default=RECORDS, help="messages of a topic to take in")
     parser.add_argument("--files", type=int, default=10_000, help="consumed files among which to look for news")
     parser.add_argument("--json", metavar="FILE", help="write what was measured to a file")
     parser.add_argument("--scratch", metavar="DIR", help="folder for generated data, which stays there")

@@ -6,12 +6,22 @@ import os
 import shutil
 from pathlib import Path
 
-from benchmarks.measure import Measured, measured, middle, typical
+from benchmarks.inside.kafka import TOPIC
+from benchmarks.measure import Measured, measured, measured_spark, middle, typical
+from benchmarks.peers import spark_jars, spark_python
 from benchmarks.report import Goal, Result, cost
 from benchmarks.scratch import Scratch
 
 RECORDS, SIMULATED, COMMON = 2_000_000, 200_000, 300_000
 CONTRACT = Path(__file__).resolve().parent.parent / "examples" / "agro" / "contracts" / "dados_produtores.avsc"
+
+
+def kafka_servers() -> bool:
+    """Whether a broker can be run here; a word where not."""
+    found = all(shutil.which(program) for program in ("java", "mvn"))
+    if not found:
+        print("  kafka is left out: it needs Java 17 and Maven", flush=True)
+    return found
 
 
 def kafka(scratch: Scratch, table_format: str, repeat: int, records: int = RECORDS) -> Result:
@@ -50,10 +60,12 @@ def _measured(scratch: Scratch, table_format: str, repeat: int, cluster: tuple[s
         folder = scratch.folder / "kafka" / f"peer-{number}"
         peers.append(measured("kafka_common", bootstrap=bootstrap, registry=registry, folder=folder, records=COMMON))
         shutil.rmtree(folder)
+    spark = _spark(scratch, bootstrap)
     lines = [
         _line("raw consume, nothing done", raw),
         _line("DataLab", ours),
         _line(f"fastavro, from_pylist, PyIceberg ({COMMON:,})", peers),
+        *spark,
     ]
     rate, each = _rate(ours), 1e6 * middle(ours).cpu / records
     goals = [
@@ -62,7 +74,29 @@ def _measured(scratch: Scratch, table_format: str, repeat: int, cluster: tuple[s
         Goal("beside the fastavro path", rate / _rate(peers), 7.0, "times", at_least=True),
         Goal("memory", middle(ours).peak_all / 1e6, 500, "MB"),
     ]
+    if spark:
+        goals.append(Goal("beside Spark, warm", rate / float(str(spark[-1]["records/s"])), 3.0, "times", at_least=True))
     return Result(f"kafka, {records:,} records, {table_format}", lines, goals)
+
+
+def _spark(scratch: Scratch, bootstrap: str) -> list[dict[str, object]]:
+    """Structured Streaming to Delta, where Spark is installed: a first run, and one with everything warm."""
+    python = spark_python()
+    if python is None:
+        return []
+    folder = scratch.folder / "kafka" / "spark"
+    asked = {"bootstrap": bootstrap, "topic": TOPIC, "schema": CONTRACT.read_text(encoding="utf-8")}
+    run = measured_spark(python, "stream", jars=spark_jars(), folder=folder, asked=asked)
+    shutil.rmtree(folder, ignore_errors=True)
+    return [
+        {
+            "what": f"Spark Structured Streaming to Delta, {name}",
+            "work s": each["work"],
+            "records/s": each["rows"] / each["work"],
+            "µs CPU a record": 1e6 * each["cpu"] / each["rows"],
+        }
+        for name, each in zip(("cold", "warm"), run.answer["runs"], strict=True)
+    ]
 
 
 def _line(name: str, runs: list[Measured]) -> dict[str, object]:

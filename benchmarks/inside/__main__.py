@@ -23,6 +23,7 @@ JOBS = {
     "kafka_fill": "kafka:fill",
     "kafka_raw": "kafka:raw",
     "kafka_common": "kafka:common",
+    "kafka_ours": "kafka:ours",
     "trace": "tracing:trace",
     "trace_back": "tracing:back",
     "trace_by_hand": "tracing:by_hand",

@@ -115,3 +115,29 @@ def common(bootstrap: str, registry: str, folder: str, records: int, batch: int 
         work, used = time.monotonic() - started, time.process_time() - cpu
         consumer.close()
     return {"work": work, "cpu": used, "rows": found}
+
+
+def ours(project: str, bootstrap: str, registry: str, fmt: str) -> dict[str, Any]:
+    """The farmers' project: `datalab ingest --until-lag-zero` of its one topic, from the start to the last commit."""
+    import os  # noqa: PLC0415
+
+    from datalab.cli.app import execute  # noqa: PLC0415
+    from datalab.platform.lab import Lab  # noqa: PLC0415
+    from datalab.platform.project import create_project, templates  # noqa: PLC0415
+    from datalab.platform.settings import load  # noqa: PLC0415
+
+    create_project(templates()["agro"], Path(project))
+    os.environ.update({
+        "DATALAB_ENV": "stack",
+        "DATALAB__LAKE__FORMAT": fmt,
+        "DATALAB__KAFKA__BOOTSTRAP": bootstrap,
+        "DATALAB__KAFKA__REGISTRY": registry,
+    })  # fmt: skip
+    started = time.monotonic()
+    code = execute(["ingest", "--until-lag-zero", "--quiet", "--project", project, "bronze.dados_produtores_agro"])
+    work = time.monotonic() - started
+    if code:
+        raise SystemExit(f"ingest ended with {code}")
+    with Lab(load(Path(project), "stack")) as lab:
+        rows = lab.query("SELECT count(*) AS n FROM bronze.dados_produtores_agro").read_all().column("n")[0].as_py()
+    return {"work": work, "rows": rows}
