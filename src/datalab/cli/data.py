@@ -14,7 +14,7 @@ from datalab.cli.options import options_of
 from datalab.cli.query import AT, moment
 from datalab.cli.run import perform
 from datalab.cli.simulate import simulate
-from datalab.cli.upkeep import data_cleanup, data_expire, data_optimize, data_vacuum
+from datalab.cli.upkeep import data_analyze, data_cleanup, data_expire, data_optimize, data_vacuum
 from datalab.ingest.validate import Validated
 from datalab.lake.lake import Lake
 from datalab.names import TableName, is_internal
@@ -34,6 +34,7 @@ app.command("optimize")(data_optimize)
 app.command("cleanup")(data_cleanup)
 app.command("expire")(data_expire)
 app.command("vacuum")(data_vacuum)
+app.command("analyze")(data_analyze)
 
 
 @app.command()

@@ -27,7 +27,7 @@ def plan(ctx: typer.Context, tables: TABLES = None, full_refresh: FULL_REFRESH =
     rows = [
         {
             "table": str(step.target),
-            "step": step.kind,
+            "step": "refused" if step.conflict else step.kind,
             "why": step.reason.removeprefix(f"{step.target}: "),
             "reads": "; ".join(str(part) for part in step.inputs),
         }

@@ -16,7 +16,8 @@ from datalab.lake.maintenance.expire import Expiry
 from datalab.lake.maintenance.vacuum import Vacuumed
 from datalab.names import TableName
 from datalab.platform.lab import Lab
-from datalab.platform.upkeep import expire_snapshots, optimize, remove_leftovers, remove_orphans
+from datalab.platform.upkeep import analyze_tables, expire_snapshots, optimize, remove_leftovers, remove_orphans
+from datalab.quality.statistics import Analyzed
 
 TABLES = Annotated[list[str] | None, typer.Argument(help="Tables: layer.table. One of them, or --all.")]
 ALL = Annotated[bool, typer.Option("--all", help="All tables of the lake.")]
@@ -50,6 +51,21 @@ def data_vacuum(ctx: typer.Context, tables: TABLES = None, everything: ALL = Fal
     _raise_first(done)
 
 
+def data_analyze(ctx: typer.Context, tables: TABLES = None, everything: ALL = False, dry_run: DRY_RUN = False) -> None:
+    """Count rows, NULLs and distinct values of each column of tables that changed, into ops.statistics."""
+    with lab_of(ctx) as lab:
+        done = list(analyze_tables(lab, chosen(lab, tables, everything=everything), dry_run=dry_run))
+    counted = [row for each in done for row in each.columns.to_pylist()]
+    if counted:
+        columns = ("table_name", "column_name", "type", "rows", "nulls", "distinct_values")
+        formats = dict.fromkeys(("rows", "nulls", "distinct_values"), ",")
+        output.show(output.Table.of(counted, columns, formats=formats), as_json=options_of(ctx).json)
+    else:
+        rows = [{"table": str(each.table), "why": _failed(each.error) or _waits(each)} for each in done]
+        _show(ctx, rows, ("table", "why"))
+    _raise_first(done)
+
+
 def data_cleanup(ctx: typer.Context, tables: TABLES = None, everything: ALL = False, dry_run: DRY_RUN = False) -> None:
     """Expire, then vacuum, and remove what dead processes left in the project's temporary folder."""
     with lab_of(ctx) as lab:
@@ -78,11 +94,15 @@ def _show(ctx: typer.Context, rows: list[dict[str, Any]], columns: Iterable[str]
     output.show(output.Table.of(rows, tuple(columns), formats=_SIZES), as_json=options_of(ctx).json)
 
 
-def _raise_first(done: Iterable[Compaction | Expiry | Vacuumed]) -> None:
+def _raise_first(done: Iterable[Compaction | Expiry | Vacuumed | Analyzed]) -> None:
     """After all tables had their turn: the first error decides the exit code."""
     error = next((each.error for each in done if each.error is not None), None)
     if error is not None:
         raise error
+
+
+def _waits(each: Analyzed) -> str:
+    return "would be counted" if each.waiting else "unchanged since it was counted"
 
 
 def _failed(error: DataLabError | None) -> str:

@@ -78,6 +78,10 @@ class Lake:
         schema = _grown(name, state, spec, keep_missing) if state is not None else normalise(spec.schema)
         return self.format(holder).define(name, replace(spec, schema=schema))
 
+    def reshape(self, state: TableState, schema: pa.Schema) -> TableState:
+        """The state with other columns, for a commit that replaces all rows. SchemaConflict for partition columns."""
+        return self.format(state.format).reshape(state, normalise(schema))
+
     def files(self, state: TableState, snapshot: int | None = None) -> Relation:
         """The live data at a snapshot; by default at the state's own."""
         return self.format(state.format).files(state, snapshot)

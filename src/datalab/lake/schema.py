@@ -47,6 +47,12 @@ def difference(a: pa.Schema, b: pa.Schema) -> tuple[str, ...]:
     return tuple(change.words for change in _changes(normalise(a), normalise(b)))
 
 
+def conflicts(present: pa.Schema, wanted: pa.Schema) -> tuple[str, ...]:
+    """The changes that a table cannot make while it keeps its rows: columns that go or change their type."""
+    changes = _changes(normalise(present), normalise(wanted))
+    return tuple(change.words for change in changes if change.kind in ("removed", "changed"))
+
+
 Fields = Any  # a pa.Schema or a pa.StructType: both are sequences of fields
 Kind = Literal["added", "removed", "widened", "changed"]
 

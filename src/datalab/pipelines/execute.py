@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from datalab.engine.base import Append, Query, Staged, Work
-from datalab.errors import Fenced, TableNotFound
+from datalab.errors import Fenced, SchemaConflict, TableNotFound
 from datalab.lake.lake import Lake
 from datalab.lake.provenance import CheckResult, Provenance, Range
+from datalab.lake.schema import conflicts
 from datalab.lake.table import Relation, TableSpec, TableState
 from datalab.names import TableName
 from datalab.pipelines.cdc import merge_mode
@@ -146,6 +147,14 @@ def _target(context: Context, step: Step, dataset: Dataset, query: Query) -> Tab
     spec = table_spec(dataset, step, context.engine.schema(query))
     if state is not None and _covers(state, spec):
         return state
+    lost = conflicts(state.schema, spec.schema) if state is not None else ()
+    if state is not None and lost and step.rebuild:
+        return context.lake.reshape(state, spec.schema)
+    if lost:
+        raise SchemaConflict(
+            f"{step.target}: the query does not fit the table any more: {'; '.join(lost)}",
+            f"datalab run {step.target} --full-refresh rebuilds the table with all its rows",
+        )
     return context.lake.define(step.target, spec)
 
 

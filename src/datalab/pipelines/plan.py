@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from datalab.engine.base import Check
 from datalab.lake.beside import keeps_state, rows_changed
@@ -15,6 +16,9 @@ from datalab.pipelines.graph import FlowNode
 from datalab.pipelines.grouping import Grouping, grouping
 from datalab.pipelines.steps import Part, Step, StepKind, TableRead
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 
 @dataclass(frozen=True)
 class Head:
@@ -24,6 +28,7 @@ class Head:
     positions: Mapping[str, Position] | None = None
     history: tuple[Snapshot, ...] = ()
     columns: tuple[str, ...] = ()
+    schema: pa.Schema | None = None
 
     def position(self, flow: str) -> Position | None:
         """Where a flow into this table stands; None before its first commit."""
@@ -147,7 +152,7 @@ def _whole(base: Step, node: FlowNode, heads: Heads, changing: Collection[TableN
     view = node.flow.kind == "materialize"
     reason = "full refresh asked for" if fresh else "first run"
     step = _with(base, _kind(node, "replace" if view or fresh else "append"), f"{base.target}: {reason}", inputs)
-    return replace(step, fresh=view or fresh)
+    return replace(step, fresh=view or fresh, rebuild=fresh)
 
 
 def _stream(

@@ -57,7 +57,8 @@ class Step:
 
     `keys` are the key columns of an upsert or of the groups, `cdc` the clauses of AUTO CDC; `after` are the tables that
     must be done before. `fresh`: the table starts over, whatever it held. `base` is the target's snapshot that the plan
-    was made from: a step is done against that one or not at all.
+    was made from: a step is done against that one or not at all. `rebuild`: columns of the table may go or change their
+    type with it; `conflict` says which would have to where that is not so, and then the step is refused.
     """
 
     target: TableName
@@ -74,6 +75,8 @@ class Step:
     fresh: bool = False
     base: int | None = None
     cdc: AutoCdc | None = None
+    rebuild: bool = False
+    conflict: tuple[str, ...] = ()
 
     def skipped(self, reason: str) -> Step:
         """The same step with nothing to do."""
@@ -95,5 +98,6 @@ class Step:
             "code": self.code,
             "origin": self.origin,
             "fresh": self.fresh,
+            "conflict": list(self.conflict),
             "after": [str(name) for name in self.after],
         }

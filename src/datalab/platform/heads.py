@@ -27,4 +27,5 @@ def _lags(node: FlowNode, table: TableName, states: dict[TableName, TableState |
 
 
 def _head(lake: Lake, state: TableState, with_history: bool) -> Head:
-    return Head(state.snapshot, state.positions, lake.history(state) if with_history else (), tuple(state.schema.names))
+    history = lake.history(state) if with_history else ()
+    return Head(state.snapshot, state.positions, history, tuple(state.schema.names), state.schema)

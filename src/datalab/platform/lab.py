@@ -88,18 +88,21 @@ class Lab:
         """The processes that decode what sources bring."""
         return wire_workers(self.configuration)
 
-    @cached_property
+    @property
     def graph(self) -> Graph:
         """The pipelines, parsed, resolved and bound against their inputs: nothing wrong is left. PipelineError."""
+        return self._checked[0]
+
+    @cached_property
+    def _checked(self) -> tuple[Graph, Mapping[TableName, pa.Schema]]:
         schemas = {feed.target: feed.schema for feed in self.feeds}
         graph = wire_graph(self.configuration, {*schemas, *self.lake.names()})
-        check_graph(graph, self.engine, self.lake, schemas)
-        return graph
+        return graph, check_graph(graph, self.engine, self.lake, schemas)
 
     @property
     def workload(self) -> Workload:
         """What there is to run."""
-        return Workload(self.feeds, self.graph, self.configuration.environment or "")
+        return Workload(self.feeds, *self._checked, self.configuration.environment or "")
 
     def context(self) -> Context:
         """A run's context: a new id, this moment."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
 from uuid import uuid4
+
+import pyarrow as pa
 
 from datalab import __version__
 from datalab.engine.base import Engine
@@ -15,9 +17,10 @@ from datalab.errors import UnknownTable
 from datalab.events import Bus, RunFinished, RunStarted
 from datalab.lake.lake import Lake
 from datalab.names import TableName
+from datalab.pipelines.columns import with_columns
 from datalab.pipelines.execute import Context, Outcome, execute
 from datalab.pipelines.graph import FlowNode, Graph
-from datalab.pipelines.plan import plan, plan_flow
+from datalab.pipelines.plan import NO_HEAD, Heads, plan, plan_flow
 from datalab.pipelines.records import RunRecord, record_run
 from datalab.pipelines.run import Job, RunOptions, run_jobs
 from datalab.pipelines.steps import SourceRead, Step
@@ -63,10 +66,14 @@ class Wish:
 
 @dataclass(frozen=True)
 class Workload:
-    """What there is to run: the project's sources and its graph, in one environment."""
+    """What there is to run: the project's sources and its graph, in one environment.
+
+    `schemas` are the columns of what its flows make.
+    """
 
     sources: Sequence[Feed]
     graph: Graph
+    schemas: Mapping[TableName, pa.Schema] = field(default_factory=dict)
     environment: str = ""
 
 
@@ -80,7 +87,9 @@ def plan_run(context: Context, workload: Workload, wish: Wish) -> tuple[Step, ..
     """What a run would do now, with reasons; nothing is written."""
     nodes, sources = _chosen(workload, wish)
     ingest = [_ingest_step(context, source) for source in sources]
-    return plan(nodes, read_heads(context.lake, nodes), ingest, wish.refreshed(nodes))
+    heads = read_heads(context.lake, nodes)
+    steps = plan(nodes, heads, ingest, wish.refreshed(nodes))
+    return tuple(_with_columns(step, heads, workload) for step in steps)
 
 
 def run(context: Context, workload: Workload, wish: Wish, bus: Bus, options: RunOptions) -> RunRecord:
@@ -89,7 +98,7 @@ def run(context: Context, workload: Workload, wish: Wish, bus: Bus, options: Run
     nodes, sources = _chosen(workload, wish)
     jobs = [
         *(_ingest_job(context, source) for source in sources),
-        *(_flow_job(context, node, wish.refreshed(nodes)) for node in nodes),
+        *(_flow_job(context, node, wish.refreshed(nodes), workload) for node in nodes),
     ]
     bus.emit(RunStarted(context.run_id, len(jobs)))
     results = run_jobs(jobs, options, bus)
@@ -132,9 +141,14 @@ def _ingest_job(context: Context, feed: Feed) -> Job:
     return Job(feed.target, feed.name, frozenset(), planned, lambda _: feed.consume(context))
 
 
-def _flow_job(context: Context, node: FlowNode, refresh: Collection[TableName]) -> Job:
+def _with_columns(step: Step, heads: Heads, workload: Workload) -> Step:
+    return with_columns(step, heads.get(step.target, NO_HEAD).schema, workload.schemas.get(step.target))
+
+
+def _flow_job(context: Context, node: FlowNode, refresh: Collection[TableName], workload: Workload) -> Job:
     def planned() -> Step:
-        return plan_flow(node, read_heads(context.lake, [node]), (), refresh)
+        heads = read_heads(context.lake, [node])
+        return _with_columns(plan_flow(node, heads, (), refresh), heads, workload)
 
     after = frozenset(read.table for read in node.inputs)
     return Job(node.flow.target, node.flow.name, after, planned, lambda step: execute(context, step, node.dataset))

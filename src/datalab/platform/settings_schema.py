@@ -209,8 +209,12 @@ class MaintenanceSettings(Section):
         Duration("6h")
     )
     orphans: Annotated[Duration, "Age from which files that no metadata names are removed."] = Duration("3d")
-    small_files: Annotated[int, AtLeast(0), "Doctor: most small files, in percent of a table's files."] = 50
-    dead_bytes: Annotated[int, AtLeast(0), "Doctor: most bytes kept for old snapshots, in percent of live ones."] = 200
+    small_files: Annotated[
+        int, AtLeast(0), "Doctor: most small files, in percent of a table's; up to ten are fine."
+    ] = 50
+    dead_bytes: Annotated[int, AtLeast(0), "Doctor: most bytes of snapshots that may go, in percent of live ones."] = (
+        100
+    )
     snapshots: Annotated[int, AtLeast(1), "Doctor: most snapshots of a table."] = 500
     metadata: Annotated[int, AtLeast(1), "Doctor: most manifests, or commits since a checkpoint."] = 200
     stale: Annotated[Duration, "Doctor: longest time that a table may lag behind its inputs."] = Duration("2d")

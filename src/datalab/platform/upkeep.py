@@ -19,6 +19,7 @@ from datalab.lake.maintenance.vacuum import Vacuumed, vacuum
 from datalab.names import TableName
 from datalab.platform.lab import Lab
 from datalab.platform.settings_schema import LayerMaintenance, MaintenanceSettings
+from datalab.quality.statistics import SCHEMA, Analyzed, analyze, is_analyzed
 
 
 def goals_of(settings: MaintenanceSettings, name: TableName) -> Goals:
@@ -69,6 +70,19 @@ def remove_orphans(lab: Lab, names: Iterable[TableName], *, dry_run: bool = Fals
             yield vacuum(lab.lake, name, goals.orphans, datetime.now(UTC), dry_run=dry_run)
         except DataLabError as error:
             yield Vacuumed(name, (), error=error)
+
+
+def analyze_tables(lab: Lab, names: Iterable[TableName], *, dry_run: bool = False) -> Iterator[Analyzed]:
+    """Count what is in the columns of the tables that changed; a dry run answers which would be counted."""
+    for name, _ in _each(lab, "analyze", names):
+        if dry_run:
+            yield Analyzed(name, None, SCHEMA.empty_table(), waiting=not is_analyzed(lab.lake, name))
+            continue
+        context = lab.context()
+        try:
+            yield analyze(lab.lake, lab.engine, name, context.run_id, context.now)
+        except DataLabError as error:
+            yield Analyzed(name, None, SCHEMA.empty_table(), error=error)
 
 
 def remove_leftovers(lab: Lab, *, dry_run: bool = False) -> tuple[Path, ...]:

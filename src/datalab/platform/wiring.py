@@ -47,7 +47,12 @@ def pipeline_files(configuration: Configuration) -> tuple[Path, ...]:
     return tuple(sorted(path for path in found if path.is_file()))
 
 
-def check_graph(graph: Graph, engine: Engine, lake: Lake, sources: Mapping[TableName, pa.Schema]) -> None:
-    """Bind every query of the graph before anything runs. PipelineTypeError, UntranslatableFunction."""
+def check_graph(
+    graph: Graph, engine: Engine, lake: Lake, sources: Mapping[TableName, pa.Schema]
+) -> dict[TableName, pa.Schema]:
+    """Bind every query of the graph before anything runs; answers the columns of what its flows make.
+
+    PipelineTypeError, UntranslatableFunction.
+    """
     others = {name: lake.require(name).schema for name in graph.sources if name not in sources}
-    check_types(graph, engine, {**sources, **others})
+    return check_types(graph, engine, {**sources, **others})

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from datalab.errors import LakeError
+from datalab.errors import LakeError, SchemaConflict
 from datalab.lake.formats.upkeep import Upkeep
 from datalab.lake.table import Change, DataFile, Difference, Relation, Snapshot, TableSpec, TableState
 from datalab.names import TableName
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,16 @@ def require_live(state: TableState, live: Iterable[DataFile], wanted: Sequence[D
     return [known[file.path] for file in wanted]
 
 
+def require_partition_columns(state: TableState, schema: pa.Schema) -> None:
+    """SchemaConflict where a column that the table is split by would go or change its type."""
+    for field in state.partition:
+        if field.column not in schema.names or schema.field(field.column).type != state.schema.field(field.column).type:
+            raise SchemaConflict(
+                f"{state.name} is partitioned by {field.column}, which cannot go or change its type",
+                "rebuild the table under another name",
+            )
+
+
 class Format(Protocol):
     """Tables of one open format in one warehouse. Thread-safe; every state it answers is immutable."""
 
@@ -57,6 +70,13 @@ class Format(Protocol):
 
         The caller has made sure that `spec.schema` extends the present schema (lake/schema.py); partition fields of
         an existing table stay. Transforms outside `capabilities.partition_transforms` are left out.
+        """
+
+    def reshape(self, state: TableState, schema: pa.Schema) -> TableState:
+        """The state as it is with exactly these columns; nothing is written.
+
+        A commit against it must remove every live file, and changes the columns in the same step. Partition columns
+        stay: SchemaConflict.
         """
 
     def files(self, state: TableState, snapshot: int | None = None) -> Relation:

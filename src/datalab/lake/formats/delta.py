@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,7 +20,7 @@ from deltalake.schema import Schema as DeltaSchema
 from deltalake.transaction import Transaction
 
 from datalab.errors import CommitFailed, NotSupported
-from datalab.lake.formats.base import FormatCapabilities, Overtaken, require_live
+from datalab.lake.formats.base import FormatCapabilities, Overtaken, require_live, require_partition_columns
 from datalab.lake.formats.delta_files import Layout, absolute, add_action, is_ours, live_files, remove_action
 from datalab.lake.formats.delta_history import ADAPTER, moved, no_snapshot, snapshots
 from datalab.lake.formats.delta_log import NOTE_KEY, Entry, all_entries, entry_path, transaction_ids
@@ -102,6 +103,11 @@ class DeltaFormat:
                 problem = error
         raise CommitFailed(f"{name} could not be defined: {problem}", "run again") from problem
 
+    def reshape(self, state: TableState, schema: pa.Schema) -> TableState:
+        """The state with other columns."""
+        require_partition_columns(state, schema)
+        return replace(state, schema=normalise(schema))
+
     def files(self, state: TableState, snapshot: int | None = None) -> Relation:
         """The live data files; with delta-rs's own scan where they cannot be read as they are."""
         table = self._at(state, state.snapshot if snapshot is None else snapshot)
@@ -141,11 +147,13 @@ class DeltaFormat:
         removes = [remove_action(file, layout, moment, rearranged=rearranged) for file in gone]
         version = state.handle.version() + 1
         self._require_head(state)
+        # To overwrite is the only way to change columns and files in one commit: it removes all files by itself.
+        reshaped = not arrow_schema(state.handle).equals(normalise(state.schema))
         try:
             state.handle.create_write_transaction(
-                [*adds, *removes],
-                mode="append",
-                schema=state.handle.schema(),
+                adds if reshaped else [*adds, *removes],
+                mode="overwrite" if reshaped else "append",
+                schema=DeltaSchema.from_arrow(normalise(state.schema)) if reshaped else state.handle.schema(),
                 partition_by=list(layout.partition),
                 commit_properties=_commit_properties(change, moment),
                 post_commithook_properties=PostCommitHookProperties(cleanup_expired_logs=False),

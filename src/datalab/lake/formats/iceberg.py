@@ -7,6 +7,7 @@ for summaries go when snapshots expire.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pyiceberg.exceptions import (
@@ -19,10 +20,11 @@ from pyiceberg.manifest import ManifestContent, ManifestFile
 from pyiceberg.table import Table
 
 from datalab.errors import CommitFailed, InvalidName, NotSupported, SnapshotNotFound
-from datalab.lake.formats.base import FormatCapabilities, Overtaken, require_live
+from datalab.lake.formats.base import FormatCapabilities, Overtaken, require_live, require_partition_columns
 from datalab.lake.formats.iceberg_catalog import open_catalog
 from datalab.lake.formats.iceberg_files import from_manifest, known_entry, to_manifest
 from datalab.lake.formats.iceberg_metadata import slim
+from datalab.lake.formats.iceberg_reshape import is_reshaped, reshape
 from datalab.lake.formats.iceberg_schema import TRANSFORMS, partition_spec, to_arrow, to_iceberg
 from datalab.lake.formats.iceberg_state import COMMENT_KEY, lineage, marks, table_state, to_snapshot
 from datalab.lake.formats.iceberg_upkeep import IcebergUpkeep
@@ -95,6 +97,11 @@ class IcebergFormat:
                 continue
         raise CommitFailed(f"{name} could not be defined: other writers changed it {_ATTEMPTS} times", "run again")
 
+    def reshape(self, state: TableState, schema: pa.Schema) -> TableState:
+        """The state with other columns and their field ids."""
+        require_partition_columns(state, schema)
+        return replace(state, schema=reshape(_draft(state.handle).transaction(), normalise(schema)))
+
     def files(self, state: TableState, snapshot: int | None = None) -> Relation:
         """The live data files; with the table's own scan where rows were deleted from them."""
         table: Table = state.handle
@@ -129,9 +136,12 @@ class IcebergFormat:
     def commit(self, state: TableState, change: Change) -> TableState:
         """One snapshot and the table's properties, in one transaction."""
         table = _draft(state.handle)
-        entries = [known_entry(file) or to_manifest(file, table.metadata, table.io) for file in change.add]
-        removed = require_live(state, self.files(state).files, change.remove) if change.remove else []
         transaction = table.transaction()
+        if is_reshaped(state.handle, state.schema):
+            reshape(transaction, normalise(state.schema))
+        metadata = transaction.table_metadata
+        entries = [known_entry(file) or to_manifest(file, metadata, table.io) for file in change.add]
+        removed = require_live(state, self.files(state).files, change.remove) if change.remove else []
         transaction.set_properties(marks(change.provenance))
         update = transaction.update_snapshot({PROVENANCE_KEY: change.provenance.to_json()})
         snapshot = update.overwrite() if change.remove else update.merge_append()

@@ -1,0 +1,124 @@
+"""The doctor finds what is not well, says what helps, and is content once that was done; columns are counted."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.journeys.pedidos import Pedidos, order
+
+from datalab.names import TableName
+from datalab.platform.lab import Lab
+from datalab.platform.settings import load
+
+
+@pytest.fixture(params=["iceberg", "delta"])
+def pedidos(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    datalab: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    warm: None,
+) -> Pedidos:
+    monkeypatch.setenv("DATALAB__LAKE__FORMAT", request.param)
+    monkeypatch.setenv("DATALAB__INGEST__BATCH_FILES", "1")
+    return Pedidos(tmp_path, datalab).create()
+
+
+def findings(pedidos: Pedidos, code: int = 1) -> set[tuple[str, str]]:
+    return {(found["check"], found["table"]) for found in pedidos("doctor", "--json", code=code).json}
+
+
+def data_folder(pedidos: Pedidos, table: str) -> Path:
+    with Lab(load(pedidos.folder, environ=os.environ)) as lab:
+        return Path(lab.lake.require(TableName.parse(table)).target().location)
+
+
+def test_findings_come_and_go(pedidos: Pedidos, monkeypatch: pytest.MonkeyPatch) -> None:
+    for day in range(12):
+        pedidos.deliver(f"d{day:02}", order(f"{day}", uf=f"U{day}"))
+    pedidos.run()
+    assert findings(pedidos) == {("small files", "bronze.pedidos")}
+    told = pedidos("doctor", "bronze.pedidos", code=1).out
+    assert "12 of 12 files are below half of 256MiB" in told
+    assert "datalab data optimize bronze.pedidos" in told
+    pedidos("data", "optimize", "--all")
+    assert findings(pedidos, 0) == set()
+    assert "all is well" in pedidos("doctor").out
+
+    for name, value in {"READERS": "0s", "KEEP_FOR": "0s", "KEEP": "1", "SNAPSHOTS": "12", "METADATA": "1"}.items():
+        monkeypatch.setenv(f"DATALAB__MAINTENANCE__{name}", value)
+    found = findings(pedidos)
+    assert {("dead bytes", "bronze.pedidos"), ("snapshots", "bronze.pedidos")} <= found
+    pedidos.deliver("e", order("e"))
+    pedidos.run()
+    pedidos("data", "optimize", "--all")
+    pedidos("data", "cleanup", "--all")
+    monkeypatch.delenv("DATALAB__MAINTENANCE__METADATA")
+    assert findings(pedidos, 0) == set()
+
+
+def test_what_is_lost_left_or_late_is_found(pedidos: Pedidos, monkeypatch: pytest.MonkeyPatch) -> None:
+    pedidos.deliver("d1", order("a"), order("b"))
+    pedidos.run()
+    bronze, silver = data_folder(pedidos, "bronze.pedidos"), data_folder(pedidos, "silver.pedidos")
+    orphan = bronze / "dl-left.parquet"
+    orphan.write_bytes(b"half")
+    week = time.time() - 7 * 86400
+    os.utime(orphan, (week, week))
+    nobodys = pedidos.folder / "lake" / "bronze" / "antiga"
+    nobodys.mkdir()
+    (nobodys / "x.parquet").write_bytes(b"x")
+    pedidos.deliver("d2", order("c"))
+    pedidos("data", "ingest")
+    monkeypatch.setenv("DATALAB__MAINTENANCE__STALE", "0s")
+    expected = {
+        ("files without an entry", "bronze.pedidos"),
+        ("files without an entry", "bronze.antiga"),
+        ("stale", "silver.pedidos"),
+    }
+    assert findings(pedidos) == expected
+    pedidos("data", "vacuum", "--all")
+    shutil.rmtree(nobodys)
+    pedidos.run()
+    assert findings(pedidos, 0) == set()
+    next(silver.glob("dl-*.parquet")).unlink()
+    assert findings(pedidos) == {("entry without files", "silver.pedidos")}
+    other = "CREATE STREAMING TABLE silver.outra AS SELECT * FROM STREAM bronze.pedidos;"
+    pedidos.write("pipelines/pedidos.sql", other)
+    assert {("no contract", "gold.por_uf"), ("no contract", "silver.pedidos")} <= findings(pedidos)
+
+
+def test_a_table_that_cannot_be_read_is_a_finding_and_the_others_are_looked_at(pedidos: Pedidos) -> None:
+    pedidos.deliver("d1", order("a"))
+    pedidos.run()
+    place = pedidos.folder / "lake" / "gold" / "por_uf"
+    for name in ("metadata", "_delta_log"):
+        for path in (place / name).glob("*") if (place / name).is_dir() else ():
+            path.unlink()
+    assert ("entry without files", "gold.por_uf") in findings(pedidos)
+
+
+def test_columns_of_changed_tables_are_counted(pedidos: Pedidos) -> None:
+    pedidos.pipeline("uf, valor, versao FROM", "nullif(uf, 'RJ') AS uf, valor, versao FROM")
+    pedidos.deliver("d1", order("a", uf="RJ"), order("b"), order("c"))
+    pedidos.run()
+    assert pedidos("data", "analyze", "silver.pedidos", "--dry-run", "--json").json[0]["why"] == "would be counted"
+    counted = {row["column_name"]: row for row in pedidos("data", "analyze", "silver.pedidos", "--json").json}
+    assert set(counted) == {"id", "documento", "uf", "valor", "versao"}
+    assert [counted["uf"][name] for name in ("rows", "nulls", "distinct_values")] == [3, 1, 1]
+    assert [counted["id"][name] for name in ("rows", "nulls", "distinct_values")] == [3, 0, 3]
+    again = pedidos("data", "analyze", "silver.pedidos", "--json").json
+    assert again == [{"table": "silver.pedidos", "why": "unchanged since it was counted"}]
+    pedidos("data", "optimize", "--all")
+    assert pedidos("data", "analyze", "silver.pedidos", "--json").json == again
+    pedidos.deliver("d2", order("d"))
+    pedidos.run()
+    pedidos("data", "analyze", "--all")
+    rows = pedidos.rows("SELECT rows FROM ops.statistics WHERE table_name = 'silver.pedidos' AND column_name = 'id'")
+    assert rows == [(3,), (4,)]
