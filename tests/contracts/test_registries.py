@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,10 +15,12 @@ from tests import packages
 from datalab.errors import RegistryUnavailable
 from datalab.ml.package import read_package
 from datalab.ml.registry.base import Registry, Training
+from datalab.ml.registry.http_reader import HTTPReader
 from datalab.ml.registry.mlflow import MLflowRegistry
 from datalab.ml.registry.sqlite_reader import SQLiteReader
 
 KEY = b"k" * 32
+SERVER = os.environ.get("MLFLOW_TEST_SERVER", "")  # http://127.0.0.1:5000: a fresh server that keeps artifacts
 NOW = datetime(2026, 11, 20, 8, tzinfo=UTC)
 
 
@@ -31,9 +34,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("registry")
 
 
+def open_server(folder: Path) -> MLflowRegistry:
+    return MLflowRegistry(SERVER, None, HTTPReader(SERVER, folder / "cache"))
+
+
+@pytest.fixture(params=["sqlite", "server"])
+def opening(folder: Path, request: pytest.FixtureRequest) -> Callable[[], MLflowRegistry]:
+    """Opens the registry of an adapter; the same one each time."""
+    if request.param == "server" and not SERVER:
+        pytest.skip("MLFLOW_TEST_SERVER names no MLflow server")
+    return lambda: (open_server if request.param == "server" else open_registry)(folder)
+
+
 @pytest.fixture
-def registry(folder: Path) -> Iterator[Registry]:
-    opened = open_registry(folder)
+def registry(opening: Callable[[], MLflowRegistry]) -> Iterator[Registry]:
+    opened = opening()
     yield opened
     opened.close()
 
@@ -103,9 +118,11 @@ def test_a_version_that_failed_is_never_seen(registry: Registry, tmp_path: Path)
     assert read_package(found.package, KEY).version == 3
 
 
-def test_two_trainings_at_once_get_different_numbers(folder: Path, registry: Registry, tmp_path: Path) -> None:
+def test_two_trainings_at_once_get_different_numbers(
+    opening: Callable[[], MLflowRegistry], registry: Registry, tmp_path: Path
+) -> None:
     """The package is made for the number that was taken, so there is nothing to race for."""
-    other = open_registry(folder)
+    other = opening()
     numbers = []
 
     def meanwhile(number: int) -> Path:
@@ -128,8 +145,9 @@ def test_a_model_of_another_name_is_not_touched(registry: Registry, tmp_path: Pa
     assert registry.champion("outro") is None
 
 
-def test_the_folder_can_be_moved(folder: Path, registry: Registry, tmp_path: Path) -> None:
+def test_the_folder_can_be_moved(folder: Path, tmp_path: Path) -> None:
     """Readers find packages relative to the folder that the settings name, not where they were first written."""
+    registry = open_registry(folder)
     register(registry, "mudado", tmp_path)
     registry.point("mudado", "champion", 1, NOW)
     moved = tmp_path / "moved"
@@ -151,6 +169,11 @@ def test_a_database_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_bytes(b"no database" * 100)
     with pytest.raises(RegistryUnavailable, match="cannot be read"):
         SQLiteReader(tmp_path / "mlflow.db", tmp_path).champion("credito")
+
+
+def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RegistryUnavailable, match="cannot be reached"):
+        HTTPReader("http://127.0.0.1:9", tmp_path).champion("credito")
 
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:

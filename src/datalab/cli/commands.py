@@ -43,6 +43,7 @@ COMMANDS = (
     Entry("data", "Take in, list, show and validate data.", group=True),
     Entry("quarantine", "Look at records that could not be accepted; replay or discard them.", group=True),
     Entry("services", "Run real servers on this machine without containers: Kafka, a schema registry.", group=True),
+    Entry("model", "Train, judge, promote and roll back models.", group=True),
     Entry("serve", "Serve scores over HTTP: the live model, its features, every answer recorded."),
     Entry("score", "Score requests from files with the live model and its features."),
     Entry("flush", "Take answered scores and recorded reviews from the server's log to the lake."),

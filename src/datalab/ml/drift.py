@@ -24,7 +24,10 @@ _LEVELS = 20
 
 @dataclass(frozen=True)
 class Shift:
-    """One feature, or the score. `p` is the smaller adjusted p-value of both tests; `ks` is None for categories."""
+    """One feature, or the score. `p` is the smaller adjusted p-value of both tests; `ks` is None for categories.
+
+    `sizes`: values compared, of the reference and of the newest rows.
+    """
 
     feature: str
     psi: float
@@ -35,6 +38,7 @@ class Shift:
     reference: Sequence[float]
     newest: Sequence[float]
     bins: Sequence[str]
+    sizes: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ class _Tested:
 
 
 def compare(reference: Columns, newest: Columns, alpha: float, least: float) -> Comparison:
-    """Compare columns of the same names: floats with NaN, or texts; one of them may be the score.
+    """Compare columns of the same names, not all of one length: floats with NaN, or texts; one may be the score.
 
     A feature has drifted where a test is significant at `alpha` over all of them, and its PSI is at least `least`.
     """
@@ -86,9 +90,10 @@ def compare(reference: Columns, newest: Columns, alpha: float, least: float) -> 
                 before.tolist(),
                 after.tolist(),
                 part.bins,
+                (len(reference[part.feature]), len(newest[part.feature])),
             )
         )
-    first, second = (len(next(iter(part.values()))) for part in (reference, newest))
+    first, second = (max(len(column) for column in part.values()) for part in (reference, newest))
     return Comparison(first, second, tuple(sorted(shifts, key=lambda shift: -shift.psi)))
 
 
@@ -157,5 +162,7 @@ def _holm(values: Sequence[float]) -> list[float]:
 def as_json(comparison: Comparison) -> Mapping[str, Any]:
     """Figures without the bins."""
     names = ("feature", "psi", "critical", "ks", "p", "drifted")
-    shifts = [{name: getattr(shift, name) for name in names} for shift in comparison.shifts]
+    shifts = [
+        {**{name: getattr(shift, name) for name in names}, "values": shift.sizes[1]} for shift in comparison.shifts
+    ]
     return {"reference_rows": comparison.reference_rows, "newest_rows": comparison.newest_rows, "features": shifts}

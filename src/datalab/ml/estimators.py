@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from datalab.errors import InvalidModel, MissingExtra
+from datalab.errors import InvalidModel, MissingExtra, NotSupported
 from datalab.ml.declaration import Declaration
 from datalab.ml.graph import OPSETS, Array, Graph
 from datalab.plugins import load
@@ -32,7 +32,9 @@ def make(declaration: Declaration) -> Any:
     try:
         kind = load(f"{module}:{name}")
     except ModuleNotFoundError as error:
-        raise MissingExtra(f"estimator {path}", ALLOWED[path] or "ml") from error
+        if not ALLOWED[path]:
+            raise MissingExtra(f"estimator {path}", "ml") from error
+        raise InvalidModel(f"{declaration.file}: {path} is not installed", _install(ALLOWED[path])) from error
     known = kind().get_params()
     own = {"random_state": declaration.seed} | ({"n_jobs": -1} if "n_estimators" in known and "n_jobs" in known else {})
     for unknown in sorted(set(declaration.params) - set(known)):
@@ -73,6 +75,10 @@ def _from_sklearn(estimator: Any, width: int) -> Any:
     )
 
 
+def _install(name: str) -> str:
+    return f"pip install {name} onnxmltools"
+
+
 def _from_lightgbm(estimator: Any, width: int) -> Any:
     return _from_onnxmltools("lightgbm", estimator, width, zipmap=False)
 
@@ -86,7 +92,7 @@ def _from_onnxmltools(name: str, estimator: Any, width: int, **options: Any) -> 
         convert = load(f"onnxmltools:convert_{name}")
         kind = load("onnxmltools.convert.common.data_types:FloatTensorType")
     except ModuleNotFoundError as error:
-        raise MissingExtra(f"ONNX of {name}", "onnxmltools") from error
+        raise NotSupported("this installation", f"{name} as ONNX", _install(name)) from error
     return convert(estimator, initial_types=[("input", kind([None, width]))], target_opset=15, **options)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,8 +40,15 @@ class Trained:
     seconds: Mapping[str, float]
 
 
-def train(declaration: Declaration, table: pa.Table, training_set: str) -> Trained:
+def train(
+    declaration: Declaration,
+    table: pa.Table,
+    training_set: str,
+    entities: Mapping[str, Sequence[str]] | None = None,
+) -> Trained:
     """Train on a training set's rows; the same rows and declaration give the same model.
+
+    `entities` names the key columns of each view, for those who trace a score.
 
     ModelError where the rows do not do, or ONNX does not answer as the estimator; InvalidModel for its parameters.
     """
@@ -65,7 +72,8 @@ def train(declaration: Declaration, table: pa.Table, training_set: str) -> Train
     bare = Session(model).probabilities(as_served(parts.holdout, declaration, sent=False))
     evaluation, unsent = (_evaluate(declaration, parts.holdout, answer) for answer in (chance, bare))
     reference = _reference(declaration, columns, first.label)
-    manifest = _manifest(declaration, training_set, reference, _probe(declaration, model, held))
+    manifest = _manifest(declaration, reference, _probe(declaration, model, held))
+    manifest |= {"training_set": training_set, "views": _views(declaration, entities or {})}
     figures = {**evaluation.figures, "unsent_auc": unsent.figures["auc"], "rows": len(parts.holdout)}
     spans = {
         "trained_until": second.span[1],
@@ -178,23 +186,26 @@ def _plain(value: Any) -> Any:
     return None if np.isnan(value) else float(value)
 
 
-def _manifest(
-    declaration: Declaration, training_set: str, reference: Mapping[str, Any], probe: Mapping[str, Any]
-) -> dict[str, Any]:
-    fields = {field.name for field in declaration.fields}
+def _manifest(declaration: Declaration, reference: Mapping[str, Any], probe: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "model": declaration.name,
-        "training_set": training_set,
         "target": {"label": declaration.label, "moment": declaration.moment},
         "inputs": [_as_json(part, reference[part.name]) for part in declaration.inputs],
-        "views": {name: {"entity": [part.as_json() for part in parts]} for name, parts in declaration.views.items()},
-        "request": {"fields": [field.as_json() for field in declaration.fields if field.name in fields]},
+        "request": {"fields": [field.as_json() for field in declaration.fields]},
         "thresholds": vars(declaration.thresholds),
         "score": {"from": 0, "to": 1000},
         "policy": [dict(rule) for rule in declaration.policy],
         "probe": probe,
         "latency_ms": declaration.gate.latency_ms,
     }
+
+
+def _views(declaration: Declaration, entities: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    views = {}
+    for name, parts in declaration.views.items():
+        columns = [{"column": column} for column in entities.get(name, ())] or [{} for _ in parts]
+        views[name] = {"entity": [part.as_json() | column for part, column in zip(parts, columns, strict=True)]}
+    return views
 
 
 def _as_json(part: Input, reference: Any) -> dict[str, Any]:

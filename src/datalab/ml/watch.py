@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +15,7 @@ from datalab.errors import ModelError
 from datalab.ml.declaration import Declaration
 from datalab.ml.drift import SCORE, Comparison, as_json, compare
 from datalab.ml.evaluation import Evaluation, evaluate
-from datalab.ml.graph import Columns
+from datalab.ml.graph import Array, Columns
 from datalab.ml.package import Package
 from datalab.ml.rows import Rows, as_served, select, span_before
 from datalab.ml.scoring import declared, missing_columns, score_rows
@@ -49,20 +50,34 @@ class Watch:
         }
 
 
-def watch(declaration: Declaration, package: Package, reference: pa.Table, newest: pa.Table, now: datetime) -> Watch:
+@dataclass(frozen=True)
+class Seen:
+    """What is compared: the version's own training set, and the newest rows, with or without outcome.
+
+    `units`: for each view of groups the columns of the sets that are its entity.
+    """
+
+    reference: pa.Table
+    newest: pa.Table
+    units: Mapping[str, Sequence[str]]
+
+
+def watch(declaration: Declaration, package: Package, seen: Seen, now: datetime) -> Watch:
     """Compare the rows that a version learnt from with the newest ones. ModelError where there are too few.
 
-    `reference` is the version's own training set; `newest` has the newest rows, with or without outcome.
+    A feature of groups is compared over the groups, each value of each of them once: a state's average that stands in
+    a thousand rows is one observation, and not a thousand.
     """
     rule = declaration.drift
-    learnt = span_before(select(reference, declaration), _moment(package.manifest["metrics"]["trained_until"]))
-    recent = _recent(_unlabelled(newest, declaration), declaration, learnt)
+    learnt = span_before(select(seen.reference, declaration), _moment(package.manifest["metrics"]["trained_until"]))
+    recent = _recent(_unlabelled(seen.newest, declaration), declaration, learnt)
     if len(recent) < _FEWEST:
         raise ModelError(
             f"{declaration.name}: only {len(recent)} rows of the last {rule.window.days} days are newer than training",
             "widen drift.window in the model's file, or wait for more rows",
         )
-    comparison = compare(_columns(package, learnt), _columns(package, recent), rule.alpha, rule.psi)
+    before, after = (_columns(package, rows, seen.units) for rows in (learnt, recent))
+    comparison = compare(before, after, rule.alpha, rule.psi)
     reasons = [
         f"{shift.feature} has shifted: PSI {shift.psi:.3f} (by chance at most {shift.critical:.3f}), p {shift.p:.1e}"
         for shift in comparison.drifted
@@ -96,8 +111,24 @@ def evaluate_version(declaration: Declaration, package: Package, table: pa.Table
     return evaluate(score_rows(package, rows), rows.label, thresholds, groups, declaration.seed)
 
 
-def _columns(package: Package, rows: Rows) -> Columns:
-    return {SCORE: score_rows(package, rows), **as_served(rows, declared(package.manifest))}
+def _columns(package: Package, rows: Rows, units: Mapping[str, Sequence[str]]) -> Columns:
+    model = declared(package.manifest)
+    served = as_served(rows, model)
+    views = {part.name: part.source.view for part in model.inputs if part.source.view in units}
+    entities = {view: [rows.texts(column) for column in units[view]] for view in set(views.values()) if view}
+    return {
+        SCORE: score_rows(package, rows),
+        **{name: _once(column, entities.get(views.get(name) or "")) for name, column in served.items()},
+    }
+
+
+def _once(column: Array, entity: Sequence[Array] | None) -> Array:
+    """Each value of each entity once."""
+    if entity is None:
+        return column
+    seen = dict(zip(zip(*entity, column.astype(str), strict=True), range(len(column)), strict=True))
+    once: Array = column[np.fromiter(seen.values(), dtype=int)]
+    return once
 
 
 def _unlabelled(table: pa.Table, declaration: Declaration) -> pa.Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ from datalab.ml.lifecycle import Desk, Registered, champion, decide, reconcile, 
 from datalab.ml.package import Package, read_package
 from datalab.ml.pictures import draw_drift, draw_evaluation
 from datalab.ml.training import Trained, train
-from datalab.ml.watch import Watch, evaluate_version, watch
+from datalab.ml.watch import Seen, Watch, evaluate_version, watch
 
 _STEPS = ("training set", "train", "judge", "register")
 
@@ -35,6 +35,14 @@ class TrainingSets(Protocol):
 
     def read(self, set_id: str) -> pa.Table:
         """The rows of one that was built before."""
+        ...
+
+    def units(self, name: str) -> Mapping[str, Sequence[str]]:
+        """For each view of groups (not accurate to the event), the set's columns that are its entity."""
+        ...
+
+    def entities(self, declaration: Declaration) -> Mapping[str, Sequence[str]]:
+        """The key columns of each view that a model reads. InvalidModel where they do not fit."""
         ...
 
 
@@ -71,10 +79,11 @@ class Outcome:
 
 def train_model(shop: Workshop, declaration: Declaration, set_id: str = "", *, promote: bool = True) -> Outcome:
     """Train, judge, register; promote where the gate is passed. ModelError, ModelRefused, RegistryUnavailable."""
+    entities = shop.sets.entities(declaration)
     _tell(shop, declaration, 0)
     set_id, table = (set_id, shop.sets.read(set_id)) if set_id else shop.sets.build(declaration.training_set)
     _tell(shop, declaration, 1)
-    trained = train(declaration, table, set_id)
+    trained = train(declaration, table, set_id, entities)
     _tell(shop, declaration, 2)
     reconcile(shop.desk, declaration.name)
     verdict = judge(trained, champion(shop.desk, declaration.name))
@@ -90,8 +99,8 @@ def watch_model(shop: Workshop, declaration: Declaration) -> Watch:
     """The live version's inputs and score in the newest rows beside its training window; draws it, too."""
     live = _live(shop, declaration)
     _, newest = shop.sets.build(declaration.drift.rows_of or declaration.training_set)
-    reference = shop.sets.read(live.manifest["training_set"])
-    found = watch(declaration, live, reference, newest, datetime.now(UTC))
+    seen = Seen(shop.sets.read(live.manifest["training_set"]), newest, shop.sets.units(declaration.training_set))
+    found = watch(declaration, live, seen, datetime.now(UTC))
     folder = _folder(shop.reports / declaration.name)
     draw_drift(folder / "drift.png", found.comparison, declaration.drift.psi)
     (folder / "drift.json").write_text(json.dumps(found.as_json(), indent=1), encoding="utf-8")

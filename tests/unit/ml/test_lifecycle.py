@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from tests import loans
 
 from datalab.errors import ModelError, ModelNotFound, ModelRefused
 from datalab.ml import lifecycle
+from datalab.ml.declaration import Declaration
 from datalab.ml.history import entries, live_version, previous_version
 from datalab.ml.lifecycle import Desk
 from datalab.platform.lab import Lab
@@ -37,6 +39,12 @@ class MemorySets:
 
     def read(self, set_id: str) -> pa.Table:
         return self.tables[set_id]
+
+    def units(self, name: str) -> dict[str, tuple[str, ...]]:
+        return {"municipio": ("uf", "tipo_pessoa")}
+
+    def entities(self, model: Declaration) -> dict[str, tuple[str, ...]]:
+        return {"proponente": ("proponente_id",), "municipio": ("localizacao_municipio",)}
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +88,8 @@ def test_the_first_version_goes_live_and_everything_is_kept(shop: Workshop, plac
     package = lifecycle.champion(shop.desk, model)
     assert package is not None
     assert package.manifest["training_set"] == "emprestimos@1"
+    (key,) = package.manifest["views"]["proponente"]["entity"]
+    assert key == {"request": "id_proponente", "column": "proponente_id"}
     kept = {path.name for path in live.package.parent.iterdir()}
     assert kept >= {"card.md", "evaluation.png", "evaluation.json", "gate.json", "model.yaml", "package"}
     last = entries(shop.desk.context, model)[-1]
@@ -228,6 +238,28 @@ def test_drift_asks_for_a_training_and_calm_does_not(shop: Workshop, place: Path
     shop.sets.put("e@3", loans.table(30, seed=8, days=50, first=later))  # type: ignore[attr-defined]
     with pytest.raises(ModelError, match="only 30 rows of the last 60 days"):
         watch_model(shop, model)
+
+
+def test_a_group_s_average_is_one_observation_however_many_rows_it_stands_in(shop: Workshop) -> None:
+    """Three states, two kinds of people: six values each, which differ from those of training as they always do."""
+
+    def with_averages(rows: pa.Table, seed: int) -> pa.Table:
+        drawn = np.random.default_rng(seed).normal(0.5, 0.1, 6)
+        groups = [("SP", "MT", "PR").index(uf) + 3 * (tipo == "FISICA") for uf, tipo in _pairs(rows)]
+        return rows.set_column(rows.column_names.index("municipio__risco"), "municipio__risco", [drawn[groups]])
+
+    outcome = train(shop, "e@1", with_averages(loans.table(3000), 1), drift="{window: 60d}")
+    later = loans.table(900, seed=8, days=50, first=loans.START.replace(month=11))
+    shop.sets.put("e@2", with_averages(later, 2))  # type: ignore[attr-defined]
+    found = watch_model(shop, outcome.trained.declaration)
+    (risk,) = [shift for shift in found.comparison.shifts if shift.feature == "municipio__risco"]
+    assert risk.psi > 0.1
+    assert risk.sizes[1] <= 12
+    assert not risk.drifted
+
+
+def _pairs(rows: pa.Table) -> list[tuple[str, str]]:
+    return list(zip(rows.column("uf").to_pylist(), rows.column("tipo_pessoa").to_pylist(), strict=True))
 
 
 def test_the_card_says_how_good_it_is_and_what_it_does_not_know(shop: Workshop) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from importlib.util import find_spec
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +27,9 @@ KINDS = {
 }
 
 
+LIBRARIES = ["lightgbm.LGBMClassifier", "xgboost.XGBClassifier"]
+
+
 @pytest.fixture(scope="module")
 def trained() -> Trained:
     return train(loans.declaration(), loans.table(), "emprestimos@1")
@@ -40,6 +44,17 @@ def test_onnx_answers_as_the_estimator_and_near_the_best_possible(kind: str) -> 
     assert found.evaluation.figures["calibration_error"] < 0.06
     numbers = ("valor_solicitado", "renda_liquida_mes", "autuado", "proponente__score", "municipio__risco")
     assert Session(found.model).inputs == (*numbers, "cultura_principal")
+
+
+@pytest.mark.parametrize("estimator", LIBRARIES)
+def test_libraries_that_are_no_dependency(estimator: str) -> None:
+    model = loans.declaration(estimator=estimator, params="{n_estimators: 40}")
+    if find_spec(estimator.partition(".")[0]) is None:
+        with pytest.raises(InvalidModel, match=f"{estimator} is not installed"):
+            train(model, loans.table(), "emprestimos@1")
+        return
+    pytest.importorskip("onnxmltools")
+    assert train(model, loans.table(), "emprestimos@1").largest_difference <= TOLERANCE
 
 
 def test_the_same_rows_give_the_same_model_in_whatever_order_they_come(trained: Trained) -> None:
