@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,11 +20,14 @@ from datalab.pipelines.execute import Context
 
 @dataclass(frozen=True)
 class Desk:
-    """Where decisions about models are made: the lake's context, the registry, the signing key, and who decides."""
+    """Where decisions about models are made: the lake's context, the registry, and who decides.
+
+    `key` answers the signing key, or raises ModelRefused: not everything needs one.
+    """
 
     context: Context
     registry: Registry
-    key: bytes
+    key: Callable[[], bytes]
     by: str
 
 
@@ -43,7 +46,7 @@ class Registered:
 def champion(desk: Desk, model: str) -> Package | None:
     """The live version's package, verified; None where there is none. ModelRefused where it cannot be trusted."""
     live = desk.registry.champion(model)
-    return None if live is None else read_package(live.package, desk.key)
+    return None if live is None else read_package(live.package, desk.key())
 
 
 def register(desk: Desk, trained: Trained, files: Mapping[str, Path], verdict: Verdict) -> Registered:
@@ -54,7 +57,7 @@ def register(desk: Desk, trained: Trained, files: Mapping[str, Path], verdict: V
 
         def package(number: int) -> Path:
             manifest = {**trained.manifest, "version": number, "created_at": _now().isoformat()}
-            packages.append(write_package(Path(folder) / "package", trained.model, manifest, desk.key))
+            packages.append(write_package(Path(folder) / "package", trained.model, manifest, desk.key()))
             return packages[-1].folder
 
         version, run_id = desk.registry.register(_training(trained, files, verdict), package)
@@ -128,7 +131,7 @@ def _registered(desk: Desk, model: str, version: int) -> Registered:
     found = desk.registry.version(model, version)
     if found is None:
         raise ModelNotFound(f"{model}: the registry has no version {version}", f"datalab model history {model}")
-    package = read_package(found.package, desk.key)
+    package = read_package(found.package, desk.key())
     known = [entry for entry in entries(desk.context, model) if entry.version == version and entry.run_id]
     run_id, figures = (known[-1].run_id, known[-1].metrics) if known else ("", {})
     return Registered(model, version, run_id, package.manifest["training_set"], figures, package.hash)

@@ -121,7 +121,7 @@ def version_package(desk: Desk, model: str, version: int) -> Package:
     found = desk.registry.version(model, version)
     if found is None:
         raise ModelNotFound(f"{model}: the registry has no version {version}", f"datalab model history {model}")
-    return read_package(found.package, desk.key)
+    return read_package(found.package, desk.key())
 
 
 def _live(shop: Workshop, declaration: Declaration) -> Package:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 
 import pyarrow as pa
 
@@ -68,7 +68,7 @@ class LabTrainingSets:
 def open_workshop(lab: Lab, by: str, sets: TrainingSets | None = None, *, writes: bool = True) -> Iterator[Workshop]:
     """The models of a project. Where it `writes`, the registry opens in the background, and a key is made if needed.
 
-    InvalidModel, ModelRefused.
+    InvalidModel.
     """
     configuration = lab.configuration
     declarations = declared_models(configuration)
@@ -76,7 +76,7 @@ def open_workshop(lab: Lab, by: str, sets: TrainingSets | None = None, *, writes
     if writes:
         registry.prepare()
     try:
-        desk = Desk(lab.context(), registry, models_key(configuration, create=writes), by)
+        desk = Desk(lab.context(), registry, partial(models_key, configuration, create=writes), by)
         found = LabTrainingSets(lab) if sets is None else sets
         yield Workshop(declarations, found, desk, configuration.folder / REPORTS, lab.bus)
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def shop(place: Path, request: pytest.FixtureRequest) -> Iterator[Workshop]:
     configuration = load(place)
     registry = wire_registry(configuration, {})
     with Lab(configuration, {}) as lab:
-        desk = Desk(lab.context(), registry, models_key(configuration, create=True), "ana")
+        desk = Desk(lab.context(), registry, partial(models_key, configuration, create=True), "ana")
         model = loans.declaration(name=name)
         yield Workshop({name: model}, MemorySets(), desk, place / "reports", lab.bus)
     registry.close()
