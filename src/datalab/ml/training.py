@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from datalab.ml import calibration, estimators, preprocessing
 from datalab.ml.declaration import Declaration, Input
 from datalab.ml.evaluation import Evaluation, evaluate
 from datalab.ml.graph import Array, Columns, Graph, Session, feeds
-from datalab.ml.rows import Rows, as_served, select, some_unsent, split, take
+from datalab.ml.rows import Parts, Rows, as_served, select, some_unsent, split, take
 
 TOLERANCE = 1e-5  # the largest difference between ONNX's and the estimator's probability that is taken
 _PROBES = 16
@@ -49,51 +49,74 @@ def train(
     """Train on a training set's rows; the same rows and declaration give the same model.
 
     `entities` names the key columns of each view, for those who trace a score.
-
     ModelError where the rows do not do, or ONNX does not answer as the estimator; InvalidModel for its parameters.
     """
     began = time.monotonic()
     parts = split(select(table, declaration), declaration)
+    learnt = _learn(declaration, parts)
+    fitted = time.monotonic()
+    trained = _judge(declaration, parts, learnt)
+    views = {"training_set": training_set, "views": _views(declaration, entities or {})}
+    return replace(
+        trained,
+        training_set=training_set,
+        manifest={**trained.manifest, **views},
+        seconds={"learn": fitted - began, "judge": time.monotonic() - fitted},
+    )
+
+
+@dataclass(frozen=True)
+class _Learnt:
+    """What the training and calibration rows gave. `columns`: the training rows as the model saw them."""
+
+    columns: Columns
+    prepared: preprocessing.Prepared
+    estimator: Any
+    calibrator: calibration.Calibrator
+    model: bytes
+
+
+def _learn(declaration: Declaration, parts: Parts) -> _Learnt:
     first, second = parts.training, parts.calibration
     columns = as_served(first, declaration, some_unsent(first, declaration))
     prepared, matrix = preprocessing.prepare(declaration, columns, first.label)
     estimator = estimators.fit(declaration, matrix, first.label)
-    fitted = time.monotonic()
-    transform = _Transform(declaration, prepared)
-    later = transform(as_served(second, declaration, some_unsent(second, declaration)))
-    raw = estimators.probabilities(estimator, later)
+    later = as_served(second, declaration, some_unsent(second, declaration))
+    raw = estimators.probabilities(estimator, _transformed(declaration, prepared, later))
     calibrator = calibration.calibrate(declaration.calibration, raw, second.label)
-    model = _assemble(declaration, prepared, estimator, calibrator)
-    exported = time.monotonic()
+    return _Learnt(columns, prepared, estimator, calibrator, _assemble(declaration, prepared, estimator, calibrator))
+
+
+def _judge(declaration: Declaration, parts: Parts, learnt: _Learnt) -> Trained:
     held = as_served(parts.holdout, declaration)
-    chance = Session(model).probabilities(held)
-    expected = calibrator(estimators.probabilities(estimator, transform(held)))
+    chance = Session(learnt.model).probabilities(held)
+    matrix = _transformed(declaration, learnt.prepared, held)
+    expected = learnt.calibrator(estimators.probabilities(learnt.estimator, matrix))
     difference = _compare(declaration, chance, expected)
-    bare = Session(model).probabilities(as_served(parts.holdout, declaration, sent=False))
+    bare = Session(learnt.model).probabilities(as_served(parts.holdout, declaration, sent=False))
     evaluation, unsent = (_evaluate(declaration, parts.holdout, answer) for answer in (chance, bare))
-    reference = _reference(declaration, columns, first.label)
-    manifest = _manifest(declaration, reference, _probe(declaration, model, held))
-    manifest |= {"training_set": training_set, "views": _views(declaration, entities or {})}
+    reference = _reference(declaration, learnt.columns, parts.training.label)
+    manifest = _manifest(declaration, reference, _probe(declaration, learnt.model, held))
     figures = {**evaluation.figures, "unsent_auc": unsent.figures["auc"], "rows": len(parts.holdout)}
-    spans = {
-        "trained_until": second.span[1],
-        "holdout_from": parts.holdout.span[0],
-        "holdout_until": parts.holdout.span[1],
-    }
     return Trained(
         declaration,
-        training_set,
-        model,
-        {**manifest, "metrics": {**figures, **spans}},
+        "",
+        learnt.model,
+        {**manifest, "metrics": {**figures, **_spans(parts)}},
         parts.holdout,
         chance,
         evaluation,
         unsent,
         difference,
-        latency(model, held),
-        _importance(estimator, prepared.columns),
-        {"fit": fitted - began, "export": exported - fitted, "judge": time.monotonic() - exported},
+        latency(learnt.model, held),
+        _importance(learnt.estimator, learnt.prepared.columns),
+        {},
     )
+
+
+def _spans(parts: Parts) -> dict[str, str]:
+    first, last = parts.holdout.span
+    return {"trained_until": parts.calibration.span[1], "holdout_from": first, "holdout_until": last}
 
 
 def latency(model: bytes, columns: Columns) -> float:
@@ -109,15 +132,11 @@ def latency(model: bytes, columns: Columns) -> float:
     return float(np.median(taken) * 1000)
 
 
-class _Transform:
+def _transformed(declaration: Declaration, prepared: preprocessing.Prepared, columns: Columns) -> Array:
     """The preprocessing alone, as the served graph computes it."""
-
-    def __init__(self, declaration: Declaration, prepared: preprocessing.Prepared) -> None:
-        graph = Graph()
-        self._session = Session(graph.finish(preprocessing.emit(graph, declaration, prepared), None))
-
-    def __call__(self, columns: Columns) -> Array:
-        return self._session.run(feeds(columns))
+    graph = Graph()
+    session = Session(graph.finish(preprocessing.emit(graph, declaration, prepared), None))
+    return session.run(feeds(columns))
 
 
 def _assemble(
