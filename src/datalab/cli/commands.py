@@ -48,5 +48,6 @@ COMMANDS = (
     Entry("score", "Score requests from files with the live model and its features."),
     Entry("flush", "Take answered scores and recorded reviews from the server's log to the lake."),
     Entry("keys", "Create, list and revoke API keys.", group=True),
+    Entry("features", "Bring features online, look them up, compare them, make training sets.", group=True),
     Entry("config", "Show and check the settings of the project.", group=True),
 )

@@ -49,10 +49,10 @@ class Past:
         return self.engine.schema(self.query(tree, memory, origin))
 
 
-def spark(text: str) -> exp.Select:
-    """A SELECT of our own making, parsed."""
+def spark(text: str) -> exp.Query:
+    """A query of our own making, parsed."""
     tree = sqlglot.parse_one(text, read="spark")
-    assert isinstance(tree, exp.Select)
+    assert isinstance(tree, exp.Query)
     return tree
 
 

@@ -42,7 +42,7 @@ class Lab:
         self.configuration = configuration
         self.bus = Bus()
         self.stopping = threading.Event()
-        self._environ = os.environ if environ is None else environ
+        self.environ = os.environ if environ is None else environ
 
     def __enter__(self) -> Self:
         return self
@@ -65,7 +65,7 @@ class Lab:
     @cached_property
     def lake(self) -> Lake:
         """The project's tables."""
-        return wire_lake(self.configuration, self._environ, self.bus)
+        return wire_lake(self.configuration, self.environ, self.bus)
 
     @cached_property
     def engine(self) -> Engine:
@@ -76,7 +76,7 @@ class Lab:
     def feeds(self) -> tuple[SourceFeed, ...]:
         """The sources with the tables that they feed. ContractError."""
         return wire_feeds(
-            self.configuration, self.lake, self.engine, self.workers, self.bus, self.stopping, self._environ
+            self.configuration, self.lake, self.engine, self.workers, self.bus, self.stopping, self.environ
         )
 
     def feeds_of(self, tables: Sequence[TableName]) -> tuple[SourceFeed, ...]:
@@ -126,7 +126,7 @@ class Lab:
 
     def send_dead_letters(self, context: Context) -> None:
         """Bring the dead letter topics of the sources up to date."""
-        send_dead_letters(self.configuration, context, self._environ, self.bus)
+        send_dead_letters(self.configuration, context, self.environ, self.bus)
 
     def query(self, sql: str, at: Moment | None = None) -> pa.RecordBatchReader:
         """The rows of a SELECT in the Spark dialect, now or as of an earlier moment."""

@@ -173,8 +173,9 @@ class SqliteStore:
         return self._readers[view]
 
     def _layout(self, view: str, number: int) -> str | None:
+        connection = self._connection("reader")
         sql = "SELECT content FROM layouts WHERE view = ? AND number = ?"
-        found = self._connection("reader").execute(sql, (self._ids.get(view, -1), number)).fetchone()
+        found = connection.execute(sql, (self._id(connection, view), number)).fetchone()
         return found[0] if found else None
 
     @contextmanager
