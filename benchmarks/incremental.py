@@ -2,32 +2,71 @@
 
 from __future__ import annotations
 
-from benchmarks.measure import Measured, measured, middle, typical
-from benchmarks.report import Result, cost
+import json
+import shutil
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.measure import Measured, measured
+from benchmarks.report import Goal, Result, cost
 from benchmarks.scratch import Scratch, reset
 from benchmarks.spine import once
 
 CHANGED = 1_000
+MAX_ALL, MAX_FARMER = 2.5, 0.5
+BINDING_ROWS = 10_000_000
+FARMER = "gold.proponente_features_agro"
 
 
 def incremental(scratch: Scratch, table_format: str, rows: int, repeat: int) -> Result:
-    """Corrections of recent requests, then of requests scattered over the whole table, beside the first run."""
+    """Corrections of recent requests, then of requests scattered over the whole table; plain DuckDB beside them."""
     project = scratch.tables(table_format, rows)
-    first = once(project, table_format)
-    lines = [cost(f"first run, {rows:,} rows", first)]
+    lines = [cost(f"first run, {rows:,} rows", once(project, table_format))]
+    goals: list[Goal] = []
     for spread in ("recent", "scattered"):
-        runs: list[Measured] = []
-        for _ in range(repeat):
-            place = {"project": str(project), "table_format": table_format}
-            measured("change", **place, rows=rows, count=CHANGED, spread=spread)
-            runs.append(measured("run", **place))
-        line = {**cost(f"{CHANGED:,} {spread} corrections", middle(runs)), "work s": typical(runs, "work")}
-        lines.append({**line, "of first run": typical(runs, "work") / first.answer["work"]})
-        lines.extend(_steps(middle(runs)))
+        place = {"project": str(project), "table_format": table_format}
+        run = measured("changes", **place, rows=rows, spread=spread, rounds=max(repeat, 3))
+        lines += _lines(spread, run)
+        if spread == "recent" and rows >= BINDING_ROWS:
+            goals = [Goal("silver and three views", _middle(run, "seconds"), MAX_ALL, "s")]
+            goals.append(
+                Goal("the farmer's view alone", float(run.answer["alone"][FARMER]["seconds"]), MAX_FARMER, "s")
+            )
+    peer = _peer(project, table_format)
+    lines.append({"what": "three views anew, plain DuckDB", "work s": peer.answer["work"], "cpu s": peer.answer["cpu"]})
     reset(project)
-    return Result(f"incremental, {rows:,} rows, {table_format}", lines)
+    return Result(f"incremental, {rows:,} rows, {table_format}", lines, goals)
 
 
-def _steps(run: Measured) -> list[dict[str, object]]:
-    done = {name: step for name, step in run.answer["steps"].items() if step["status"] == "ok"}
-    return [{"what": f"  of it {name} ({step['kind']})", "work s": step["seconds"]} for name, step in done.items()]
+def _lines(spread: str, run: Measured) -> list[dict[str, Any]]:
+    whole = {
+        "what": f"{CHANGED:,} {spread} corrections, silver and three views",
+        "work s": _middle(run, "seconds"),
+        "cpu s": _middle(run, "cpu"),
+        "peak MB": run.peak / 1e6,
+    }
+    alone = [
+        {"what": f"  {table} by itself ({_kind(table, each)})", "work s": each["seconds"], "cpu s": each["cpu"]}
+        for table, each in run.answer["alone"].items()
+    ]
+    return [whole, *alone]
+
+
+def _middle(run: Measured, name: str) -> float:
+    return median(float(each[name]) for each in run.answer["whole"])
+
+
+def _kind(table: str, run: dict[str, Any]) -> str:
+    return str(run["steps"][table]["kind"])
+
+
+def _peer(project: Path, table_format: str) -> Measured:
+    asked, folder = project / "queries.json", project / "peer"
+    answer = measured("silver_files", project=project, table_format=table_format).answer
+    asked.write_text(json.dumps(answer), encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    run = measured("recompute", queries=asked, folder=folder)
+    shutil.rmtree(folder)
+    asked.unlink()
+    return run

@@ -11,7 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.inside.project import BRONZE, SOURCE, ensure, opened
+from benchmarks.inside.bronze import change
+from benchmarks.inside.project import BRONZE, SILVER, SOURCE, VIEWS, ensure, opened
 from datalab.names import TableName
 from datalab.pipelines.records import RunRecord
 from datalab.platform.runs import Wish, new_context
@@ -19,6 +20,7 @@ from datalab.platform.settings import load
 from datalab.platform.simulate import Shares, simulate_project
 
 _LOADED_LATE = ("datalab.engine.duckdb", "datalab.lake.formats.iceberg", "datalab.lake.formats.delta")
+CHANGED = 1_000
 _LIBRARIES = ("duckdb", "pyarrow", "polars", "pyiceberg", "deltalake", "sqlglot")
 
 
@@ -28,6 +30,37 @@ def run(project: str, table_format: str) -> dict[str, Any]:
     with opened(project, table_format) as lab:
         record = lab.run(Wish(ingest=False))
     return {"work": time.monotonic() - started, **_told(record)}
+
+
+def changes(project: str, table_format: str, rows: int, spread: str, rounds: int) -> dict[str, Any]:
+    """Corrections of 1,000 requests and a run, so many times in one process; then each table of a round by itself.
+
+    Answers the seconds and CPU seconds of each run, and of each step of the last round.
+    """
+    for module in _LOADED_LATE:
+        import_module(module)
+    whole = [_after_change(project, table_format, rows, spread, Wish(ingest=False)) for _ in range(rounds)]
+    tables = [SILVER, *VIEWS]
+    first, *others = (Wish(tables=(TableName.parse(table),), ingest=False) for table in tables)
+    alone = [_after_change(project, table_format, rows, spread, first)]
+    alone += [_timed(project, table_format, wish) for wish in others]
+    return {
+        "whole": whole,
+        "alone": dict(zip(tables, alone, strict=True)),
+        "work": sum(run["seconds"] for run in whole),
+    }
+
+
+def _after_change(project: str, table_format: str, rows: int, spread: str, wish: Wish) -> dict[str, Any]:
+    change(project, table_format, rows, CHANGED, spread)
+    return _timed(project, table_format, wish)
+
+
+def _timed(project: str, table_format: str, wish: Wish) -> dict[str, Any]:
+    started, cpu = time.monotonic(), time.process_time()
+    with opened(project, table_format) as lab:
+        record = lab.run(wish)
+    return {"seconds": time.monotonic() - started, "cpu": time.process_time() - cpu, **_told(record)}
 
 
 def nothing_new(project: str, table_format: str, *, watched: bool = False) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from datalab.platform.settings import load
 
 BRONZE = "bronze.dados_produtores_agro"
 SILVER = "silver.silver_dados_produtores_agro"
+VIEWS = tuple(f"gold.{name}_features_agro" for name in ("proponente", "location", "risk"))
 SOURCE = "dados_produtores"
 THREADS = 2
 MEMORY = "2GB"

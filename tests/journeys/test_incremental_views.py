@@ -79,19 +79,43 @@ def engine() -> Iterator[Engine]:
     engine.close()
 
 
+BEFORE: list[Row] = [
+    {"id": f"x{number}", "versao": 1, "uf": ["SP", "MT", None, "BA"][number % 4], "valor": [1, 2, 3, 5, 9][number % 5]}
+    for number in range(60)
+]
+BRIEF = settings(
+    max_examples=3, phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck), deadline=None
+)
+
+
 @pytest.mark.parametrize("table_format", ["iceberg", "delta"])
 @pytest.mark.parametrize("deletes", [False, True], ids=["upserts", "with deletes"])
-@settings(max_examples=8, phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck))
+@settings(BRIEF)
 @given(batches=BATCHES)
 def test_any_order_of_any_rows_gives_what_the_model_gives(engine, table_format, deletes, batches):
+    as_the_model(engine, table_format, deletes, batches)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("table_format", ["iceberg", "delta"])
+@pytest.mark.parametrize("deletes", [False, True], ids=["upserts", "with deletes"])
+@settings(BRIEF, max_examples=75)
+@given(batches=BATCHES)
+def test_any_order_of_any_rows_again_and_again(engine, table_format, deletes, batches):
+    as_the_model(engine, table_format, deletes, batches)
+
+
+def as_the_model(engine: Engine, table_format: str, deletes: bool, batches: list[list[Row]]) -> None:
+    """Batch by batch from a table of some rows; views with what is kept of their groups, and from their rows."""
     with TemporaryDirectory() as folder:
         lake = open_lake(table_format, str(Path(folder) / "lake"))
         shop = Shop(lake, engine, f"{SILVER}{DELETES if deletes else ''};{GOLD}")
         taken: list[Row] = []
-        for batch in batches:
+        for batch in (BEFORE, *batches):
             shop.add(batch)
             taken.extend(batch)
-            shop.run()
+            record = shop.run()
+            assert taken == BEFORE or record.results[-1].step.kind in ("replace_groups", "skip")
             expected = winners(taken, deletes=deletes)
             assert close_rows(shop.rows("silver.pedidos"), expected)
             assert close_rows(shop.rows("gold.por_uf"), summed(expected))
@@ -99,6 +123,33 @@ def test_any_order_of_any_rows_gives_what_the_model_gives(engine, table_format, 
         shop.run(Wish(refresh_all=True))
         assert close_rows(shop.rows("gold.por_uf"), incremental)
         assert {result.status for result in shop.run().results} == {"skipped"}
+
+
+REGIAO = TableName.parse("gold.por_regiao")
+NAMES = """
+    CREATE STREAMING TABLE silver.nomes AS SELECT id, uf AS regiao FROM STREAM bronze.pedidos WHERE valor = 9;
+    CREATE MATERIALIZED VIEW gold.por_regiao AS
+    SELECT n.regiao, count(*) AS n, sum(p.valor) AS total, max_by(p.valor, p.id) AS ultimo
+    FROM silver.pedidos p JOIN silver.nomes n ON p.id = n.id GROUP BY n.regiao
+"""
+
+
+@pytest.mark.parametrize("keep", [9, 0], ids=["kept", "from the rows"])
+@settings(BRIEF, max_examples=2)
+@given(batches=BATCHES)
+def test_a_join_follows_the_one_table_that_changed(engine, keep, batches):
+    sql = NAMES if not keep else NAMES.replace(", max_by(p.valor, p.id) AS ultimo", ", median(p.valor) AS mediana")
+    with TemporaryDirectory() as folder:
+        shop = Shop(open_lake("iceberg", str(Path(folder) / "lake")), engine, f"{SILVER};{sql}", keep=keep)
+        shop.add([*BEFORE, *({"id": key, "versao": 0, "uf": uf, "valor": 9} for key, uf in (("a", "SP"), ("b", None)))])
+        shop.run()
+        for batch in batches:
+            shop.add([row for row in batch if row["valor"] != 9])
+            (gold,) = [each for each in shop.run().results if each.step.target == REGIAO]
+            assert gold.step.kind in ("skip", "replace_groups"), gold.step.reason
+            incremental = shop.rows("gold.por_regiao")
+            shop.run(Wish(tables=(REGIAO,), refresh=frozenset({REGIAO})))
+            assert close_rows(shop.rows("gold.por_regiao"), incremental)
 
 
 def test_only_touched_groups_are_computed_again(engine, tmp_path):

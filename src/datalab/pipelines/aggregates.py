@@ -84,7 +84,8 @@ class _TakingApart:
 
     def __init__(self, groups: Grouping) -> None:
         self._keys = groups.items
-        self._plain_keys = [_plain(key) for key in groups.items]
+        self._several = groups.joined
+        self._plain_keys = [_plain(key, tables=self._several) for key in groups.items]
         self._arguments: list[Argument] = []
         self._calls: list[Call] = []
 
@@ -104,8 +105,9 @@ class _TakingApart:
 
     def _replaced(self, node: exp.Expr) -> exp.Expr:
         """The expression over one row per group."""
-        if _plain(node) in self._plain_keys:
-            return exp.column(f"_k{self._plain_keys.index(_plain(node))}")
+        plain = _plain(node, tables=self._several)
+        if plain in self._plain_keys:
+            return exp.column(f"_k{self._plain_keys.index(plain)}")
         if isinstance(node, _AGGREGATES) or (isinstance(node, exp.Anonymous) and node.name.lower() in _NAMED):
             return exp.column(f"_r{self._number(self._call(node))}")
         if isinstance(node, exp.Column):
@@ -185,13 +187,13 @@ def _where(value: exp.Expr, condition: exp.Expr) -> exp.Case:
     return exp.Case(ifs=[exp.If(this=condition.copy(), true=value.copy())])
 
 
-def _plain(node: exp.Expr) -> exp.Expr:
-    """The expression in a form in which equal ones are equal: names in lower case, columns without their table."""
+def _plain(node: exp.Expr, *, tables: bool) -> exp.Expr:
+    """The expression in a form in which equal ones are equal: names in lower case, and no tables unless wanted."""
     tree = node.copy()
     for identifier in tree.find_all(exp.Identifier):
         identifier.set("this", identifier.name.lower())
         identifier.set("quoted", False)
-    for column in tree.find_all(exp.Column):
+    for column in () if tables else tree.find_all(exp.Column):
         for part in ("table", "db", "catalog"):
             column.set(part, None)
     return tree

@@ -32,7 +32,8 @@ class Grouping:
     """A view that groups one table, such that rows of other keys have no influence on a group.
 
     `keys` are names of its result; `expressions`, in the same order, what they are over the rows of `table`, and
-    `items` over the rows that `select`, the SELECT with the GROUP BY, reads. NULL is a key like any other.
+    `items` over the rows that `select`, the SELECT with the GROUP BY, reads. NULL is a key like any other. `joined`:
+    `select` reads other tables too, and `expressions` is empty.
     """
 
     table: TableName
@@ -40,10 +41,11 @@ class Grouping:
     expressions: tuple[exp.Expression, ...] = field(compare=False)
     items: tuple[exp.Expr, ...] = field(default=(), compare=False)
     select: exp.Select | None = field(default=None, compare=False)
+    joined: bool = False
 
 
-class _NotGrouped(Exception):
-    """Carries the reason to the door of this module."""
+class NotGrouped(Exception):
+    """Why the groups of a view do not stand alone; never leaves the functions that answer it as text."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,11 @@ class _Level:
     select: exp.Select | None = None
 
     def column(self, name: str) -> exp.Expr | None:
-        """A column by name, over the table; None for an aggregate. _NotGrouped where it cannot be told."""
+        """A column by name, over the table; None for an aggregate. NotGrouped where it cannot be told."""
         if name.lower() in self.columns:
             return self.columns[name.lower()][1]
         if not self.star:
-            raise _NotGrouped(f"the column {name} cannot be followed to the table")
+            raise NotGrouped(f"the column {name} cannot be followed to the table")
         return exp.column(name.lower())
 
 
@@ -84,32 +86,33 @@ def grouping(query: exp.Query, columns: Collection[str] = ()) -> Grouping | str:
     """
     try:
         return _grouping(query, frozenset(name.lower() for name in columns))
-    except _NotGrouped as reason:
+    except NotGrouped as reason:
         return str(reason)
 
 
 def _grouping(query: exp.Query, columns: frozenset[str]) -> Grouping:
     if unstable := nondeterministic(query):
-        raise _NotGrouped(f"{unstable[0]} changes by itself")
-    _refuse_shapes(query)
+        raise NotGrouped(f"{unstable[0]} changes by itself")
+    refuse_shapes(query)
     try:
         scope = build_scope(query)
     except OptimizeError as error:
-        raise _NotGrouped(str(error)) from error
+        raise NotGrouped(str(error)) from error
     if scope is None:
-        raise _NotGrouped("it is not a SELECT")
+        raise NotGrouped("it is not a SELECT")
     level = _level(scope, columns)
     if level.keys is None:
-        raise _NotGrouped("it has no GROUP BY")
+        raise NotGrouped("it has no GROUP BY")
     if len(tables_of(query)) != 1:
-        raise _NotGrouped("it reads several tables")
+        raise NotGrouped("it reads several tables")
     names = tuple(_output_name(level, key) for key in level.keys)
     table = TableName.parse(f"{level.table.db}.{level.table.name}".lower())
     expressions = tuple(key for key in level.keys if isinstance(key, exp.Expression))
     return Grouping(table, names, expressions, level.items, level.select)
 
 
-def _refuse_shapes(query: exp.Query) -> None:
+def refuse_shapes(query: exp.Query, *, joins: bool = False) -> None:
+    """Raise NotGrouped for what makes rows of one group depend on others, or on chance; `joins` are let pass."""
     shapes: tuple[tuple[type[exp.Expr] | tuple[type[exp.Expr], ...], str], ...] = (
         (exp.SetOperation, "it combines queries"),
         (exp.Window, "it has window functions"),
@@ -122,17 +125,19 @@ def _refuse_shapes(query: exp.Query) -> None:
         ((exp.Rollup, exp.Cube, exp.GroupingSets), "its groups overlap"),
     )
     for kinds, reason in shapes:
+        if joins and kinds is exp.Join:
+            continue
         for node in query.find_all(*kinds) if isinstance(kinds, tuple) else query.find_all(kinds):
             if not (isinstance(node, exp.Distinct) and not isinstance(node.parent, exp.Select)):
-                raise _NotGrouped(reason)
+                raise NotGrouped(reason)
 
 
 def _level(scope: Scope, columns: frozenset[str]) -> _Level:
     tree = scope.expression
     if not isinstance(tree, exp.Select):
-        raise _NotGrouped("it is not a SELECT")
+        raise NotGrouped("it is not a SELECT")
     if scope.subquery_scopes:
-        raise _NotGrouped("it has a subquery")
+        raise NotGrouped("it has a subquery")
     below = _below(scope, columns)
     return _grouped(tree, below, columns) if tree.args.get("group") else _row_wise(tree, below, columns)
 
@@ -140,14 +145,14 @@ def _level(scope: Scope, columns: frozenset[str]) -> _Level:
 def _below(scope: Scope, columns: frozenset[str]) -> _Level:
     """The one source of a SELECT."""
     if len(scope.selected_sources) != 1:
-        raise _NotGrouped("it does not read one table")
+        raise NotGrouped("it does not read one table")
     ((name, (reference, source)),) = scope.selected_sources.items()
     if any(alias.columns for alias in _aliases(reference, source)):
-        raise _NotGrouped("it renames the columns of what it reads")
+        raise NotGrouped("it renames the columns of what it reads")
     if isinstance(source, Scope):
         return replace(_level(source, columns), names=frozenset({name.lower()}))
     if not isinstance(source, exp.Table):
-        raise _NotGrouped("it does not read a table")
+        raise NotGrouped("it does not read a table")
     return _Level(source, {}, star=True, names=frozenset({name.lower(), source.db.lower()}))
 
 
@@ -162,7 +167,7 @@ def _aliases(reference: exp.Expr, source: exp.Expr | Scope) -> Iterator[exp.Tabl
 
 def _row_wise(tree: exp.Select, below: _Level, columns: frozenset[str]) -> _Level:
     if any(isinstance(node, exp.AggFunc) for node in _own_nodes(tree)):
-        raise _NotGrouped("it has no GROUP BY" if below.keys is None else "it aggregates its groups once more")
+        raise NotGrouped("it has no GROUP BY" if below.keys is None else "it aggregates its groups once more")
     return replace(_projected(tree, below, columns, below.keys), items=below.items, select=below.select)
 
 
@@ -173,10 +178,10 @@ def _own_nodes(tree: exp.Select) -> Iterator[exp.Expr]:
 
 def _grouped(tree: exp.Select, below: _Level, columns: frozenset[str]) -> _Level:
     if below.keys is not None:
-        raise _NotGrouped("it groups twice")
+        raise NotGrouped("it groups twice")
     group = tree.args["group"]
     if any(group.args.get(key) for key in group.args if key != "expressions"):
-        raise _NotGrouped("its groups overlap, or are named by ALL")
+        raise NotGrouped("its groups overlap, or are named by ALL")
     items = tuple(_key(item, tree, below, columns) for item in group.expressions)
     keys = (_over_table(item, below) for item in items)
     known = tuple(key for key in keys if key is not None)
@@ -188,7 +193,7 @@ def _key(item: exp.Expr, tree: exp.Select, below: _Level, columns: frozenset[str
     if isinstance(item, exp.Literal) and not item.is_string:
         position = int(item.name) - 1
         if not 0 <= position < len(tree.expressions):
-            raise _NotGrouped(f"GROUP BY {item.name} names no column")
+            raise NotGrouped(f"GROUP BY {item.name} names no column")
         selected: exp.Expr = tree.expressions[position]
         return selected.unalias()
     if isinstance(item, exp.Column) and not item.table:
@@ -202,7 +207,7 @@ def _has_column(below: _Level, name: str, columns: frozenset[str]) -> bool:
     if name.lower() in below.columns:
         return True
     if below.star and not columns:
-        raise _NotGrouped(f"GROUP BY {name} may be a column or an alias: write the expression")
+        raise NotGrouped(f"GROUP BY {name} may be a column or an alias: write the expression")
     return below.star and name.lower() in columns
 
 
@@ -228,7 +233,7 @@ def _projected(tree: exp.Select, below: _Level, columns: frozenset[str], keys: t
         if item.is_star or not name:
             continue
         if name.lower() in outputs or (stars and _may_pass(stars[0], name, below, columns)):
-            raise _NotGrouped(f"it may have two columns named {name}")
+            raise NotGrouped(f"it may have two columns named {name}")
         opaque = item.find(exp.AggFunc) or _uses_sibling(item, tree, below)
         outputs[name.lower()] = (name, None if opaque else _over_table(item.unalias(), below))
     return _Level(below.table, outputs, below.star and bool(stars) and not tree.args.get("group"), keys)
@@ -246,7 +251,7 @@ def _may_pass(item: exp.Expr, name: str, below: _Level, columns: frozenset[str])
 def _left_out(item: exp.Expr) -> set[str]:
     star = item.this if isinstance(item, exp.Column) else item
     if star.args.get("replace") or star.args.get("rename"):
-        raise _NotGrouped("it replaces columns of a star")
+        raise NotGrouped("it replaces columns of a star")
     return {part.name.lower() for part in star.args.get("except_") or ()}
 
 
@@ -286,7 +291,7 @@ def _output_name(level: _Level, key: exp.Expr) -> str:
     for name, expression in level.columns.values():
         if expression == key:
             return name
-    raise _NotGrouped(f"the group key {key.sql('spark')} is not in the result")
+    raise NotGrouped(f"the group key {key.sql('spark')} is not in the result")
 
 
 def _is_unstable(node: exp.Expr) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,10 +12,20 @@ from sqlglot import exp
 from datalab.engine.base import Mode, Query, Replace, ReplaceGroups
 from datalab.lake.beside import STATE, state_files, state_noted
 from datalab.lake.table import DataFile, Difference, Relation, TableState
+from datalab.names import TableName
 from datalab.pipelines.aggregates import Kept, kept
-from datalab.pipelines.changes import ADDED, REMOVED, TOUCHED, only_touched, touched_groups
+from datalab.pipelines.changes import (
+    ADDED,
+    REMOVED,
+    TOUCHED,
+    changed_rows,
+    joined_keys,
+    only_touched,
+    touched_groups,
+)
 from datalab.pipelines.context import Context
 from datalab.pipelines.grouping import Grouping, grouping
+from datalab.pipelines.joins import joined_grouping
 from datalab.pipelines.keeping import Keeping, Lost, View, final_query, keeper, weighed
 from datalab.pipelines.steps import Step, TableRead
 
@@ -44,7 +54,7 @@ def prepared_whole(context: Context, query: Query, state: TableState) -> Prepare
 
 def prepared_groups(context: Context, step: Step, query: Query, state: TableState) -> Prepared:
     """The groups that changed rows belong to."""
-    (part,) = [part for part in step.inputs if isinstance(part, TableRead)]
+    part = _changed(step)
     assert part.until is not None
     source = context.lake.require(part.table)
     difference = context.lake.changed(source, part.since, part.until)
@@ -63,8 +73,7 @@ def _advanced(context: Context, step: Step, query: Query, state: TableState, dif
     holder = keeper(context.engine, view) if view else None
     if view is None or holder is None:
         raise Lost
-    (part,) = [part for part in step.inputs if isinstance(part, TableRead)]
-    source = str(part.table)
+    source = str(_changed(step).table)
 
     def rows(side: Relation) -> pa.Table:
         relations = {**query.relations, source: side}
@@ -83,15 +92,42 @@ def _replaced(keys: tuple[str, ...], now: Keeping, context: Context, step: Step)
 
 def _touched(context: Context, step: Step, query: Query, difference: Difference) -> Prepared:
     """The touched groups, from all of their rows."""
-    groups = grouping(query.tree, difference.added.schema.names)
+    groups = _grouping(query, _changed(step).table)
     assert isinstance(groups, Grouping)
-    rewritten = bool(difference.removed.files)
-    tree = touched_groups(query.tree, groups, difference.added.schema.names, rewritten=rewritten)
-    relations = {ADDED: difference.added, REMOVED: difference.removed}
-    keys = context.engine.read(Query(tree, relations, context.now, step.origin)).read_all()
+    keys = _touched_keys(context, query, groups, difference)
     touched = Relation(keys.schema, memory=keys)
     restricted = replace(query, tree=only_touched(query.tree, groups), relations={**query.relations, TOUCHED: touched})
     return Prepared(ReplaceGroups(groups.keys, _listed(groups.keys, touched, context, step)), restricted)
+
+
+def _touched_keys(context: Context, query: Query, groups: Grouping, difference: Difference) -> pa.Table:
+    names, rewritten = difference.added.schema.names, bool(difference.removed.files)
+    sides = {ADDED: difference.added, REMOVED: difference.removed}
+
+    def ask(tree: exp.Query, relations: Mapping[str, Relation]) -> pa.Table:
+        return context.engine.read(Query(tree, relations, context.now, query.origin)).read_all()
+
+    if not groups.joined:
+        return ask(touched_groups(query.tree, groups, names, rewritten=rewritten), sides)
+    rows = ask(changed_rows(None, names, rewritten=rewritten), sides)
+    changed = {str(groups.table): Relation(rows.schema, memory=rows)}
+    return ask(joined_keys(query.tree, groups), {**query.relations, **changed})
+
+
+def _changed(step: Step) -> TableRead:
+    return next(part for part in step.inputs if isinstance(part, TableRead) and part.part == "changed")
+
+
+def _grouping(query: Query, table: TableName) -> Grouping | str:
+    if len(query.relations) > 1:
+        return joined_grouping(query.tree, table)
+    (relation,) = query.relations.values()
+    return grouping(query.tree, relation.schema.names)
+
+
+def _groupings(query: Query) -> Iterator[Grouping | str]:
+    """The groups as each of the tables changes: what is kept of them is the same."""
+    return (_grouping(query, TableName.parse(name)) for name in query.relations)
 
 
 def _listed(keys: tuple[str, ...], touched: Relation, context: Context, step: Step) -> Query:
@@ -101,8 +137,7 @@ def _listed(keys: tuple[str, ...], touched: Relation, context: Context, step: St
 
 def _view(query: Query, state: TableState, context: Context) -> View | None:
     """The view taken apart, if its groups can be kept."""
-    schema = next(iter(query.relations.values())).schema if len(query.relations) == 1 else None
-    groups = grouping(query.tree, schema.names) if schema is not None else ""
+    groups = next((each for each in _groupings(query) if isinstance(each, Grouping)), "")
     apart = kept(query.tree, groups) if isinstance(groups, Grouping) else ""
     if not isinstance(apart, Kept):
         return None

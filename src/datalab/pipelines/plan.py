@@ -14,6 +14,7 @@ from datalab.names import TableName
 from datalab.pipelines.cdc import cdc_query, condition
 from datalab.pipelines.graph import FlowNode
 from datalab.pipelines.grouping import Grouping, grouping
+from datalab.pipelines.joins import joined_grouping
 from datalab.pipelines.steps import Part, Step, StepKind, TableRead
 
 if TYPE_CHECKING:
@@ -191,7 +192,8 @@ def _view(
     if not moved:
         return base.skipped(f"{base.target}: unchanged inputs, skipped")
     news = f"{base.target}: {_news(moved, position, heads, changing)}"
-    groups = grouping(node.query, heads.get(moved[0], NO_HEAD).columns)
+    moved = [table for table in moved if not _quiet(table, heads, changing, position)] or moved[:1]
+    groups = _groups(node, heads, moved)
     if not isinstance(groups, Grouping):
         return _with(base, "replace", f"{news}; recomputed whole: {groups}", whole)
     changed = _part(moved[0], "changed", position, heads, changing)
@@ -200,8 +202,25 @@ def _view(
     if _rewritten(changed, heads):
         return _with(base, "replace", f"{news}; recomputed whole: large files of {moved[0]} were rewritten", whole)
     how = "from the changed rows alone" if keeps_state(position) else "from all of their rows"
-    step = _with(base, "replace_groups", f"{news}; only the touched groups are recomputed, {how}", (changed,))
+    others = [_all(i.table, heads, changing) for i in node.inputs if i.table != changed.table]
+    step = _with(base, "replace_groups", f"{news}; only the touched groups are recomputed, {how}", (changed, *others))
     return replace(step, keys=groups.keys)
+
+
+def _quiet(table: TableName, heads: Heads, changing: Collection[TableName], position: Position) -> bool:
+    """Whether a table has new snapshots in which no row changed."""
+    since = position.inputs.get(str(table))
+    return table not in changing and since is not None and heads.get(table, NO_HEAD).churn(since) == 0
+
+
+def _groups(node: FlowNode, heads: Heads, moved: list[TableName]) -> Grouping | str:
+    """The groups that a change of the moved table touches, or why they cannot be told."""
+    if len(node.inputs) == 1:
+        return grouping(node.query, heads.get(moved[0], NO_HEAD).columns)
+    groups = joined_grouping(node.query, moved[0])
+    if isinstance(groups, Grouping) and len(moved) > 1:
+        return f"{_names(moved)} changed at once"
+    return groups
 
 
 def _mostly(changed: TableRead, heads: Heads) -> bool:
