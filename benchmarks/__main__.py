@@ -15,10 +15,11 @@ from benchmarks.kafka import RECORDS, kafka, kafka_servers
 from benchmarks.nothing_new import nothing_new
 from benchmarks.report import Result, machine, show
 from benchmarks.scratch import Scratch
+from benchmarks.serving import serving
 from benchmarks.spine import spine
 from benchmarks.trace import trace
 
-BENCHMARKS = ("spine", "nothing-new", "ingest", "incremental", "trace", "kafka")
+BENCHMARKS = ("spine", "nothing-new", "ingest", "incremental", "trace", "kafka", "serving")
 SIZED: dict[str, Callable[[Scratch, str, int, int], Result]] = {
     "spine": spine,
     "nothing-new": nothing_new,
@@ -62,6 +63,8 @@ def _results(options: argparse.Namespace, scratch: Scratch) -> Iterator[Result]:
         repeat = options.repeat or (3 if rows <= CHEAP_ROWS else 1)
         for name in (name for name in chosen if name in SIZED):
             yield SIZED[name](scratch, options.format, rows, repeat)
+    if "serving" in chosen:
+        yield serving(scratch, options.requests)
     if "ingest" in chosen:
         yield ingest(scratch, options.format, options.repeat or 3, options.records)
         yield pending(scratch, options.format, options.repeat or 3, options.files)
@@ -77,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--repeat", type=int, help="rounds; by default 3 up to a million rows, else 1")
     parser.add_argument("--records", type=int, default=1_000_000, help="Avro records to take in")
     parser.add_argument("--messages", type=int, default=RECORDS, help="messages of a topic to take in")
+    parser.add_argument("--requests", type=int, default=4000, help="requests to the scoring server in a round")
     parser.add_argument("--files", type=int, default=10_000, help="consumed files among which to look for news")
     parser.add_argument("--json", metavar="FILE", help="write what was measured to a file")
     parser.add_argument("--scratch", metavar="DIR", help="folder for generated data, which stays there")

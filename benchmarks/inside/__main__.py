@@ -31,6 +31,7 @@ JOBS = {
     "trace_back": "tracing:back",
     "trace_by_hand": "tracing:by_hand",
     "trace_chosen": "tracing:chosen",
+    "serving_project": "serving:make",
     "versions": "ours:versions",
 }
 

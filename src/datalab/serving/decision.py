@@ -42,6 +42,12 @@ class DecisionMaker:
     approve_below: float
     deny_from: float
     rules: tuple[Rule, ...] = ()
+    low: int = 0
+    high: int = 1000
+
+    def score(self, probability: float) -> int:
+        """The probability of paying, on the model's scale: 0 to 1000."""
+        return round(self.low + (self.high - self.low) * (1 - probability))
 
     def decide(self, probability: float, request: Mapping[str, Any]) -> tuple[str, list[Rule]]:
         """The decision, and the rules that made it stricter than the probability alone."""
@@ -64,13 +70,8 @@ def decision_maker(manifest: Mapping[str, Any]) -> DecisionMaker:
     thresholds = manifest["thresholds"]
     known = {field["name"] for field in manifest["request"]["fields"] if field["type"] in ("number", "integer")}
     rules = tuple(_rule(record, known) for record in manifest.get("policy", ()))
-    return DecisionMaker(float(thresholds["approve_below"]), float(thresholds["deny_from"]), rules)
-
-
-def score_of(probability: float, scale: Mapping[str, Any]) -> int:
-    """The probability of paying, on the manifest's scale: 0 to 1000."""
-    low, high = int(scale.get("from", 0)), int(scale.get("to", 1000))
-    return round(low + (high - low) * (1 - probability))
+    scale = int(manifest["score"].get("from", 0)), int(manifest["score"].get("to", 1000))
+    return DecisionMaker(float(thresholds["approve_below"]), float(thresholds["deny_from"]), rules, *scale)
 
 
 def _rule(record: Mapping[str, Any], known: set[str]) -> Rule:

@@ -100,8 +100,8 @@ class ModelKeeper:
         try:
             found = verified(read_package(champion.package, self._key), champion.since, self._demands)
             self._require_fit(found, champion, starting=starting)
-        except ModelRefused as error:
-            self._refuse(champion.version, error.message, mark)
+        except Exception as error:  # noqa: BLE001 - whatever a package does to us, the model before it stays
+            self._refuse(champion.version, _said(error), mark)
             return
         with suppress(OSError):  # a full disk costs the copy, not the model
             self._kept.keep(champion.package, found.package.hash)
@@ -150,9 +150,8 @@ class ModelKeeper:
         try:
             since = datetime.fromtimestamp((package / MANIFEST).stat().st_mtime, UTC)
             found = verified(read_package(package, self._key), since, self._demands)
-        except (ModelRefused, OSError) as error:
-            why = error.message if isinstance(error, ModelRefused) else str(error)
-            self.refusals.append(Refusal(0, f"the kept copy: {why}", datetime.now(UTC)))
+        except Exception as error:  # noqa: BLE001 - as above
+            self.refusals.append(Refusal(0, f"the kept copy: {_said(error)}", datetime.now(UTC)))
             return
         self._live_mark = (found.version, _signature(package))
         self._go_live(found)
@@ -190,6 +189,10 @@ class Kept:
         for other in self._folder.iterdir():
             if other.is_dir() and other != kept:
                 shutil.rmtree(other, ignore_errors=True)
+
+
+def _said(error: Exception) -> str:
+    return error.message if isinstance(error, DataLabError) else f"it cannot be read: {type(error).__name__}"
 
 
 def _signature(package: Path) -> bytes:

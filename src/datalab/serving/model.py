@@ -26,7 +26,7 @@ _SILENT = 4
 
 
 class ModelFailed(Exception):
-    """The model answered something that is no probability."""
+    """The model failed, or answered something that is no probability."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,10 @@ class LiveModel:
         return probabilities, reasons
 
     def _run(self, session: Any, numbers: Matrix, texts: Matrix) -> Matrix:
-        answers: Matrix = session.run([OUTPUT], self.vector.feeds(numbers, texts))[0]
+        try:
+            answers: Matrix = session.run([OUTPUT], self.vector.feeds(numbers, texts))[0]
+        except Exception as error:  # ONNX Runtime's own errors have no common class
+            raise ModelFailed(f"{self.name} {self.version} failed: {type(error).__name__}") from error
         return answers.reshape(-1)
 
 

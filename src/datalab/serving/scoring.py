@@ -12,7 +12,6 @@ from typing import Any
 from pydantic_core import to_json
 
 from datalab.errors import ScoreLogFailed
-from datalab.serving.decision import score_of
 from datalab.serving.feature_reader import FeatureReader
 from datalab.serving.log import RecordLog
 from datalab.serving.lookup import Features, LookupPlan
@@ -68,7 +67,7 @@ class Scorer:
         except ScoreLogFailed as error:
             raise Problem("not_recorded") from error
         except ModelFailed as error:
-            raise Problem("internal", "the model did not answer a probability") from error
+            raise Problem("internal", "the model failed at this request") from error
         return answers
 
     def _judged(
@@ -102,7 +101,7 @@ class Scorer:
         degraded = features.degraded
         return {
             "id_score": self._ids.new(decision),
-            "score": score_of(probability, model.package.manifest["score"]),
+            "score": model.decisions.score(probability),
             "probabilidade_inadimplencia": probability,
             "decisao": decision,
             "razoes": [

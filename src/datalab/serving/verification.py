@@ -80,7 +80,7 @@ def _require_speed(model: LiveModel, latency_ms: float) -> None:
         try:
             model.judge([rows[number % len(rows)]])
         except ModelFailed as error:
-            raise _refused(model, "it answers something that is no probability to a varied row of its probe") from error
+            raise _refused(model, f"a row of its probe, varied for reasons: {error}") from error
         took.append((time.perf_counter() - started) * 1000)
         if took[-1] > _LONGEST_PROBE * 1000:
             break

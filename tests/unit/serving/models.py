@@ -84,7 +84,7 @@ def probability(values: dict[str, Any], bias: float = -1.0) -> float:
 
 
 def graph(bias: float = -1.0, defect: str = "") -> bytes:
-    """The model as ONNX. `defect`: nan, nan_sometimes, out_of_range, slow, other_output, other_input, other_answer."""
+    """The model as ONNX, with one of the defects below, or none."""
     nodes, constants, inputs, terms = [], [], [], []
 
     def constant(name: str, value: Any) -> str:
@@ -120,6 +120,14 @@ def graph(bias: float = -1.0, defect: str = "") -> bytes:
         nodes.append(helper.make_node("Mul", ["slow", constant("none", [[0.0]])], ["slow_none"]))
         nodes.append(helper.make_node("Add", [last, "slow_none"], ["late"]))
         last = "late"
+    if defect == "fails_on_reference":
+        nodes += [
+            helper.make_node("Equal", ["valor", constant("usual", [[40000.0]])], ["is_usual"]),
+            helper.make_node("Cast", ["is_usual"], ["index"], to=TensorProto.INT64),
+            helper.make_node("Gather", [constant("only", [0.0]), "index"], ["nothing"]),
+            helper.make_node("Add", [last, "nothing"], ["sum"]),
+        ]
+        last = "sum"
     if defect == "nan":
         nodes.append(helper.make_node("Sub", [last, last], ["zero"]))
         nodes.append(helper.make_node("Div", ["zero", "zero"], ["bad"]))

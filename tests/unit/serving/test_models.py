@@ -25,11 +25,14 @@ BAD = {
     "other_answer": "differ by",
     "other_output": "no output",
     "other_input": "no column of number",
+    "fails_on_reference": "varied for reasons",
     "slow": "ms are allowed",
 }
 CHANGED = {
     "rule_unknown": ({"policy": [{"name": "x", "rule": "magic", "amount": "a", "term": "b", "income": "c", "above": 1,
                                   "decision": "NEGADO"}]}, "does not know"),
+    "target_missing": ({"request": {"fields": [{"name": "x"}, *FIELDS]}}, "cannot be used"),
+    "score_broken": ({"score": {"from": "a"}}, "cannot be read"),
     "rule_broken": ({"policy": [{"name": "x"}]}, "cannot be read"),
     "rule_of_nothing": ({"policy": [{"name": "x", "rule": "instalment_share", "amount": "uf", "term": "prazo",
                                      "income": "renda_liquida_mes", "above": 1, "decision": "NEGADO"}]}, "no numeric"),
