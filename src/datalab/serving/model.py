@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +22,8 @@ from datalab.serving.reasons import Reason, Reasons
 from datalab.serving.request_form import RequestForm
 
 OUTPUT = "probability"
-_CHUNK = 1000
+_CHUNK = 500
+Verdict = tuple[float, list[Reason]]
 _SILENT = 4
 
 
@@ -41,7 +43,6 @@ class LiveModel:
     decisions: DecisionMaker
     plan: LookupPlan
     session: Any
-    wide_session: Any
 
     @property
     def name(self) -> str:
@@ -55,26 +56,29 @@ class LiveModel:
 
     def probabilities(self, rows: Sequence[Sequence[Any]]) -> Matrix:
         """P(default) of raw input rows, without reasons."""
-        return self._run(self.session, *self.vector.arrays(rows))
+        return self._run(*self.vector.arrays(rows))
 
-    def judge(self, rows: Sequence[Sequence[Any]]) -> tuple[list[float], list[list[Reason]]]:
-        """P(default) and the reasons of each raw input row. ModelFailed."""
-        session = self.session if len(rows) == 1 else self.wide_session
-        probabilities: list[float] = []
-        reasons: list[list[Reason]] = []
-        for start in range(0, len(rows), _CHUNK):
-            part = rows[start : start + _CHUNK]
-            answers = self._run(session, *self.reasons.spread(*self.vector.arrays(part))).reshape(len(part), -1)
-            if not (answers.min() >= 0 and answers.max() <= 1):  # NaN is neither
-                raise ModelFailed(f"{self.name} {self.version} answered something that is no probability")
-            rows_of_answers = answers.tolist()
-            probabilities += [row[0] for row in rows_of_answers]
-            reasons += self.reasons.read(rows_of_answers)
-        return probabilities, reasons
+    def judge(self, row: Sequence[Any]) -> Verdict:
+        """P(default) and the reasons of a raw input row. ModelFailed."""
+        return self._judge([row])[0]
 
-    def _run(self, session: Any, numbers: Matrix, texts: Matrix) -> Matrix:
+    def judge_many(self, rows: Sequence[Sequence[Any]]) -> Iterator[Verdict]:
+        """The same of many rows, in order: parts of them are computed side by side while the first are taken."""
+        parts = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
+        with ThreadPoolExecutor(os.cpu_count() or 1, "judge") as pool:
+            for verdicts in pool.map(self._judge, parts):
+                yield from verdicts
+
+    def _judge(self, rows: Sequence[Sequence[Any]]) -> list[Verdict]:
+        answers = self._run(*self.reasons.spread(*self.vector.arrays(rows))).reshape(len(rows), -1)
+        if not (answers.min() >= 0 and answers.max() <= 1):  # NaN is neither
+            raise ModelFailed(f"{self.name} {self.version} answered something that is no probability")
+        by_row = answers.tolist()
+        return [(row[0], reasons) for row, reasons in zip(by_row, self.reasons.read(by_row), strict=True)]
+
+    def _run(self, numbers: Matrix, texts: Matrix) -> Matrix:
         try:
-            answers: Matrix = session.run([OUTPUT], self.vector.feeds(numbers, texts))[0]
+            answers: Matrix = self.session.run([OUTPUT], self.vector.feeds(numbers, texts))[0]
         except Exception as error:  # ONNX Runtime's own errors have no common class
             raise ModelFailed(f"{self.name} {self.version} failed: {type(error).__name__}") from error
         return answers.reshape(-1)
@@ -93,8 +97,7 @@ def assemble(package: Package, since: datetime, batch_rows: int, most_reasons: i
         Reasons(vector, most_reasons),
         decision_maker(manifest),
         lookup_plan(manifest, inputs),
-        _session(package, 1),
-        _session(package, os.cpu_count() or 1),
+        _session(package),
     )
 
 
@@ -119,9 +122,9 @@ def _form(manifest: Any, batch_rows: int) -> RequestForm:
         )
 
 
-def _session(package: Package, threads: int) -> Any:
+def _session(package: Package) -> Any:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = 1  # one row is quickest alone; many are shared out in parts
     options.inter_op_num_threads = 1
     options.log_severity_level = _SILENT
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,14 +12,8 @@ from datalab.serving.inputs import Input, Matrix, Vector
 _NEGLIGIBLE = 1e-6
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """An input (or group of them) and what it did: P(default) of this request minus P with the reference's value."""
-
-    name: str
-    label: str
-    effect: float
-    text: str
+# An input (or group of them) and what it did, as it is answered: variavel, rotulo, efeito, sentido, texto.
+Reason = dict[str, Any]
 
 
 class Reasons:
@@ -33,8 +26,8 @@ class Reasons:
         self._vector = vector
         self._most = most
         self._groups = _groups(vector.inputs)
-        firsts = [(name, vector.inputs[places[0]]) for name, places in self._groups]
-        self._words = [(name, first.label, first.up, first.down) for name, first in firsts]
+        self._raises = [_words(name, vector.inputs[places[0]], raises=True) for name, places in self._groups]
+        self._lowers = [_words(name, vector.inputs[places[0]], raises=False) for name, places in self._groups]
         place_of = {place: index for index, place in enumerate(vector.numbers)}
         text_of = {place: index for index, place in enumerate(vector.texts)}
         pairs = [(place, number + 1) for number, (_, places) in enumerate(self._groups) for place in places]
@@ -65,11 +58,11 @@ class Reasons:
         effects = [own - other for other in answers[1:]]
         sizes = [abs(effect) for effect in effects]
         strongest = sorted(range(len(sizes)), key=sizes.__getitem__, reverse=True)[: self._most]
-        return [self._reason(group, effects[group]) for group in strongest if sizes[group] > _NEGLIGIBLE]
-
-    def _reason(self, group: int, effect: float) -> Reason:
-        name, label, up, down = self._words[group]
-        return Reason(name, label, round(effect, 6), up if effect > 0 else down)
+        return [
+            {**(self._raises if effects[group] > 0 else self._lowers)[group], "efeito": round(effects[group], 6)}
+            for group in strongest
+            if sizes[group] > _NEGLIGIBLE
+        ]
 
     def _spread(self, values: Matrix, places: tuple[Matrix, Matrix], reference: Matrix) -> Matrix:
         inputs, rows = values.shape
@@ -86,6 +79,11 @@ class Reasons:
             np.array([all_numbers[index, 0] for index, _, _ in numbers], dtype=np.float32),
             np.array([all_texts[index, 0] for index, _, _ in texts], dtype=object),
         )
+
+
+def _words(name: str, first: Input, *, raises: bool) -> Reason:
+    words = ("aumenta", first.up) if raises else ("reduz", first.down)
+    return {"variavel": name, "rotulo": first.label, "efeito": 0.0, "sentido": words[0], "texto": words[1]}
 
 
 def _groups(inputs: Sequence[Input]) -> list[tuple[str, list[int]]]:

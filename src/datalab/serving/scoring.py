@@ -15,9 +15,8 @@ from datalab.errors import ScoreLogFailed
 from datalab.serving.feature_reader import FeatureReader
 from datalab.serving.log import RecordLog
 from datalab.serving.lookup import Features, LookupPlan
-from datalab.serving.model import LiveModel, ModelFailed
+from datalab.serving.model import LiveModel, ModelFailed, Verdict
 from datalab.serving.problems import Problem
-from datalab.serving.reasons import Reason
 from datalab.serving.score_id import ScoreIds
 
 WORDS = {
@@ -74,15 +73,14 @@ class Scorer:
         self, model: LiveModel, rows: Sequence[Row], found: Sequence[Features], caller: Caller
     ) -> list[dict[str, Any]]:
         inputs = [model.vector.raw(row, each.values) for row, each in zip(rows, found, strict=True)]
-        probabilities, reasons = model.judge(inputs)
         now = datetime.now(UTC)
         answers, lines = [], []
-        for row, each, values, probability, why in zip(rows, found, inputs, probabilities, reasons, strict=True):
-            answer = self._answer(model, row, each, (probability, why), caller, now)
+        judged = [model.judge(inputs[0])] if len(rows) == 1 else model.judge_many(inputs)
+        for row, each, values, verdict in zip(rows, found, inputs, judged, strict=True):
+            answer = self._answer(model, row, each, verdict, caller, now)
             answers.append(answer)
-            lines.append(
-                to_json(self._record(model, row, each, values, answer, caller), inf_nan_mode="null", fallback=str)
-            )
+            record = self._record(model, row, each, values, answer, caller)
+            lines.append(to_json(record, inf_nan_mode="null", fallback=str))
         lines.append(b"")
         self._log.append(b"\n".join(lines))
         return answers
@@ -92,11 +90,11 @@ class Scorer:
         model: LiveModel,
         row: Row,
         features: Features,
-        judged: tuple[float, list[Reason]],
+        verdict: Verdict,
         caller: Caller,
         now: datetime,
     ) -> dict[str, Any]:
-        probability, reasons = judged
+        probability, reasons = verdict
         decision, rules = model.decisions.decide(probability, row)
         degraded = features.degraded
         return {
@@ -104,16 +102,7 @@ class Scorer:
             "score": model.decisions.score(probability),
             "probabilidade_inadimplencia": probability,
             "decisao": decision,
-            "razoes": [
-                {
-                    "variavel": reason.name,
-                    "rotulo": reason.label,
-                    "efeito": reason.effect,
-                    "sentido": "aumenta" if reason.effect > 0 else "reduz",
-                    "texto": reason.text,
-                }
-                for reason in reasons
-            ],
+            "razoes": reasons,
             "regras": [{"nome": rule.name, "texto": rule.text, "decisao_minima": rule.at_least} for rule in rules],
             "modelo": {"nome": model.name, "versao": model.version, "desatualizado": caller.stale},
             "momento": now,

@@ -28,6 +28,7 @@ from datalab.serving.protocol import bounded_protocol
 _ROTATE_SECONDS = 600
 _PATIENCE = 15.0
 _GRACE_SECONDS = 10
+_COLLECT = (20_000, 20, 20)  # nothing here makes circles; a batch makes many short-lived values
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class Beside:
             await asyncio.to_thread(self.keeper.refresh)
             gc.collect()
             gc.freeze()  # the model and its libraries need no further look by the collector
+            gc.set_threshold(*_COLLECT)
             child = Flusher(self.flusher, self.bus) if self.flusher else None
             tasks = [asyncio.create_task(self._poll()), asyncio.create_task(self._watch(child))]
             try:

@@ -78,7 +78,7 @@ def _require_speed(model: LiveModel, latency_ms: float) -> None:
     for number in range(_RUNS):
         started = time.perf_counter()
         try:
-            model.judge([rows[number % len(rows)]])
+            model.judge(rows[number % len(rows)])
         except ModelFailed as error:
             raise _refused(model, f"a row of its probe, varied for reasons: {error}") from error
         took.append((time.perf_counter() - started) * 1000)
