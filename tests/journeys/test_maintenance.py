@@ -125,6 +125,19 @@ def test_a_consumer_that_lags_keeps_all_that_it_has_not_seen(pedidos: Pedidos, a
     assert pedidos.run().json["status"] == "nothing_to_do"
 
 
+def test_a_consumer_of_a_merged_table_does_not_hold_the_files_of_before(pedidos: Pedidos, at_once: None) -> None:
+    deliver(pedidos, range(1, 4))
+    pedidos("data", "optimize", "--all")
+    pedidos("data", "optimize", "--all")
+    kept = pedidos("data", "expire", "bronze.pedidos", "--json").json[0]
+    assert kept["kept"] == 1
+    assert pedidos.run().json["status"] == "nothing_to_do"
+    deliver(pedidos, range(4, 5))
+    assert len(pedidos.rows("SELECT * FROM silver.pedidos")) == 12
+    assert pedidos.rows("SELECT uf, total FROM gold.por_uf") == []  # four orders each: the view's constraint drops them
+    assert pedidos.run().json["status"] == "nothing_to_do"
+
+
 def test_a_snapshot_replaced_a_moment_ago_stays_for_its_readers(
     pedidos: Pedidos, at_once: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

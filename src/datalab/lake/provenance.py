@@ -11,6 +11,7 @@ from uuid import uuid4
 PROVENANCE_KEY = "datalab.provenance"
 MAINTENANCE = frozenset({"compact", "define"})
 RESTORE = "restore"
+SAME_ROWS = "same_rows"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -10,7 +10,7 @@ from pathlib import Path
 from datalab.errors import NotAppendOnly, SnapshotNotFound
 from datalab.lake.beside import changes_of
 from datalab.lake.formats.base import Format
-from datalab.lake.provenance import MAINTENANCE
+from datalab.lake.provenance import MAINTENANCE, SAME_ROWS
 from datalab.lake.table import DataFile, Difference, Relation, Snapshot, TableState
 
 _UNMOVED = frozenset({"append", "compact", "define"})
@@ -40,6 +40,20 @@ def tagged(state: TableState, tags: Mapping[str, int], name: str) -> int:
     return tags[name]
 
 
+def standing(history: Iterable[Snapshot], snapshot: int) -> int:
+    """The snapshot to go on from: the given one, or a compaction of the same rows where it is gone."""
+    known = list(history)
+    if any(each.id == snapshot for each in known):
+        return snapshot
+    return next((each.id for each in known if snapshot in same_rows(each)), snapshot)
+
+
+def same_rows(snapshot: Snapshot) -> tuple[int, ...]:
+    """The earlier snapshots whose rows a compaction only wrote again."""
+    made = snapshot.provenance
+    return tuple(made.details.get(SAME_ROWS, ())) if made is not None and made.kind == "compact" else ()
+
+
 def rows_added(tables: Format, state: TableState, since: int | None, until: int) -> Relation:
     """The rows that appends brought after `since`, up to `until`. Compaction in between moves none.
 
@@ -49,6 +63,7 @@ def rows_added(tables: Format, state: TableState, since: int | None, until: int)
         return Relation(state.schema)
     if since is None:
         return tables.files(state, until)
+    since = standing(tables.history(state), since)
     between = _between(state, tables.history(state), since, until)
     if any(snapshot.after_gap for snapshot in between):
         raise SnapshotNotFound(
@@ -72,6 +87,7 @@ def rows_changed_between(tables: Format, state: TableState, since: int | None, u
 
     From what the commits in between say of themselves; where one says nothing, the files that came and went.
     """
+    since = standing(tables.history(state), since) if since is not None else None
     recorded = _recorded(tables, state, since, until) if since is not None else None
     return recorded if recorded is not None else tables.diff(state, since, until)
 

@@ -10,6 +10,7 @@ from datalab.lake.commit import storage_errors
 from datalab.lake.formats.base import Overtaken
 from datalab.lake.lake import Lake
 from datalab.lake.provenance import RESTORE, Position, Provenance
+from datalab.lake.read import standing
 from datalab.lake.schema import difference
 from datalab.lake.table import Change, Snapshot, TableState
 from datalab.names import TableName
@@ -101,9 +102,14 @@ def _require_inputs(
     for flow, position in positions.items():
         for table, consumed in position.inputs.items() if kinds.get(flow) in _STREAMED else ():
             source = lake.state(TableName.parse(table))
-            if source is not None and consumed not in {each.id for each in lake.history(source)}:
+            if source is not None and not _is_there(lake, source, consumed):
                 raise SnapshotNotFound(
                     f"{state.name}: flow {flow} stood at snapshot {consumed} of {table}, which has expired: it could "
                     "not go on from there",
                     f"datalab run {state.name} --full-refresh computes the table anew",
                 )
+
+
+def _is_there(lake: Lake, source: TableState, consumed: int) -> bool:
+    history = lake.history(source)
+    return standing(history, consumed) in {each.id for each in history}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from datalab.engine.base import Check
 from datalab.lake.beside import keeps_state, rows_changed
 from datalab.lake.provenance import MAINTENANCE, Position
+from datalab.lake.read import standing
 from datalab.lake.table import Snapshot
 from datalab.names import TableName
 from datalab.pipelines.cdc import cdc_query, condition
@@ -52,6 +53,7 @@ class Head:
     def _later(self, snapshot: int | None) -> tuple[Snapshot, ...] | None:
         """The history after `snapshot`; None where it does not reach back that far."""
         ids = [entry.id for entry in self.history]
+        snapshot = standing(self.history, snapshot) if snapshot is not None else None
         return self.history[ids.index(snapshot) + 1 :] if snapshot in ids else None
 
     @property

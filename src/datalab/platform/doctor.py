@@ -17,6 +17,7 @@ from datalab.lake.maintenance.goals import Goals
 from datalab.lake.maintenance.retention import Need, needs, verdicts
 from datalab.lake.maintenance.selection import is_small
 from datalab.lake.maintenance.vacuum import vacuum
+from datalab.lake.read import standing
 from datalab.lake.table import DataFile, Snapshot, TableState
 from datalab.names import TableName
 from datalab.pipelines.graph import FlowNode
@@ -212,6 +213,7 @@ def _stale(lab: Lab, node: FlowNode, now: datetime) -> Iterator[Finding]:
 
 def _waiting(history: Sequence[Snapshot], consumed: int | None) -> tuple[Snapshot, ...]:
     ids = [snapshot.id for snapshot in history]
+    consumed = standing(history, consumed) if consumed is not None else None
     later = history[ids.index(consumed) + 1 :] if consumed in ids else history
     return tuple(snapshot for snapshot in later if snapshot.operation != "compact")
 

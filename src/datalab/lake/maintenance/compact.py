@@ -15,7 +15,8 @@ from datalab.lake.formats.base import Overtaken
 from datalab.lake.lake import Lake
 from datalab.lake.maintenance.goals import Goals
 from datalab.lake.maintenance.selection import Group, groups_to_merge
-from datalab.lake.provenance import Provenance
+from datalab.lake.provenance import SAME_ROWS, Provenance
+from datalab.lake.read import same_rows
 from datalab.lake.table import Change, DataFile, Relation, Rewriting, TableState
 from datalab.names import TableName
 
@@ -126,7 +127,7 @@ def _rewriting(state: TableState, group: Group, goals: Goals) -> Rewriting:
 def _commit(lake: Lake, state: TableState, merged: Sequence[_Merged], run_id: str) -> Compaction | None:
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            after = lake.commit(state, _change(merged, run_id))
+            after = lake.commit(state, _change(lake, state, merged, run_id))
         except Fenced:
             if attempt == _ATTEMPTS:
                 _discard(merged)
@@ -142,11 +143,13 @@ def _commit(lake: Lake, state: TableState, merged: Sequence[_Merged], run_id: st
     raise AssertionError("the loop above answers or raises")
 
 
-def _change(merged: Sequence[_Merged], run_id: str) -> Change:
+def _change(lake: Lake, state: TableState, merged: Sequence[_Merged], run_id: str) -> Change:
     add = tuple(file for each in merged for file in each.files)
     remove = tuple(file for each in merged for file in each.group.files)
     rows = sum(file.rows for file in add)
-    return Change(Provenance(run_id, FLOW, "compact", read=rows, written=rows), add, remove)
+    # Whoever had consumed one of these goes on from this commit, once they have expired.
+    same = [each for snapshot in lake.history(state)[-1:] for each in (*same_rows(snapshot), snapshot.id)]
+    return Change(Provenance(run_id, FLOW, "compact", details={SAME_ROWS: same}, read=rows, written=rows), add, remove)
 
 
 def _still_live(lake: Lake, state: TableState, merged: Sequence[_Merged]) -> list[_Merged]:

@@ -7,12 +7,13 @@ replaced longer ago than any reader runs has none. The age counts from its repla
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 
 from datalab.lake.lake import Lake
 from datalab.lake.maintenance.goals import Goals
+from datalab.lake.read import same_rows, standing
 from datalab.lake.table import Snapshot, TableState
 from datalab.names import TableName
 
@@ -76,12 +77,23 @@ def _verdict(
 def _needed(history: Sequence[Snapshot], wanted: Collection[Need]) -> dict[int, str]:
     order = {snapshot.id: number for number, snapshot in enumerate(history)}
     found: dict[int, str] = {}
-    for need in (need for need in wanted if need.snapshot in order):
-        first = order[need.snapshot]
+    there = (replace(need, snapshot=standing(history, need.snapshot)) if need.onwards else need for need in wanted)
+    for need in (need for need in there if need.snapshot in order):
+        first = _stands(history, order[need.snapshot]) if need.onwards else order[need.snapshot]
         for later in history[first + 1 :] if need.onwards else ():
             found.setdefault(later.id, f"not yet consumed by {need.reason}")
-        found[need.snapshot] = f"{need.reason} stands here" if need.onwards else need.reason
+        found[history[first].id] = f"{need.reason} stands here" if need.onwards else need.reason
     return found
+
+
+def _stands(history: Sequence[Snapshot], consumed: int) -> int:
+    """Where a consumer goes on from: the last of the compactions that directly follow what it consumed."""
+    last = consumed
+    for number in range(consumed + 1, len(history)):
+        if history[consumed].id not in same_rows(history[number]):
+            break
+        last = number
+    return last
 
 
 def _positions(state: TableState) -> Iterator[Need]:
