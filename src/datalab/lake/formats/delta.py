@@ -33,8 +33,9 @@ from datalab.lake.schema import difference, extend, normalise
 from datalab.lake.table import Change, DataFile, Difference, Relation, Snapshot, TableSpec, TableState
 from datalab.names import TableName
 
-# Others must not clean the log by age alone: training sets and consumers may need what is old.
-_DEFAULTS: dict[str, str | None] = {"delta.enableExpiredLogCleanup": "false"}
+# Others must not clean the log by age alone: training sets and consumers may need what is old. A commit reads all that
+# came since the last checkpoint.
+_DEFAULTS: dict[str, str | None] = {"delta.enableExpiredLogCleanup": "false", "delta.checkpointInterval": "20"}
 _ATTEMPTS = 10
 _ENCODED = re.compile("%[0-9A-Fa-f]{2}")
 _KEPT = 64
