@@ -123,10 +123,11 @@ def _columns(package: Package, rows: Rows, units: Mapping[str, Sequence[str]]) -
 
 
 def _once(column: Array, entity: Sequence[Array] | None) -> Array:
-    """Each value of each entity once."""
+    """Each value of each group once; where it is missing, it is the farmer who is unknown, not the group."""
     if entity is None:
         return column
-    seen = dict(zip(zip(*entity, column.astype(str), strict=True), range(len(column)), strict=True))
+    known = np.flatnonzero(column != "" if column.dtype == object else np.isfinite(column))
+    seen = dict(zip(zip(*(part[known] for part in entity), column[known].astype(str), strict=True), known, strict=True))
     once: Array = column[np.fromiter(seen.values(), dtype=int)]
     return once
 
