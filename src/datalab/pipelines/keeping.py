@@ -145,8 +145,8 @@ class Keeper:
         if pc.any(pc.less(advanced.column("_n"), 0)).as_py():
             raise Lost
         alive = advanced.filter(pc.greater(advanced.column("_n"), 0))
-        fresh = alive.filter(pc.invert(alive.column("_stale"))).select(self.groups.names).cast(self.groups)
-        stale = alive.filter(alive.column("_stale"))
+        sound, stale = alive.filter(pc.invert(alive.column("_stale"))), alive.filter(alive.column("_stale"))
+        fresh = self._with_edges(sound)
         if not stale.num_rows:
             return fresh
         again = self._ask(self.upkeep.build(), stale=stale)
@@ -158,6 +158,20 @@ class Keeper:
         text = f"SELECT {chosen} FROM _b b JOIN _s s ON {self.upkeep.same('b', 's')}"
         computed = self._ask(text, _b=again, _s=stale)
         return pa.concat_tables([fresh, computed.cast(self.groups)])
+
+    def _with_edges(self, advanced: pa.Table) -> pa.Table:
+        """The groups with their lowest and highest values; looked up where those that were kept are gone."""
+        worn = advanced.filter(advanced.column("_worn"))
+        if not worn.num_rows:
+            return advanced.select(self.groups.names).cast(self.groups)
+        edges = self._ask(self.upkeep.edges(), stale=worn)
+        if edges.num_rows != worn.num_rows:
+            raise Lost
+        chosen = ", ".join(f"{'e' if name in edges.schema.names else 'a'}.{name}" for name in self.groups.names)
+        text = f"SELECT {chosen} FROM _a a JOIN _edges e ON {self.upkeep.same('a', 'e')}"
+        mended = self._ask(text, _a=worn, _edges=edges).cast(self.groups)
+        others = advanced.filter(pc.invert(advanced.column("_worn"))).select(self.groups.names).cast(self.groups)
+        return pa.concat_tables([others, mended])
 
     def _new_window(
         self, part: Part, groups: pa.Table, stale: pa.Table, files: dict[str, tuple[DataFile, ...]]

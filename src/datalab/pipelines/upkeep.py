@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from datalab.pipelines.aggregates import Kept
-from datalab.pipelines.upkeep_parts import Part, added, advanced, built, center, deviations, result, stale
+from datalab.pipelines.upkeep_parts import Part, added, advanced, built, center, deviations, result, stale, worn
 
 _FREQUENT = "min_by(_v, named_struct('n', -_c, 'v', _v))"
 
@@ -33,6 +33,16 @@ class Upkeep:
         for part in self.parts:
             columns += built(part)
         return f"SELECT {', '.join(columns)} FROM _rows GROUP BY {self.by}"
+
+    def edges(self) -> str:
+        """The lowest and highest values alone, per group."""
+        columns = [
+            f"{edge}(_a{part.number}) AS _{name}{part.number}"
+            for part in self.parts
+            if part.ranged
+            for edge, name in (("min", "lo"), ("max", "hi"))
+        ]
+        return f"SELECT {', '.join([self.by, *columns])} FROM _rows GROUP BY {self.by}"
 
     def counts(self, part: Part) -> str:
         """The values of an argument with their counts."""
@@ -158,23 +168,26 @@ class Upkeep:
         )
 
     def advanced(self) -> str:
-        """What is kept of the touched groups after the change; `_stale` marks those to be computed again.
+        """What is kept of the touched groups after the change.
+
+        `_stale` marks those to be computed again, `_worn` those whose lowest or highest value has to be looked up.
 
         Besides `_changes` and `_groups` it reads `_x<j>` (per group, what was found out about an argument).
         """
         columns = [self._of("p"), "coalesce(g._n, 0) + p._dn AS _n"]
-        doubts = ["coalesce(g._n, 0) + p._dn < 0"]
+        doubts, gone = ["coalesce(g._n, 0) + p._dn < 0"], ["false"]
         joins = [f"LEFT JOIN _groups g ON {self._same('p', 'g')}"]
         if any(part.spread for part in self.parts):
             joins.append(f"LEFT JOIN m ON {self._same('p', 'm')}")
         for part in self.parts:
             columns += advanced(part)
             doubts += stale(part)
+            gone += worn(part)
             if part.ranged:
                 joins.append(f"LEFT JOIN {self._edges(part)} r{part.number} ON {self._same('p', f'r{part.number}')}")
             if part.counted or part.windowed:
                 joins.append(f"LEFT JOIN _x{part.number} x{part.number} ON {self._same('p', f'x{part.number}')}")
-        columns.append(f"coalesce({' OR '.join(doubts)}, true) AS _stale")
+        columns += [f"coalesce({' OR '.join(doubts)}, true) AS _stale", f"({' OR '.join(gone)}) AS _worn"]
         return f"WITH {self._sums()} SELECT {', '.join(columns)} FROM p {' '.join(joins)}"
 
     def final(self) -> Mapping[str, str]:

@@ -199,14 +199,19 @@ def stale(part: Part) -> list[str]:
         reasons.append(f"NOT ({_sum_error(part)} <= {SUM_TOLERANCE} * abs({_sum(part)}))")
     if part.spread:
         reasons.append(f"({count} > 1 AND NOT ({_spread_error(part)} <= {SPREAD_TOLERANCE} * {_spread(part)}))")
-    if part.ranged:
-        # The lowest value went, and no lower or equal one came: what is the lowest now is not known.
-        low = f"r{j}._min_out <= g._lo{j} AND NOT coalesce(r{j}._min_in <= g._lo{j}, false)"
-        high = f"r{j}._max_out >= g._hi{j} AND NOT coalesce(r{j}._max_in >= g._hi{j}, false)"
-        reasons += [f"coalesce({low}, false)", f"coalesce({high}, false)"]
     if part.windowed:
         reasons.append(f"(g._wl{j} IS NULL AND {count} > 0)")
     return reasons
+
+
+def worn(part: Part) -> list[str]:
+    """Conditions under which the lowest or highest value went, and no value came that takes its place."""
+    if not part.ranged:
+        return []
+    j = part.number
+    low = f"r{j}._min_out <= g._lo{j} AND NOT coalesce(r{j}._min_in <= g._lo{j}, false)"
+    high = f"r{j}._max_out >= g._hi{j} AND NOT coalesce(r{j}._max_in >= g._hi{j}, false)"
+    return [f"coalesce({low}, false)", f"coalesce({high}, false)"]
 
 
 def result(function: str, part: Part | None) -> str:
