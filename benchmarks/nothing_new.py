@@ -13,7 +13,7 @@ from benchmarks.report import Goal, Result, cost
 from benchmarks.scratch import Scratch
 from benchmarks.spine import once
 
-MAX_SECONDS = 0.5
+MAX_SECONDS = 0.3
 _OPENED = re.compile(r'open(?:at)?\(.*?"(?P<path>[^"]+)".*= \d+$')
 
 

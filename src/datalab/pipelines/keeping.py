@@ -235,9 +235,8 @@ class Keeper:
 
     def _query(self, text: str, stale: pa.Table | None = None, **tables: pa.Table | Relation) -> Query:
         tree = sqlglot.parse_one(text, read="spark")
-        rows = self.view.kept.rows()
         for table in [table for table in tree.find_all(exp.Table) if table.name == "_rows"]:
-            table.replace(self._restricted(rows, stale).subquery(table.alias or "_rows"))
+            table.replace(self._restricted(self.view.kept.rows(), stale).subquery(table.alias or "_rows"))
         given = {**tables, **({"_again": stale} if stale is not None else {})}
         relations = {
             name: value if isinstance(value, Relation) else Relation(value.schema, memory=value)
