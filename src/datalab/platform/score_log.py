@@ -17,6 +17,7 @@ from datalab.serving.flush import REVIEWS, SCORES, Flushed, flush_log
 
 _LONGEST_WAIT = 60.0
 _LOOK_SECONDS = 0.5
+_YIELDING = 10
 
 
 def flush_logs(lab: Lab) -> tuple[Flushed, ...]:
@@ -31,6 +32,7 @@ def follow_logs(lab: Lab, *, until_eof: bool) -> None:
 
     An error is waited out, longer each time: what is logged stays there.
     """
+    os.nice(_YIELDING)  # answers come first
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())

@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,6 +73,9 @@ class KeyStore:
         """The key behind a text that a caller sent; None where it is none, or was revoked."""
         prefix, _, rest = text.partition("_")
         number, _, secret = rest.partition("_")
+        if prefix == _PREFIX and number not in self._known:
+            with suppress(ApiKeyError):  # a damaged file changes nothing: the keys known so far stay
+                self.refresh()  # made a moment ago, perhaps
         key = self._known.get(number)
         if prefix != _PREFIX or key is None or key.revoked_at is not None:
             return None
