@@ -139,7 +139,8 @@ class Guard:
         limits = self._gate.limits
         most = limits.body_bytes if policy.body == "small" else limits.batch_bytes
         _require_media(scope, policy.media)
-        if int(_header(scope, b"content-length") or b"0") > most:
+        length = _header(scope, b"content-length")
+        if length.isdigit() and int(length) > most:
             raise Problem("too_large", f"at most {most:,} bytes")
         try:
             async with asyncio.timeout(limits.receive_seconds):

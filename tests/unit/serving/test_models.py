@@ -88,11 +88,13 @@ def test_a_form_that_callers_do_not_know_is_taken_at_a_restart(served, serve):
 
 
 @pytest.mark.slow
-def test_twenty_swaps_under_load_fail_nothing_and_mix_nothing(served):
+@pytest.mark.parametrize("swaps", [20, pytest.param(200, marks=pytest.mark.full)])
+def test_swaps_under_load_fail_nothing_and_mix_nothing(served, swaps):
     """Each version has its own bias, so an answer says by itself which version gave it."""
-    expected = {version: probability(KNOWN, -1.0 - version / 10) for version in range(2, 22)}
+    versions = range(2, swaps + 2)
+    expected = {version: probability(KNOWN, -1.0 - version / 100) for version in versions}
     expected[1] = probability(KNOWN)
-    folders = {version: package(served.state, version, -1.0 - version / 10) for version in range(2, 22)}
+    folders = {version: package(served.state, version, -1.0 - version / 100) for version in versions}
 
     async def client_work(answers, done):
         async with served.client() as client:
@@ -103,7 +105,7 @@ def test_twenty_swaps_under_load_fail_nothing_and_mix_nothing(served):
                 assert len({row["modelo"]["versao"] for row in batch.json()["resultados"]}) == 1
                 answers.append(batch)
 
-    async def swaps():
+    async def promote_all():
         answers, done = [], asyncio.Event()
         clients = [asyncio.create_task(client_work(answers, done)) for _ in range(4)]
         for version, folder in folders.items():
@@ -114,15 +116,15 @@ def test_twenty_swaps_under_load_fail_nothing_and_mix_nothing(served):
         await asyncio.gather(*clients)
         return answers
 
-    answers = asyncio.run(swaps())
+    answers = asyncio.run(promote_all())
     assert {answer.status_code for answer in answers} == {200}
     rows = [row for answer in answers for row in answer.json().get("resultados", [answer.json()])]
     seen = {row["modelo"]["versao"] for row in rows}
     for row in rows:
         known = expected[row["modelo"]["versao"]]
         assert row["probabilidade_inadimplencia"] == pytest.approx(known, abs=1e-6)
-    assert len(seen) >= 15
-    assert [event.version for event in served.events if isinstance(event, ModelLive)] == list(range(1, 22))
+    assert len(seen) >= 0.75 * swaps
+    assert [event.version for event in served.events if isinstance(event, ModelLive)] == [1, *versions]
 
 
 def test_without_the_alias_the_last_good_model_serves_and_says_so(served, serve):
