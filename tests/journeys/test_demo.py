@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.platform.test_services import free_port
 
 LAYERS = ["bronze", "silver", "gold", "ops"]
+DECISIONS = ["APROVADO", "REVISAO_MANUAL", "NEGADO"]
 
 
 @pytest.fixture(autouse=True)
@@ -30,13 +38,59 @@ def test_the_demo_ends_in_answers(datalab, tmp_path: Path):
     )
     assert len(answer["questions"]) == 3
     assert all(question["title"].endswith("?") and question["rows"] for question in answer["questions"])
-
-    people = datalab("demo", folder, "--rows", "1000")
-    assert people.code == 0
-    for title in ("layers", "quarantine", "checks", *(question["title"] for question in answer["questions"])):
-        assert f"\n{title}\n" in people.out
-    assert f"cd {folder} && datalab plan" in people.out
+    assert {row["kind"] for row in answer["features"]} == {"whole"}
+    assert answer["model"]["auc"] <= answer["model"]["best_auc"] + 0.05
     assert datalab("run", "--project", folder).out.startswith("nothing to do")
+
+
+@pytest.mark.slow
+def test_the_demo_ends_in_three_decisions_and_a_trace(datalab, tmp_path: Path):
+    folder = tmp_path / "demo"
+    people = datalab("demo", folder)
+    assert people.code == 0, people.err
+    for title in ("layers", "quarantine", "checks", "three farmers ask for credit"):
+        assert f"\n{title}\n" in people.out
+    decisions = re.findall(r"^(\w+_case)\.json +(\w+)", people.out, re.MULTILINE)
+    assert [decision for _, decision in decisions] == DECISIONS
+    auc, best = map(float, re.findall(r"AUC (0\.\d+), the best possible is (0\.\d+)", people.out)[0])
+    assert best - 0.03 <= auc <= best
+    assert re.search(r"landing/dados_produtores/lote-0001-\d+\.avro:\d+  kept", people.out)
+    assert f"cd {folder} && datalab plan" in people.out
+    assert "http://127.0.0.1:8000/docs" in people.out
+    assert datalab("features", "parity", "--sample", "200", "--project", folder).code == 0
+    (score_id,) = re.findall(r"datalab trace (\S+)", people.out)
+    assert datalab("trace", score_id, "--project", folder, "--json").json["score_id"] == score_id
+    _the_script_asks_the_server(datalab, folder)
+
+
+def _the_script_asks_the_server(datalab: Any, folder: Path) -> None:
+    """examples/agro/test_api.sh, as a person types it beside a running server."""
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed: apt-get install curl")
+    key = datalab("keys", "create", "eu", "--role", "admin", "--project", folder, "--json").json["key"]
+    port = free_port()
+    environ = {**os.environ, "DATALAB_URL": f"http://127.0.0.1:{port}", "DATALAB_KEY": key}
+    script = str(folder / "test_api.sh")
+
+    def asked(*args: str, **changes: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([script, *args], env={**environ, **changes}, capture_output=True, text=True, check=False)
+
+    assert asked().returncode == 1
+    command = [sys.executable, "-m", "datalab", "serve", "--port", str(port), "--no-flush", "--project", str(folder)]
+    server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while asked("--model-info").returncode and time.monotonic() < deadline:
+            time.sleep(0.2)
+        everything = asked()
+        assert everything.returncode == 0, everything.stderr
+        assert re.findall(r'"decisao": "(\w+)"', everything.stdout) == ["APROVADO", "NEGADO", "REVISAO_MANUAL"]
+        assert '"nome": "credito"' in asked(str(folder / "payloads" / "deny_case.json")).stdout
+        assert asked(DATALAB_KEY="wrong").returncode == 1
+        assert asked("nothing.json").returncode == 2
+    finally:
+        server.terminate()
+        server.wait()
 
 
 @pytest.mark.parametrize("name", ["datalab.yaml", "notas.txt"])

@@ -29,7 +29,7 @@ class Entry:
 
 COMMANDS = (
     Entry("init", "Start a project in a new folder from a template."),
-    Entry("demo", "Run the farmers' example: Avro files to bronze, silver and gold."),
+    Entry("demo", "Run the farmers' example: from Avro files to a score that is traced back to them."),
     Entry("plan", "Show what a run would do now and why."),
     Entry("run", "Take in new source records and bring the tables up to date, as far as something changed."),
     Entry("ingest", "Take in new records of the sources, once or without end; no flow runs."),

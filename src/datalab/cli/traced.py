@@ -11,6 +11,7 @@ from datalab.lineage.back import Reached
 from datalab.lineage.scores import Features, ModelVersion, Score, TrainingSet
 from datalab.lineage.tree import Read, Row
 
+_TOLD_OF_A_SET = ("rows", "seed", "code", "content_hash")
 _TOLD_OF_A_SCORE = ("scored_at", "score", "probability", "decision", "entity", "degraded")
 
 
@@ -51,7 +52,8 @@ def _model(model: ModelVersion) -> Node:
 def _training_set(used: TrainingSet) -> Node:
     notes = (Node(used.note),) if used.note else ()
     inputs = tuple(Node(f"from {_at(table, snapshot)}") for table, snapshot in used.inputs.items())
-    return Node(f"trained on {_at(used.table, used.snapshot)}  {_pairs(used.details)}".rstrip(), (*notes, *inputs))
+    told = {name: used.details[name] for name in _TOLD_OF_A_SET if name in used.details}
+    return Node(f"trained on {_at(used.table, used.snapshot)}  {_pairs(told)}".rstrip(), (*notes, *inputs))
 
 
 def _features(used: Features) -> Node:
