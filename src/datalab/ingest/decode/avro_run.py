@@ -45,28 +45,39 @@ class Piece:
     raws: Raws
 
 
+Pick = Callable[[int, int], tuple[Body, ...]]  # blocks number `start` up to `stop` of a run
+
+
 @dataclass(frozen=True)
 class _Group:
-    """Blocks that polars decoded at once into as many records as they declare."""
+    """Blocks number `start` up to `stop` of a run, which polars decoded at once into as many records as declared."""
 
+    start: int
+    stop: int
     bodies: tuple[Body, ...]
     frame: pl.DataFrame
 
 
-def decode_run(
-    form: Form, reader: AvroType, run: Sequence[Body], finer: Callable[[], Sequence[Body]] | None = None
-) -> Iterator[Part]:
-    """The records of a run of blocks; where it does not add up, the blocks at fault record by record.
+def decode_run(form: Form, reader: AvroType, run: Sequence[Body]) -> Iterator[Part]:
+    """The records of a run of blocks; where it does not add up, the blocks at fault record by record."""
+    return _decode(form, reader, len(run), lambda start, stop: tuple(run[start:stop]))
 
-    `finer` answers the same bytes in smaller blocks, where their borders are known; it is asked only at a fault.
-    """
-    groups, bad = _tested(form, run, _decoded if finer is None else _decoded_exactly)
-    if bad and finer is not None:
-        yield from decode_run(form, reader, finer())
-        return
+
+def decode_records(form: Form, reader: AvroType, plain: memoryview, starts: Sizes) -> Iterator[Part]:
+    """The same for records whose borders are known: `starts` has one offset of `plain` more than there are records."""
+    sizes = np.diff(starts)
+
+    def pick(start: int, stop: int) -> tuple[Body, ...]:
+        return (Body(plain[starts[start] : starts[stop]], start, stop - start, sizes=sizes[start:stop]),)
+
+    return _decode(form, reader, len(sizes), pick)
+
+
+def _decode(form: Form, reader: AvroType, count: int, pick: Pick) -> Iterator[Part]:
+    groups, bad = _tested(form, (0, count), pick, _decoded)
     wire = _joined(groups)
     if wire is not None and not _fits(form, wire, groups):
-        groups, short = _tested_again(form, groups)
+        groups, short = _tested_again(form, groups, pick)
         bad, wire = [*bad, *short], _joined(groups)
     if wire is not None:
         bodies = [body for group in groups for body in group.bodies]
@@ -108,35 +119,37 @@ def _settled(form: Form, reader: AvroType, pieces: Sequence[Piece]) -> Part:
 Test = Callable[[Form, Sequence[Body]], pl.DataFrame | None]
 
 
-def _tested(form: Form, run: Sequence[Body], test: Test) -> tuple[list[_Group], list[Body]]:
+def _tested(form: Form, span: tuple[int, int], pick: Pick, test: Test) -> tuple[list[_Group], list[Body]]:
     """Each good block in one group, and the bad ones: the step is halved at a failure and doubled at a success."""
     groups: list[_Group] = []
     bad: list[Body] = []
-    at, step = 0, len(run)
-    while at < len(run):
-        bodies = tuple(run[at : at + step])
+    at, end = span
+    step = end - at
+    while at < end:
+        stop = min(at + step, end)
+        bodies = pick(at, stop)
         frame = test(form, bodies)
-        if frame is None and len(bodies) > 1:
-            step = len(bodies) // 2
+        if frame is None and stop - at > 1:
+            step = (stop - at) // 2
             continue
         if frame is None:
-            bad.append(bodies[0])
+            bad.extend(bodies)
         else:
-            groups.append(_Group(bodies, frame))
+            groups.append(_Group(at, stop, bodies, frame))
             step *= 2
-        at += len(bodies)
+        at = stop
     return groups, bad
 
 
-def _tested_again(form: Form, groups: Sequence[_Group]) -> tuple[list[_Group], list[Body]]:
+def _tested_again(form: Form, groups: Sequence[_Group], pick: Pick) -> tuple[list[_Group], list[Body]]:
     """The same, of groups some of which decode into other bytes than they are made of."""
     kept: list[_Group] = []
     bad: list[Body] = []
     for group in groups:
-        if _exact(form, group):
+        if _fits_alone(form, group.bodies, group.frame):
             kept.append(group)
         else:
-            good, more = _tested(form, group.bodies, _decoded_exactly)
+            good, more = _tested(form, (group.start, group.stop), pick, _decoded_exactly)
             kept.extend(good)
             bad.extend(more)
     return kept, bad
@@ -151,17 +164,22 @@ def _decoded(form: Form, bodies: Sequence[Body]) -> pl.DataFrame | None:
         frame = pl.read_avro(io.BytesIO(container))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError):
         return None
-    return frame if frame.height == count else None
+    if frame.height != count:
+        return None
+    if form.head:
+        frame.drop_in_place(HEAD)
+    return frame
 
 
 def _decoded_exactly(form: Form, bodies: Sequence[Body]) -> pl.DataFrame | None:
     frame = _decoded(form, bodies)
-    return frame if frame is not None and _exact(form, _Group(tuple(bodies), frame)) else None
+    return frame if frame is not None and _fits_alone(form, bodies, frame) else None
 
 
-def _exact(form: Form, group: _Group) -> bool:
-    wire = _joined([group])
-    return wire is not None and _fits(form, wire, [group])
+def _fits_alone(form: Form, bodies: Sequence[Body], frame: pl.DataFrame) -> bool:
+    groups = [_Group(0, 0, tuple(bodies), frame)]
+    wire = _joined(groups)
+    return wire is not None and _fits(form, wire, groups)
 
 
 def _fits(form: Form, wire: pa.StructArray, groups: Sequence[_Group]) -> bool:
@@ -181,8 +199,6 @@ def _joined(groups: Sequence[_Group]) -> pa.StructArray | None:
         return None
     frames = [group.frame for group in groups]
     frame = frames[0] if len(frames) == 1 else pl.concat(frames)
-    if frame.columns[0] == HEAD:
-        frame = frame.drop(HEAD)
     records = frame.to_arrow().combine_chunks().to_struct_array()
     return records.chunk(0) if isinstance(records, pa.ChunkedArray) else records
 

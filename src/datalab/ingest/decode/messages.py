@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ import pyarrow as pa
 from datalab.ingest.avro_schema import SchemaProblem
 from datalab.ingest.contracts import Contract
 from datalab.ingest.decode.avro_form import Form, form_of, misfits
-from datalab.ingest.decode.avro_run import Body, decode_run
+from datalab.ingest.decode.avro_run import decode_records
 from datalab.ingest.decode.parts import Part
 from datalab.ingest.reasons import Reason, Reject
 
@@ -62,7 +62,12 @@ def decode_messages(values: pa.LargeBinaryArray, schemas: Schemas, contract: Con
             yield _all_refused(values, rows, str(schema_id), refusal)
         else:
             chosen = values if len(rows) == len(values) else values.take(pa.array(rows))
-            yield from _decoded(chosen, rows, (form_of(schemas.texts[schema_id]), schema_id), contract)
+            yield from _decoded(chosen, rows, (_form(schemas.texts[schema_id]), schema_id), contract)
+
+
+@lru_cache(maxsize=64)
+def _form(text: bytes) -> Form:
+    return replace(form_of(text), head=HEAD)
 
 
 def _wrong(text: bytes, contract: Contract) -> str:
@@ -74,19 +79,10 @@ def _wrong(text: bytes, contract: Contract) -> str:
 
 def _decoded(values: pa.LargeBinaryArray, rows: Ids, written: tuple[Form, int], contract: Contract) -> Iterator[Part]:
     """Messages of one schema: all at once, and where that does not work, in as few pieces as it takes."""
-    form, schema_id = replace(written[0], head=HEAD), written[1]
+    form, schema_id = written
     _, offsets, data = values.buffers()
     starts = np.frombuffer(offsets, dtype=np.int64)[values.offset : values.offset + len(values) + 1]
-    plain = memoryview(data)
-    sizes = np.diff(starts)
-    whole = [Body(plain[starts[0] : starts[-1]], 0, len(values), sizes=sizes)]
-
-    def single() -> list[Body]:
-        cuts = starts.tolist()
-        pairs = enumerate(pairwise(cuts))
-        return [Body(plain[start:stop], at, 1, sizes=sizes[at : at + 1]) for at, (start, stop) in pairs]
-
-    for part in decode_run(form, contract.record, whole, single):
+    for part in decode_records(form, contract.record, memoryview(data), starts):
         named = tuple(
             _positioned(reject, int(rows[reject.row]), values[reject.row].as_py(), str(schema_id))
             for reject in part.rejects
