@@ -11,14 +11,14 @@ import json
 import re
 from collections.abc import Iterator
 from functools import cache
-from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import fastavro
 import numpy as np
 from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
+
+from datalab.ingest.decode.avro_binary import container, framed, writer_of
 
 Array = NDArray[Any]
 Columns = dict[str, Array]
@@ -345,18 +345,20 @@ def file_name(batch: int, number: int, damaged: bool) -> str:
 
 def write_files(folder: Path, batch: int, columns: Columns) -> None:
     """Write the rows of each file under a temporary name, then give it its own."""
-    contract = json.loads((HERE / "contracts" / f"{folder.name}.avsc").read_text(encoding="utf-8"))
-    schema = fastavro.parse_schema(contract)
+    text = (HERE / "contracts" / f"{folder.name}.avsc").read_text(encoding="utf-8")
+    contract = json.loads(text)
+    encode = writer_of(contract)
     folder.mkdir(parents=True, exist_ok=True)
     for number in np.unique(columns["file"]).tolist():
         rows = take(columns, np.flatnonzero(columns["file"] == number))
         damaged = "corrupt" in rows["kind"]
         path = folder / file_name(batch, number, damaged)
         with path.with_suffix(".tmp").open("wb") as file:
+            bodies = map(encode, records(contract, rows))
             if damaged:
-                file.write(damaged_container(schema, records(contract, rows), rows["reason"]))
+                file.write(damaged_container(text, bodies, rows["reason"]))
             else:
-                fastavro.writer(file, schema, records(contract, rows), sync_interval=1 << 18, sync_marker=SYNC)
+                file.writelines(container(text, bodies, SYNC, block=1 << 18))
         path.with_suffix(".tmp").rename(path)
 
 
@@ -370,18 +372,11 @@ def records(contract: dict[str, Any], columns: Columns) -> Iterator[dict[str, An
     return (dict(zip(names, row, strict=True)) for row in zip(*values, strict=True))
 
 
-def damaged_container(schema: Any, rows: Iterator[dict[str, Any]], reasons: Array) -> bytes:
+def damaged_container(schema: str, bodies: Iterator[bytes], reasons: Array) -> bytes:
     """A container with a block per record, some of them damaged; the last block is cut off in its middle."""
-    container = BytesIO()
-    fastavro.writer(container, schema, [], sync_marker=SYNC)
-    for row, reason in zip(rows, reasons, strict=True):
-        body = BytesIO()
-        fastavro.schemaless_writer(body, schema, row)
-        data = DAMAGES[reason](body.getvalue())
-        for number in (1, len(data)):
-            fastavro.schemaless_writer(container, "long", number)
-        container.write(data + SYNC)
-    return container.getvalue()[: -len(SYNC) - 20]
+    damaged = (DAMAGES[reason](body) for body, reason in zip(bodies, reasons, strict=True))
+    blocks = (framed(1, body, SYNC) for body in damaged)
+    return b"".join([*container(schema, [], SYNC, block=1), *blocks])[: -len(SYNC) - 20]
 
 
 def ledger_lines(source: str, batch: int, columns: Columns) -> Iterator[str]:

@@ -7,12 +7,10 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from io import BytesIO
 from itertools import groupby
 from pathlib import Path, PurePath
 from typing import IO, Any
 
-import fastavro
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
@@ -21,6 +19,8 @@ from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from datalab.errors import SourceError
 from datalab.events import Bus, Progress
+from datalab.ingest.avro_schema import parse_schema
+from datalab.ingest.decode.avro_binary import reader_of
 from datalab.ingest.decode.container import decompress, read_header, walk, write_long
 from datalab.platform.simulate_stream import Cluster, Pace, Simulated, Stream
 
@@ -180,14 +180,14 @@ def _bodies(path: Path) -> Iterator[bytes]:
     """Each record's bytes; a record that cannot be decoded stands in a block of its own and is sent as it is."""
     data = memoryview(path.read_bytes())
     header = read_header(data)
-    schema = fastavro.parse_schema(json.loads(header.schema))
+    read = reader_of(parse_schema(json.loads(header.schema), strict=False))
     for block in walk(data, header):
         plain = bytes(decompress(header.codec, data[block.start : block.stop], _BLOCK_LIMIT))
         if block.count == 1:
             yield plain
             continue
-        stream = BytesIO(plain)
+        start = 0
         for _ in range(block.count):
-            start = stream.tell()
-            fastavro.schemaless_reader(stream, schema, None)
-            yield plain[start : stream.tell()]
+            _, stop = read(plain, start)
+            yield plain[start:stop]
+            start = stop

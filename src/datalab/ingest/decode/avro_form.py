@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from datalab.ingest.avro_schema import AvroType, fingerprint, load_json, min_size, parse_schema
 from datalab.ingest.contracts import parse_contract
+from datalab.ingest.decode.avro_binary import Read, reader_of
 from datalab.ingest.decode.container import write_long
 from datalab.ingest.decode.wire import wire_schema, wire_type
 from datalab.ingest.resolution import differences
@@ -49,6 +50,16 @@ class Form:
     def kind(self) -> pa.DataType:
         """The Arrow type of records decoded by it."""
         return wire_type(self.writer)
+
+    @cached_property
+    def strict(self) -> Read:
+        """Reads one record, without trust."""
+        return reader_of(self.writer)
+
+    @cached_property
+    def lenient(self) -> Read:
+        """Reads one record that polars has read already, to know where it ends."""
+        return reader_of(self.writer, lenient=True)
 
     @cached_property
     def prefix(self) -> bytes:
