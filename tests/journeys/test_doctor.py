@@ -87,6 +87,9 @@ def test_what_is_lost_left_or_late_is_found(pedidos: Pedidos, monkeypatch: pytes
     shutil.rmtree(nobodys)
     pedidos.run()
     assert findings(pedidos, 0) == set()
+    pedidos("data", "tag", "silver.pedidos", "restore-0815")
+    assert findings(pedidos) == {("leftovers", "silver.pedidos")}
+    pedidos("data", "tag", "silver.pedidos", "restore-0815", "--remove")
     next(silver.glob("dl-*.parquet")).unlink()
     assert findings(pedidos) == {("entry without files", "silver.pedidos")}
     other = "CREATE STREAMING TABLE silver.outra AS SELECT * FROM STREAM bronze.pedidos;"

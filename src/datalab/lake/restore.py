@@ -15,6 +15,7 @@ from datalab.lake.schema import difference
 from datalab.lake.table import Change, Snapshot, TableState
 from datalab.names import TableName
 
+RESTORING = "restore-"
 _ATTEMPTS = 20
 _STREAMED = frozenset({"append", "upsert"})
 
@@ -25,7 +26,7 @@ def restore(lake: Lake, name: TableName, snapshot: int, run_id: str) -> TableSta
     The next run consumes anew what came since. A tag holds the snapshot meanwhile. TableNotFound, SnapshotNotFound
     (also where a stream could not go on from there), SchemaConflict where columns have gone since, Fenced.
     """
-    tag = f"restore-{uuid4().hex[:8]}"
+    tag = f"{RESTORING}{uuid4().hex[:8]}"
     state = named(lake, name, tag, snapshot)
     try:
         return lake.commit(state, _change(lake, state, snapshot, run_id))

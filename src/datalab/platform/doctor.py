@@ -18,6 +18,7 @@ from datalab.lake.maintenance.retention import Need, needs, verdicts
 from datalab.lake.maintenance.selection import is_small
 from datalab.lake.maintenance.vacuum import vacuum
 from datalab.lake.read import standing
+from datalab.lake.restore import RESTORING
 from datalab.lake.table import DataFile, Snapshot, TableState
 from datalab.names import TableName
 from datalab.pipelines.graph import FlowNode
@@ -151,6 +152,14 @@ def _snapshots(patient: _Patient) -> Iterator[Finding]:
         yield Finding("snapshots", str(patient.name), found, f"datalab data expire {patient.name}")
 
 
+def _left_tags(patient: _Patient) -> Iterator[Finding]:
+    """A restore that was killed leaves the tag that held its snapshot."""
+    for tag in patient.lake.tags(patient.state):
+        if tag.startswith(RESTORING):
+            hint = f"unless a restore runs now: datalab data tag {patient.name} {tag} --remove"
+            yield Finding("leftovers", str(patient.name), f"the tag {tag} of a restore that did not end", hint)
+
+
 def _lost_files(patient: _Patient) -> Iterator[Finding]:
     lost = [file.path for file in patient.files if (path := local_path(file.path)) is not None and not path.exists()]
     if lost:
@@ -175,6 +184,7 @@ _CHECKS: tuple[Callable[[_Patient], Iterator[Finding]], ...] = (
     _dead_bytes,
     _metadata,
     _snapshots,
+    _left_tags,
     _lost_files,
     _orphans,
 )
