@@ -10,6 +10,7 @@ from typing import Any
 
 from datalab.engine.scratch import abandoned
 from datalab.errors import DataLabError
+from datalab.lake.formats.base import Overtaken
 from datalab.lake.formats.local import local_path
 from datalab.lake.lake import Lake
 from datalab.lake.maintenance.compact import plan_compaction
@@ -128,7 +129,11 @@ def _small_files(patient: _Patient) -> Iterator[Finding]:
 def _dead_bytes(patient: _Patient) -> Iterator[Finding]:
     upkeep = patient.lake.format(patient.state.format).upkeep
     old = [snapshot.id for snapshot in patient.history[:-1]]
-    dead, live = sum(file.size for file in upkeep.doomed(patient.state, old)), sum(file.size for file in patient.files)
+    try:
+        dead = sum(file.size for file in upkeep.doomed(patient.state, old))
+    except Overtaken:  # somebody expires them just now
+        return
+    live = sum(file.size for file in patient.files)
     judged = verdicts(patient.history, upkeep.tags(patient.state), patient.wanted, patient.goals, patient.now)
     gone = sum(not verdict.stays for verdict in judged)
     if gone and dead * _PERCENT > live * patient.limits.dead_bytes:

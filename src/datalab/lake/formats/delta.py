@@ -19,13 +19,13 @@ from deltalake.schema import Field
 from deltalake.schema import Schema as DeltaSchema
 from deltalake.transaction import Transaction
 
-from datalab.errors import CommitFailed, NotSupported
+from datalab.errors import CommitFailed, NotSupported, SnapshotNotFound
 from datalab.lake.formats.base import FormatCapabilities, Overtaken, require_live, require_partition_columns
 from datalab.lake.formats.delta_files import Layout, absolute, add_action, is_ours, live_files, remove_action
 from datalab.lake.formats.delta_history import ADAPTER, moved, no_snapshot, snapshots
-from datalab.lake.formats.delta_log import NOTE_KEY, Entry, all_entries, entry_path, transaction_ids
+from datalab.lake.formats.delta_log import NOTE_KEY, all_entries, entry_path, transaction_ids
 from datalab.lake.formats.delta_state import arrow_schema, is_head, is_newest, table_state
-from datalab.lake.formats.delta_upkeep import DeltaUpkeep
+from datalab.lake.formats.delta_upkeep import DeltaUpkeep, Run
 from datalab.lake.formats.local import flush, local_path
 from datalab.lake.formats.recent import Recent
 from datalab.lake.formats.traces import DELTA_LOG, delta_tables, has_delta_table
@@ -65,7 +65,7 @@ class DeltaFormat:
     def __init__(self, warehouse: Path) -> None:
         self._warehouse = warehouse
         self._states: dict[TableName, tuple[int, TableState]] = {}
-        self.upkeep = DeltaUpkeep(self._state, self._sizes_at)
+        self.upkeep = DeltaUpkeep(self._state, self._runs)
         self._files = Recent[tuple[str, str, int], tuple[DataFile, ...]](_KEPT)
 
     def names(self) -> tuple[TableName, ...]:
@@ -134,8 +134,9 @@ class DeltaFormat:
         """The commits to data that the log still has."""
         root = self._root(state.name)
         found: list[Snapshot] = []
-        for run in all_entries(root / DELTA_LOG, state.handle.version()):
-            rows = self._rows_before(state, run[0]) if run[0].version > 0 else {}
+        for run, first in self._runs(state):
+            fresh = {absolute(path, root) for path in run[0].added}
+            rows = {file.path: file.rows for file in first if file.path not in fresh}
             found.extend(snapshots(run, root, rows, after_gap=bool(found)))
         return tuple(found)
 
@@ -171,8 +172,17 @@ class DeltaFormat:
         if not is_head(self._root(state.name) / DELTA_LOG, state.handle.version()):
             raise Overtaken(f"{state.name} has moved on from version {state.handle.version()}")
 
-    def _sizes_at(self, state: TableState, version: int) -> dict[str, int]:
-        return {file.path: file.size for file in self.files(state, version).files}
+    def _runs(self, state: TableState) -> list[Run]:
+        """The log in runs without a gap, each with the files where it begins; read anew where it changes meanwhile."""
+        log = self._root(state.name) / DELTA_LOG
+        for attempt in range(_ATTEMPTS):
+            try:
+                runs = all_entries(log, state.handle.version())
+                return [(run, self.files(state, run[0].version).files if run[0].version else ()) for run in runs]
+            except SnapshotNotFound:  # it expired between the listing and the look
+                if attempt + 1 == _ATTEMPTS:
+                    raise
+        raise AssertionError("the loop above answers or raises")
 
     def _layout(self, state: TableState) -> Layout:
         return Layout(self._root(state.name), state.schema, tuple(field.column for field in state.partition))
@@ -202,11 +212,6 @@ class DeltaFormat:
         layout = self._layout(state)
         key = (str(layout.root), str(table.metadata().id), table.version())
         return self._files.get(key, lambda: live_files(table, layout))
-
-    def _rows_before(self, state: TableState, oldest: Entry) -> dict[str, int]:
-        root = self._root(state.name)
-        fresh = {absolute(path, root) for path in oldest.added}
-        return {file.path: file.rows for file in self.files(state, oldest.version).files if file.path not in fresh}
 
     def _create(self, name: TableName, spec: TableSpec) -> None:
         DeltaTable.create(

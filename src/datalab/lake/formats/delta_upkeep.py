@@ -20,12 +20,12 @@ from datalab.lake.beside import CHANGES, STATE, side_files
 from datalab.lake.formats.base import Overtaken
 from datalab.lake.formats.delta_files import absolute
 from datalab.lake.formats.delta_history import snapshots as to_snapshots
-from datalab.lake.formats.delta_log import Entry, all_entries, entry_path, last_checkpoint
+from datalab.lake.formats.delta_log import Entry, entry_path, last_checkpoint
 from datalab.lake.formats.delta_state import is_head
 from datalab.lake.formats.local import files_below, flush
 from datalab.lake.formats.traces import DELTA_LOG
 from datalab.lake.formats.upkeep import File, Metadata
-from datalab.lake.table import TableState
+from datalab.lake.table import DataFile, TableState
 from datalab.names import TableName
 
 TAG = "datalab.tag."
@@ -34,15 +34,15 @@ _CHECKPOINT_AFTER = 20
 _OURS = (CHANGES, STATE)
 
 Reload = Callable[[TableName, DeltaTable], TableState]
-LiveAt = Callable[[TableState, int], Mapping[str, int]]
+Run = tuple[Sequence[Entry], Sequence[DataFile]]
 
 
 class DeltaUpkeep:
-    """The upkeep port over delta-rs's tables. `live_at` answers the files at a version, with their sizes."""
+    """The upkeep port over delta-rs's tables. `runs` answers the log without gaps, and the files where a run begins."""
 
-    def __init__(self, reload: Reload, live_at: LiveAt) -> None:
+    def __init__(self, reload: Reload, runs: Callable[[TableState], Sequence[Run]]) -> None:
         self._reload = reload
-        self._live_at = live_at
+        self._runs = runs
 
     def tags(self, state: TableState) -> Mapping[str, int]:
         """Delta has no tags: they are properties of the table."""
@@ -61,17 +61,19 @@ class DeltaUpkeep:
 
     def doomed(self, state: TableState, snapshots: Collection[int]) -> tuple[File, ...]:
         """From the log: data files that no version that stays can see, and the commits and checkpoints of a gap."""
-        root = Path(state.location)
-        runs = all_entries(root / DELTA_LOG, state.handle.version())
-        kept = [each.version for run in runs for each in run if each.is_snapshot and each.version not in snapshots]
-        gone = [each for run in runs for each in run if each.version in snapshots]
+        root, runs = Path(state.location), self._runs(state)
+        entries = [entry for run, _ in runs for entry in run]
+        kept = [each.version for each in entries if each.is_snapshot and each.version not in snapshots]
         lives = _Lives(kept)
-        for run in runs:
-            lives.follow(run, root, self._live_at(state, run[0].version) if run[0].version else {})
-        ours = _held(state, gone) - _held(state, (each for run in runs for each in run if each.version in set(kept)))
+        for run, first in runs:
+            lives.follow(run, root, {file.path: file.size for file in first})
+        staying = frozenset(kept)
+        ours = _held(state, (each for each in entries if each.version in snapshots))
+        ours -= _held(state, (each for each in entries if each.version in staying))
         files = [File(path, size) for path, size in lives.ended()]
         files += [File(path, _size(path)) for path in ours]
-        return (*files, *(File(str(path), _size(path)) for path in _gaps(root / DELTA_LOG, runs, snapshots)[0]))
+        log, _ = _gaps(root / DELTA_LOG, [run for run, _ in runs], snapshots)
+        return (*files, *(File(str(path), _size(path)) for path in log))
 
     def expire(self, state: TableState, snapshots: Collection[int]) -> tuple[File, ...]:
         """Checkpoints first, then the log, newest commit of a gap first: what is left can be read at every moment."""
@@ -80,9 +82,7 @@ class DeltaUpkeep:
             raise LakeError(f"{state.name}: a snapshot to be expired is in use", "take its tag away first")
         with self._alone(state):
             files = self.doomed(state, snapshots)
-            root = Path(state.location)
-            runs = all_entries(root / DELTA_LOG, state.handle.version())
-            log, starts = _gaps(root / DELTA_LOG, runs, snapshots)
+            log, starts = _gaps(Path(state.location) / DELTA_LOG, [run for run, _ in self._runs(state)], snapshots)
             self._checkpoint(state, starts)
             for path in (*log, *(Path(file.path) for file in files)):
                 path.unlink(missing_ok=True)
@@ -90,11 +90,10 @@ class DeltaUpkeep:
 
     def strays(self, state: TableState) -> Iterator[File]:
         """Files that no version in the log has; folders of others that begin with `_` are left alone."""
-        root = Path(state.location)
-        runs = all_entries(root / DELTA_LOG, state.handle.version())
-        named = {path for run in runs for path in self._live_at(state, run[0].version)}
-        named |= {absolute(path, root) for run in runs for entry in run for path in entry.sizes}
-        named |= _held(state, (entry for run in runs for entry in run))
+        root, runs = Path(state.location), self._runs(state)
+        named = {file.path for _, first in runs for file in first}
+        named |= {absolute(path, root) for run, _ in runs for entry in run for path in entry.sizes}
+        named |= _held(state, (entry for run, _ in runs for entry in run))
         for file in files_below(root):
             inside = Path(file.path).relative_to(root)
             if inside.parts[0] == DELTA_LOG:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pyiceberg.exceptions import CommitFailedException
@@ -53,6 +54,10 @@ class IcebergUpkeep:
 
     def doomed(self, state: TableState, snapshots: Collection[int]) -> tuple[File, ...]:
         """Manifest lists, manifests, statistics and data files that no other snapshot reaches."""
+        with _present(state):
+            return self._doomed(state, snapshots)
+
+    def _doomed(self, state: TableState, snapshots: Collection[int]) -> tuple[File, ...]:
         table: Table = state.handle
         metadata, io = table.metadata, table.io
         gone = [snapshot for snapshot in metadata.snapshots if snapshot.snapshot_id in snapshots]
@@ -89,7 +94,8 @@ class IcebergUpkeep:
             raise NotSupported(
                 "Iceberg in DataLab", f"looking for orphans in {state.location}", "use a local warehouse"
             )
-        named = _local(self._named(state))
+        with _present(state):
+            named = _local(self._named(state))
         seen = set[str]()
         for file in (file for folder in folders if folder is not None for file in files_below(folder)):
             if file.path not in named and file.path not in seen:
@@ -132,6 +138,15 @@ class IcebergUpkeep:
             raise Overtaken(f"{state.name} has moved on from snapshot {state.snapshot}: {error}") from error
         after = Table(table.name(), answer.metadata, answer.metadata_location, table.io, table.catalog)
         return self._reload(state.name, after)
+
+
+@contextmanager
+def _present(state: TableState) -> Iterator[None]:
+    """A block that reads the metadata of a state: where some of it is gone, somebody expired it meanwhile."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise Overtaken(f"{state.name} has moved on: {error.filename} is gone") from error
 
 
 def _named(name: str, snapshot: int | None) -> TableUpdate:

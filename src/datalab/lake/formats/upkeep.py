@@ -38,7 +38,7 @@ class Upkeep(Protocol):
         """Name a snapshot that exists, or take the name away. Overtaken where the table moved on: nothing was done."""
 
     def doomed(self, state: TableState, snapshots: Collection[int]) -> tuple[File, ...]:
-        """The files, of data and of metadata, that only these snapshots name. Opens no data file."""
+        """The files, of data and of metadata, that only these snapshots name. Opens no data file; Overtaken."""
 
     def expire(self, state: TableState, snapshots: Collection[int]) -> tuple[File, ...]:
         """Forget snapshots, then remove the files that only they name; answers those files.
@@ -48,7 +48,10 @@ class Upkeep(Protocol):
         """
 
     def strays(self, state: TableState) -> Iterator[File]:
-        """The files below the table's location that no metadata names, of whatever age. NotSupported off this disk."""
+        """The files below the table's location that no metadata names, of whatever age.
+
+        NotSupported off this disk, Overtaken where the table moved on while it was looked at.
+        """
 
     def metadata(self, state: TableState) -> Metadata:
         """How much metadata a reader opens."""

@@ -48,11 +48,10 @@ def expire(
         expiry = Expiry(name, judged)
         if not expiry.expired:
             return expiry
-        if dry_run:
-            return Expiry(name, judged, upkeep.doomed(state, expiry.expired))
         try:
             with storage_errors(name, "snapshots were to expire"):
-                return Expiry(name, judged, upkeep.expire(state, expiry.expired))
+                files = (upkeep.doomed if dry_run else upkeep.expire)(state, expiry.expired)
+            return Expiry(name, judged, files)
         except Overtaken:
             continue
     raise Fenced(f"{name}: other writers changed it {_ATTEMPTS} times while snapshots were to expire", "run again")

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from datalab.errors import DataLabError
+from datalab.errors import DataLabError, Fenced
+from datalab.lake.formats.base import Overtaken
 from datalab.lake.formats.local import local_path
 from datalab.lake.formats.upkeep import File
 from datalab.lake.lake import Lake
 from datalab.lake.table import TableState
 from datalab.names import TableName
 
+_ATTEMPTS = 20
 _STAGING = ("staging-", "ingest-")
 
 
@@ -33,14 +35,21 @@ def vacuum(lake: Lake, name: TableName, grace: timedelta, now: datetime, *, dry_
     What is not named is told before anything is removed, and a writer names its files only after it wrote them: a
     file without a name that is older than any run belongs to none.
     """
-    state = lake.require(name)
-    strays = tuple(lake.format(state.format).upkeep.strays(state))
+    state, strays = _strays(lake, name)
     old = tuple(file for file in strays if file.modified is not None and now - file.modified > grace)
     if not dry_run:
         for file in old:
             Path(file.path).unlink(missing_ok=True)
         _remove_empty_folders(state, now - grace)
     return Vacuumed(name, old, tuple(file for file in strays if file not in set(old)))
+
+
+def _strays(lake: Lake, name: TableName) -> tuple[TableState, tuple[File, ...]]:
+    for _ in range(_ATTEMPTS):
+        state = lake.require(name)
+        with suppress(Overtaken):
+            return state, tuple(lake.format(state.format).upkeep.strays(state))
+    raise Fenced(f"{name}: other writers changed it {_ATTEMPTS} times while orphans were looked for", "run again")
 
 
 def _remove_empty_folders(state: TableState, before: datetime) -> None:
