@@ -18,6 +18,7 @@ from datalab.lake.beside import CHANGES, side_files
 from datalab.lake.lake import open_lake
 from datalab.lake.table import Relation
 from datalab.names import TableName
+from datalab.platform.runs import Wish
 
 SILVER = TableName.parse("silver.pedidos")
 SQL = """
@@ -109,3 +110,20 @@ def test_every_side_file_is_named_by_a_commit(shop: Shop, tmp_path: Path) -> Non
         state = shop.lake.require(name)
         found = {str(path) for path in Path(state.target().location).glob("_*/*.parquet")}
         assert found == side_files(state, shop.lake.history(state)) != set()
+
+
+def test_a_view_is_computed_whole_where_the_changed_rows_are_gone(shop: Shop) -> None:
+    shop.run(Wish(tables=(SILVER,)))
+    shop.add([row(3, 2, valor=-3)])
+    before = head(shop)
+    shop.run(Wish(tables=(SILVER,)))
+    state = shop.lake.require(SILVER)
+    difference = shop.lake.changed(state, before, head(shop))
+    for file in (*difference.added.files, *difference.removed.files):
+        Path(file.path).unlink()
+    gone = {file.path for file in shop.lake.files(state, before).files}
+    for path in gone - {file.path for file in shop.lake.files(state).files}:
+        Path(path).unlink()
+    shop.run()
+    totals = {each["uf"]: each["total"] for each in shop.rows("gold.por_uf")}
+    assert totals["U3"] == sum(number for number in range(1000) if number % 9 == 3) - 6

@@ -103,7 +103,7 @@ def _recorded(tables: Format, state: TableState, since: int, until: int) -> Diff
         if snapshot.operation in MAINTENANCE:
             continue
         changes = changes_of(state, snapshot)
-        if changes is None or not all(_is_there(file) for file in changes.files):
+        if changes is None:
             return None
         added = tables.diff(state, start, snapshot.id).added
         if added.scan is not None:
@@ -111,11 +111,13 @@ def _recorded(tables: Format, state: TableState, since: int, until: int) -> Diff
         copies = frozenset(changes.copies)
         entered += [*(file for file in added.files if Path(file.path).name not in copies), *changes.entered]
         left += changes.left
-    return Difference(Relation(state.schema, tuple(entered)), Relation(state.schema, tuple(left)))
+    found = Difference(Relation(state.schema, tuple(entered)), Relation(state.schema, tuple(left)))
+    return found if are_there(found) else None
 
 
-def _is_there(file: DataFile) -> bool:
-    return Path(file.path).exists()
+def are_there(difference: Difference) -> bool:
+    """Whether all files of a difference still exist: cleaning may have taken those that no snapshot shows any more."""
+    return all(Path(file.path).exists() for side in (difference.added, difference.removed) for file in side.files)
 
 
 def _each_append(tables: Format, state: TableState, since: int, between: tuple[Snapshot, ...]) -> Relation:

@@ -11,6 +11,7 @@ from sqlglot import exp
 
 from datalab.engine.base import Mode, Query, Replace, ReplaceGroups
 from datalab.lake.beside import STATE, state_files, state_noted
+from datalab.lake.read import are_there
 from datalab.lake.table import DataFile, Difference, Relation, TableState
 from datalab.names import TableName
 from datalab.pipelines.aggregates import Kept, kept
@@ -58,6 +59,8 @@ def prepared_groups(context: Context, step: Step, query: Query, state: TableStat
     assert part.until is not None
     source = context.lake.require(part.table)
     difference = context.lake.changed(source, part.since, part.until)
+    if not are_there(difference):
+        return prepared_whole(context, query, state)
     files = state_files(state, step.flow)
     if files and difference.added.rows + difference.removed.rows <= _MOST_CHANGES:
         try:

@@ -199,6 +199,10 @@ def _view(
     if not isinstance(groups, Grouping):
         return _with(base, "replace", f"{news}; recomputed whole: {groups}", whole)
     changed = _part(moved[0], "changed", position, heads, changing)
+    if _forgotten(changed, heads):
+        return _with(
+            base, "replace", f"{news}; recomputed whole: snapshot {changed.since} of {moved[0]} is gone", whole
+        )
     if changed.part == "all" or _mostly(changed, heads):
         return _with(base, "replace", f"{news}; recomputed whole: most of {moved[0]} changed", whole)
     if _rewritten(changed, heads):
@@ -223,6 +227,12 @@ def _groups(node: FlowNode, heads: Heads, moved: list[TableName]) -> Grouping | 
     if isinstance(groups, Grouping) and len(moved) > 1:
         return f"{_names(moved)} changed at once"
     return groups
+
+
+def _forgotten(changed: TableRead, heads: Heads) -> bool:
+    """Whether the snapshot that was consumed last does not exist any more."""
+    history = heads.get(changed.table, NO_HEAD).history
+    return changed.since is not None and bool(history) and all(entry.id != changed.since for entry in history)
 
 
 def _mostly(changed: TableRead, heads: Heads) -> bool:

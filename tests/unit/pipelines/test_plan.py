@@ -123,6 +123,15 @@ def test_large_rewritten_files_are_not_compared_row_by_row():
     assert gold.reason.endswith("10 rows; recomputed whole: large files of silver.limpos were rewritten")
 
 
+def test_a_view_whose_last_input_is_gone_is_computed_whole():
+    g = graph()
+    state = heads(g, bronze=2, silver_read=2, silver=4, gold_read=3)
+    state[LIMPOS] = replace(state[LIMPOS], history=state[LIMPOS].history[3:])
+    _, gold = steps(g, state)
+    assert (gold.kind, gold.fresh) == ("replace", True)
+    assert gold.reason.endswith("recomputed whole: snapshot 3 of silver.limpos is gone")
+
+
 def test_a_view_without_groups_of_its_own_says_why_it_is_whole():
     g = graph(SQL.replace("GROUP BY uf", "GROUP BY ROLLUP(uf)"))
     _, gold = steps(g, heads(g, bronze=2, silver_read=2, silver=4, gold_read=3))
