@@ -164,6 +164,33 @@ def test_only_touched_groups_are_computed_again(engine, tmp_path):
     assert len(shop.rows("gold.por_uf")) == 50
 
 
+@pytest.mark.parametrize("table_format", ["iceberg", "delta"])
+def test_changes_pass_through_a_chain_of_views(engine, tmp_path, table_format):
+    chain = """
+        CREATE MATERIALIZED VIEW gold.por_tamanho AS
+        SELECT n > 120 AS grande, count(*) AS ufs, sum(total) AS total, max(mediana) AS maior
+        FROM gold.por_uf GROUP BY n > 120;
+        CREATE MATERIALIZED VIEW gold.resumo AS SELECT grande, ufs * 2 AS dobro FROM gold.por_tamanho
+    """
+    shop = Shop(open_lake(table_format, str(tmp_path / "lake")), engine, f"{SILVER};{GOLD};{chain}")
+    shop.add([{"id": f"{n}", "versao": 1, "uf": f"U{n % 7 % 5}", "valor": n} for n in range(600)])
+    shop.run()
+    for version in range(2, 5):
+        shop.add([{"id": "3", "versao": version, "uf": f"U{version}", "valor": 7 * version}])
+        kinds = {result.step.target.table: result.step.kind for result in shop.run().results}
+        assert kinds == {
+            "pedidos": "upsert",
+            "por_uf": "replace_groups",
+            "por_tamanho": "replace_groups",
+            "resumo": "replace",
+        }
+        incremental = [shop.rows(f"gold.{view}") for view in ("por_uf", "por_tamanho", "resumo")]
+        names = frozenset(TableName.parse(f"gold.{view}") for view in ("por_uf", "por_tamanho", "resumo"))
+        shop.run(Wish(tables=tuple(names), refresh=names))
+        for view, rows in zip(("por_uf", "por_tamanho", "resumo"), incremental, strict=True):
+            assert close_rows(shop.rows(f"gold.{view}"), rows)
+
+
 def test_a_record_delivered_again_changes_nothing(engine, tmp_path):
     sql = """
         CREATE TEMPORARY VIEW novos AS SELECT *, current_timestamp() AS processado FROM STREAM bronze.pedidos;
