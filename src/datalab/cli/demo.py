@@ -21,6 +21,7 @@ from datalab.platform.project import create_project, templates
 from datalab.platform.runs import Wish
 from datalab.platform.settings import load
 from datalab.platform.simulate import Shares, simulate_project
+from datalab.platform.workshop import open_workshop
 from datalab.quality.review import summary
 
 app = typer.Typer()
@@ -47,14 +48,19 @@ def demo(
     _prepare(folder)
     configuration, ledger = load(folder), folder / ".datalab" / "demo-ledger.jsonl"
     simulated = simulate_project(configuration, rows, Shares(0.005, 0.02, 0.01), seed, {"ledger": ledger})
-    with Lab(configuration, {}) as lab, progress(lab.bus, quiet=options.quiet):
+    # The model registry takes seconds to open: meanwhile the files are taken in.
+    with (
+        Lab(configuration, {}) as lab,
+        progress(lab.bus, quiet=options.quiet),
+        open_workshop(lab, "demo") as shop,
+    ):
         started = time.monotonic()
         record = lab.run(Wish())
         taken = round(time.monotonic() - started, 2)
         if record.failed:
             raise RunFailed("the demo's run failed", "datalab demo --debug")
         answer = {"simulated": simulated, "run": as_record(record, []), "seconds": taken, **_gold(lab, folder)}
-        answer |= demo_model.from_gold_to_a_score(lab, ledger)
+        answer |= demo_model.from_gold_to_a_score(lab, shop, ledger)
     answer["whole_seconds"] = round(time.monotonic() - began, 1)
     if options.json:
         output.show(answer, as_json=True)

@@ -24,12 +24,11 @@ from datalab.errors import ServingError
 from datalab.ml.metrics import auc
 from datalab.platform.feature_work import materialize_views, online_store
 from datalab.platform.lab import Lab
-from datalab.platform.models import Outcome, train_model
+from datalab.platform.models import Outcome, Workshop, train_model
 from datalab.platform.score_log import flush_logs
 from datalab.platform.serving import wire_keys
 from datalab.platform.settings import Configuration
 from datalab.platform.traces import trace_score_of
-from datalab.platform.workshop import open_workshop
 
 _CASES = ("approve_case.json", "review_case.json", "deny_case.json")
 _OUTCOMES = "SELECT proponente_id, data_solicitacao, inadimplente FROM silver.desfechos_credito"
@@ -37,15 +36,14 @@ _PATIENCE = 60.0
 _MOST_ROWS = 3
 
 
-def from_gold_to_a_score(lab: Lab, ledger: Path) -> dict[str, Any]:
+def from_gold_to_a_score(lab: Lab, shop: Workshop, ledger: Path) -> dict[str, Any]:
     """Features online, a model on all outcomes and, where it goes live, three scores and the trace of one of them.
 
     `ledger` is the simulator's: it knows the best that any model could do.
     """
     with online_store(lab) as store:
         features = [vars(made) for made in materialize_views(lab, store)]
-    with open_workshop(lab, "demo") as shop:
-        outcome = train_model(shop, shop.declaration(None))
+    outcome = train_model(shop, shop.declaration(None))
     model = {**_figures(outcome), "best_auc": _best(lab, ledger, outcome)}
     scores = _scores(lab.configuration) if outcome.live else []
     return {"features": features, "model": model, "scores": scores, "trace": _trace(lab, scores)}

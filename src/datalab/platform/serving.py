@@ -11,6 +11,7 @@ from datalab.events import Bus
 from datalab.features.online.base import OnlineStore
 from datalab.ingest.push.log import PushLog
 from datalab.ml.package import signing_key
+from datalab.platform.model_files import declared_models
 from datalab.platform.online import wire_online_store
 from datalab.platform.project import PUSHED
 from datalab.platform.registry import wire_registry_reader
@@ -65,13 +66,14 @@ def wire_push_logs(configuration: Configuration) -> dict[str, PushLog]:
 
 
 def served_model(configuration: Configuration) -> str:
-    """The model that the settings name, or the only one of the project. InvalidSetting, NoModel."""
+    """The model that the settings name, or the only one of the project. InvalidSetting, NoModel, InvalidModel."""
     chosen = configuration.settings.serving.model
     if chosen is not None:
         return str(chosen)
-    names = sorted(path.stem for path in (configuration.folder / "models").glob("*.yaml"))
+    names = sorted(declared_models(configuration))
     if not names:
-        raise NoModel("the project has no model: models/ has no file", "write models/NAME.yaml, or set serving.model")
+        where = ", ".join(configuration.settings.models)
+        raise NoModel(f"the project has no model: no file in {where}", "write models/NAME.yaml, or set serving.model")
     if len(names) > 1:
         raise InvalidSetting(f"serving.model is not set, and there are {', '.join(names)}", "serving: {model: NAME}")
     return names[0]
