@@ -18,7 +18,7 @@ from datalab.lineage.scores import Score
 from datalab.lineage.tree import Rows
 from datalab.names import TableName
 from datalab.platform.lab import Lab
-from datalab.platform.traces import Question, trace_back, trace_rows, trace_score_of
+from datalab.platform.traces import ROWS, ROWS_OF_A_SCORE, Question, trace_back, trace_rows, trace_score_of
 
 app = typer.Typer()
 Traced = Score | Reached | Rows
@@ -33,13 +33,15 @@ def trace(
         str | None, typer.Option("--back", help="A source record instead, FILE:ROW: show all that it reached.")
     ] = None,
     at: AT = None,
-    limit: Annotated[int, typer.Option("--limit", help="Most rows to show below each row; 0: all.", min=0)] = 10,
+    limit: Annotated[
+        int | None, typer.Option("--limit", help="Most rows to show below each row (10; of a score 3); 0: all.", min=0)
+    ] = None,
 ) -> None:
     """Trace a score or a row down to the source records it was made from, or back up from one."""
     if bool(what) == bool(back):
         raise typer.BadParameter("say what to trace: a score's id, a table with column=value, or --back FILE:ROW")
     with lab_of(ctx) as lab:
-        found = trace_back(lab, back, limit) if back else _down(lab, what, keys or [], at, limit)
+        found = trace_back(lab, back, _or(limit, ROWS)) if back else _down(lab, what, keys or [], at, limit)
     options = options_of(ctx)
     if options.json:
         output.show(found, as_json=True)
@@ -51,14 +53,18 @@ def trace(
             output.note(shown, quiet=options.quiet)
 
 
-def _down(lab: Lab, what: str, keys: list[str], at: str | None, limit: int) -> Traced:
+def _down(lab: Lab, what: str, keys: list[str], at: str | None, limit: int | None) -> Traced:
     try:
         table = TableName.parse(what)
     except InvalidName:
         if keys or at:
             raise
-        return trace_score_of(lab, what, limit)
-    return trace_rows(lab, Question(table, keys, moment(at), limit))
+        return trace_score_of(lab, what, _or(limit, ROWS_OF_A_SCORE))
+    return trace_rows(lab, Question(table, keys, moment(at), _or(limit, ROWS)))
+
+
+def _or(given: int | None, usual: int) -> int:
+    return usual if given is None else given
 
 
 def _trees(found: Traced) -> tuple[Node, ...]:

@@ -26,6 +26,7 @@ from datalab.platform.queries import Moment
 from datalab.platform.state import log_folders
 from datalab.platform.wiring import wire_graph
 
+ROWS, ROWS_OF_A_SCORE = 10, 3
 _LOGGED = "not in the lake yet: read from the server's own log (datalab flush)"
 
 
@@ -36,7 +37,7 @@ class Question:
     table: TableName
     keys: Sequence[str]
     at: Moment | None = None
-    limit: int = 10
+    limit: int = ROWS
 
 
 def trace_rows(lab: Lab, question: Question) -> Rows:
@@ -55,7 +56,7 @@ def trace_rows(lab: Lab, question: Question) -> Rows:
     return replace(found, rows=masked_rows(found.rows, _personal(lab, flows)))
 
 
-def trace_score_of(lab: Lab, score_id: str, limit: int = 10) -> Score:
+def trace_score_of(lab: Lab, score_id: str, limit: int = ROWS_OF_A_SCORE) -> Score:
     """A score down to the source records of its features, and to what its model was trained on. RecordNotFound."""
     tables, flows = _opened(lab)
     descent = Descent(tables, flows, limit)
@@ -71,7 +72,7 @@ def trace_score_of(lab: Lab, score_id: str, limit: int = 10) -> Score:
     return replace(found, values=mask_value(found.values, hidden), features=features)
 
 
-def trace_back(lab: Lab, place: str, limit: int = 10) -> Reached:
+def trace_back(lab: Lab, place: str, limit: int = ROWS) -> Reached:
     """Everything that a record of a source reached: FILE:ROW or TOPIC/PARTITION/OFFSET. RecordNotFound, InvalidKey."""
     tables, flows = _opened(lab)
     uses = uses_of(wire_features(lab.configuration))
