@@ -418,6 +418,24 @@ def gold_of(shop: Shop, definitions: Definitions) -> Row:
     return gold
 
 
+def test_a_version_of_a_table_with_history_and_the_events_in_it(shop_of):
+    sql = """
+        CREATE STREAMING TABLE silver.precos;
+        CREATE FLOW guarda AS AUTO CDC INTO silver.precos FROM STREAM bronze.pedidos
+          KEYS (id) SEQUENCE BY versao COLUMNS (id, valor, versao) STORED AS SCD TYPE 2 TRACK HISTORY ON (valor)
+    """
+    shop = shop_of(sql)
+    shop.deliver([{**RECORD, "versao": n, "valor": valor} for n, valor in ((1, 10), (2, 10), (5, 30))])
+    shop.run()
+    first, second = shop.trace("silver.precos", id="a")
+    assert (first.keys, second.keys) == ({"id": "a", "__start_at": 1}, {"id": "a", "__start_at": 5})
+    began, ongoing, other = "kept", "kept (the version goes on)", "of another version"
+    assert [row.status for row in first.reads[0].rows] == [began, ongoing, other]
+    assert [row.status for row in second.reads[0].rows] == [other, other, began]
+    up = shop.back("landing/pedidos-0000.jsonl:1").reads[0].rows
+    assert [(row.keys["__start_at"], row.status) for row in up] == [(1, ongoing), (5, other)]
+
+
 def table_of(schema: pa.Schema, rows: Sequence[Record]) -> pa.Table:
     return pa.Table.from_pylist(list(rows), schema=schema)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 from sqlglot import exp
 
-from datalab.lineage.events import AGAIN, KEPT, checks_of, judged, refused
+from datalab.lineage.events import checks_of, is_kept, judged, refused
 from datalab.lineage.flows import Flows, Way, shown
 from datalab.lineage.records import keys_of, position_of, values_of
 from datalab.lineage.rows import PARENT, Found, Link, Search, Standing, Tables, links_of
@@ -37,7 +37,7 @@ class Ascent:
     def above(self, table: Standing, rows: pa.Table, statuses: Sequence[str] = (), height: int = 0) -> tuple[Row, ...]:
         """Rows that were read, each with the rows of later tables that it had a part in."""
         identity = self.flows.identity(table.state.name)
-        live = [not statuses or statuses[number] in ("", KEPT, AGAIN) for number in range(rows.num_rows)]
+        live = [not statuses or is_kept(statuses[number]) for number in range(rows.num_rows)]
         reads = self._reads(table, rows, height) if any(live) and height < _MOST_HIGH else []
         return tuple(
             Row(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -11,9 +11,11 @@ from sqlglot import exp
 from datalab.lineage.flows import Way, is_comparable
 from datalab.lineage.records import is_same
 from datalab.lineage.rows import PARENT, Tables
+from datalab.names import VERSION_COLUMNS
 from datalab.pipelines.cdc import DELETED, SEQUENCE, unrepeatable_columns
 
 KEPT, AGAIN, SUPERSEDED, DELETE = "kept", "kept (delivered again)", "superseded", "deletes its key"
+OTHER, CONFIRMS = "of another version", "kept (the version goes on)"
 _CHECK = "__check_"
 
 
@@ -62,10 +64,19 @@ def _word(event: Mapping[str, Any], target: Mapping[str, Any]) -> str:
         return broken
     if event.get(DELETED):
         return DELETE
+    if VERSION_COLUMNS[0] in target:
+        return _version_word(event.get(SEQUENCE), *(target[name] for name in VERSION_COLUMNS))
     told = [name for name in event if name in target]
     return KEPT if all(is_same(event[name], target[name]) for name in told) else SUPERSEDED
 
 
-def kept(words: Sequence[str]) -> list[bool]:
-    """Which events made their target what it is; rows of flows that keep everything have no word."""
-    return [word in ("", KEPT, AGAIN) for word in words]
+def _version_word(sequence: Any, start: Any, end: Any) -> str:
+    """Where an event stands to one version of its key in a table that keeps history."""
+    if sequence is None or start is None or sequence < start or (end is not None and sequence >= end):
+        return OTHER
+    return KEPT if sequence == start else CONFIRMS
+
+
+def is_kept(word: str) -> bool:
+    """Whether an event made its target what it is; rows of flows that keep everything have no word."""
+    return word in ("", KEPT, AGAIN, CONFIRMS)

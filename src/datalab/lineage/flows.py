@@ -13,7 +13,7 @@ from datalab.errors import TableNotFound
 from datalab.lineage.resolve import Unresolved, flow_query, resolved
 from datalab.lineage.rows import Link, Tables
 from datalab.lineage.strands import Strand, over, strands
-from datalab.names import TableName
+from datalab.names import VERSION_COLUMNS, TableName
 from datalab.pipelines.cdc import DELETED, SEQUENCE, condition
 from datalab.pipelines.graph import FlowNode, Graph
 from datalab.pipelines.grouping import nondeterministic
@@ -77,7 +77,8 @@ class Flows:
         """Columns that tell the rows of a table apart; none where nothing says so."""
         for node in self.into(table):
             if node.flow.cdc is not None:
-                return self._exact(table, node.flow.cdc.keys)
+                version = VERSION_COLUMNS[:1] if node.flow.cdc.scd_type == 2 else ()
+                return self._exact(table, (*node.flow.cdc.keys, *version))
             summed = next((way for way in self.ways(node) if way.strand.summed and way.links), None)
             if summed is not None:
                 return tuple(link.column for link in summed.links)
@@ -130,7 +131,7 @@ def is_comparable(column: pa.Field) -> bool:
     """Whether equal values of a column can be looked for: no nested ones, none that were rounded to 32 bits."""
     kind = column.type
     inexact = pa.types.is_nested(kind) or pa.types.is_float32(kind) or pa.types.is_binary(kind)
-    return not inexact and column.name not in (SEQUENCE, DELETED)
+    return not inexact and column.name not in (SEQUENCE, DELETED, *VERSION_COLUMNS)
 
 
 def _reason(strand: Strand, links: tuple[Link, ...]) -> str:

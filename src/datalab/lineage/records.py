@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from datalab.names import is_internal
+
 Record = Mapping[str, Any]
 
 
@@ -25,7 +27,7 @@ def keys_of(record: Record, identity: Sequence[str]) -> dict[str, Any]:
 
 def values_of(record: Record) -> dict[str, Any]:
     """All columns of a row but the internal ones."""
-    return {name: value for name, value in record.items() if not name.startswith("__")}
+    return {name: value for name, value in record.items() if not is_internal(name)}
 
 
 def is_same(one: Any, other: Any) -> bool:

@@ -10,7 +10,7 @@ from sqlglot.optimizer.qualify import qualify
 from sqlglot.optimizer.scope import Scope, build_scope
 
 from datalab.engine.dialect import name_results
-from datalab.names import TableName
+from datalab.names import TableName, is_internal
 from datalab.pipelines.cdc import cdc_query
 from datalab.pipelines.graph import FlowNode
 
@@ -67,6 +67,6 @@ def conjuncts(condition: exp.Expr | None) -> list[exp.Expr]:
 def _schema(columns: Columns) -> dict[str, object]:
     layers: dict[str, dict[str, dict[str, str]]] = {}
     for table, names in columns.items():
-        shown = {name: "string" for name in names if not name.startswith("__")}
+        shown = {name: "string" for name in names if not is_internal(name)}
         layers.setdefault(table.layer, {})[table.table] = shown
     return {**layers}

@@ -16,7 +16,7 @@ from datalab.lake.lake import Lake
 from datalab.lake.table import Relation, TableState
 from datalab.lineage.narrow import Span, files_with, restrictions, span
 from datalab.lineage.strands import INPUT
-from datalab.names import TableName
+from datalab.names import TableName, is_internal
 from datalab.pipelines.cdc import SEQUENCE
 
 PARENT = "__parent"
@@ -37,7 +37,7 @@ class Standing:
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns that readers see, and the sequence of an upsert."""
-        return tuple(name for name in self.relation.schema.names if not name.startswith("__") or name == SEQUENCE)
+        return tuple(name for name in self.relation.schema.names if not is_internal(name) or name == SEQUENCE)
 
 
 @dataclass(frozen=True)
