@@ -14,6 +14,7 @@ from datalab.engine.dialect.macros import MACROS
 from datalab.engine.faults import translated
 from datalab.engine.history import keep_history
 from datalab.engine.merging import replace_groups, upsert
+from datalab.engine.ranges import MAX_RANGES
 from datalab.engine.results import result_schema, results
 from datalab.engine.scratch import Scratch
 from datalab.engine.session import Session, empty
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _SETTINGS = (
     "SET GLOBAL TimeZone = 'UTC'",
     "SET GLOBAL preserve_insertion_order = false",
+    f"SET GLOBAL partitioned_write_max_open_files = {4 * MAX_RANGES}",
 )
 
 

@@ -6,7 +6,7 @@ from datalab.engine.base import History, Staged, Work
 from datalab.engine.order import Order, sort_key
 from datalab.engine.recording import rewritten
 from datalab.engine.relations import FILE, ROW, columns, quoted
-from datalab.engine.rewriting import Existing, Gone, existing_rows, rewrite, same_key
+from datalab.engine.rewriting import Existing, Gone, existing_rows, rewrite_places, same_key
 from datalab.engine.session import TOMBSTONE, Session
 from datalab.engine.staging import FAILED
 from datalab.engine.upserting import arrived_rows, only_new, rejected_rows
@@ -35,7 +35,7 @@ def keep_history(session: Session, folder: Folder, work: Work, mode: History) ->
         kept = f"SELECT {columns(_POSITION)} FROM {made} WHERE NOT __new AND NOT __moved"
         same = same_key(_POSITION, "old", "kept")
         gone = session.table(f"SELECT {columns(_POSITION)} FROM {old} old ANTI JOIN ({kept}) kept ON {same}")
-        change = rewrite(session, folder, work.target, existing, Gone(_POSITION, gone, work.record), rows)
+        change = rewrite_places(session, folder, work.target, existing, Gone(_POSITION, gone, work.record), rows)
     else:
         change = only_new(session, folder, work, rows, count)
     lost = arrived.rows - arrived.rejected - won

@@ -10,7 +10,7 @@ from datalab.engine.session import Session
 from datalab.lake.table import DataFile, WriteTarget
 
 RANGE = "__range"
-MAX_RANGES = 96
+MAX_RANGES = 160
 _SAMPLED = 100
 _SAMPLE = f"{100 // _SAMPLED} PERCENT (bernoulli, 1)"
 

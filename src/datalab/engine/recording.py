@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from datalab.engine.base import Staged
 from datalab.engine.relations import columns
-from datalab.engine.rewriting import Rewrite
+from datalab.engine.rewriting import ENTERED, LEFT, Rewrite
 from datalab.engine.session import Session
-from datalab.engine.writing import BUCKET, Folder, write
+from datalab.engine.writing import BUCKET, Folder, Written, write
 from datalab.lake.beside import CHANGES
 from datalab.lake.table import DataFile, RowChanges, WriteTarget
 
-_ENTERED, _LEFT = 1, 2
 _COMPRESSION = "snappy"
 
 
@@ -22,16 +22,21 @@ def recorded(
     """Side files of a rewriting; `entered` names the new rows that it wrote among copies. None where it kept none."""
     if not change.removed:
         return RowChanges()
+    if change.sides is not None:
+        return _kept(folder, change.sides)
     if not change.left:
         return None
     names = columns(target.schema.names)
-    parts = [f"SELECT {names}, {_LEFT} AS {BUCKET} FROM {change.left}"]
+    parts = [f"SELECT {names}, {LEFT} AS {BUCKET} FROM {change.left}"]
     if entered:
-        parts.append(f"SELECT {names}, {_ENTERED} AS {BUCKET} FROM {entered}")
+        parts.append(f"SELECT {names}, {ENTERED} AS {BUCKET} FROM {entered}")
     plain = WriteTarget(target.name, target.location, target.schema, compression=_COMPRESSION)
-    files = write(session, " UNION ALL ".join(parts), plain, folder.path)
-    sides = {side: folder.keep((each for each in files if each.bucket == side), CHANGES) for side in (_ENTERED, _LEFT)}
-    return RowChanges(sides[_ENTERED], sides[_LEFT])
+    return _kept(folder, write(session, " UNION ALL ".join(parts), plain, folder.path))
+
+
+def _kept(folder: Folder, files: Sequence[Written]) -> RowChanges:
+    sides = {side: folder.keep((each for each in files if each.bucket == side), CHANGES) for side in (ENTERED, LEFT)}
+    return RowChanges(sides[ENTERED], sides[LEFT])
 
 
 def rewritten(

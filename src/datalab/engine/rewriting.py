@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from datalab.engine.pruning import files_with_keys
 from datalab.engine.ranges import MAX_RANGES, in_order, range_of_files
-from datalab.engine.relations import FILE, columns, file_rows, quoted
+from datalab.engine.relations import FILE, ROW, columns, file_rows, quoted
 from datalab.engine.session import Session
-from datalab.engine.writing import Folder, Written, write
+from datalab.engine.writing import ACCEPTED, BUCKET, Folder, Written, write
 from datalab.lake.table import DataFile, Relation, WriteTarget
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 RECORDED_ROWS = 1_000_000
+ENTERED, LEFT = 1, 2
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ class Existing:
 class Gone:
     """Rows that leave a table: those whose key columns equal a row of the named table or view, NULLs included.
 
-    The keys may be `__file` and `__row`, a row's place. No two rows of the table, or few, have the same key. `record`:
-    the rows that leave are wanted, if they are few.
+    Or the places of such rows: then the keys are `__file` and `__row`. No two rows of the table, or few, have the same
+    key. `record`: the rows that leave are wanted, if they are few.
     """
 
     keys: tuple[str, ...]
@@ -48,11 +49,16 @@ class Gone:
 
 @dataclass(frozen=True)
 class Rewrite:
-    """New files, and the old ones that they replace; `left` names a table of the rows that are gone, if it was made."""
+    """New files, and the old ones that they replace.
+
+    The rows that came and went are in `sides`, where they were written in the same pass; or else those that are gone
+    are in a table named by `left`, if it was made.
+    """
 
     files: tuple[Written, ...] = ()
     removed: tuple[DataFile, ...] = ()
     left: str = ""
+    sides: tuple[Written, ...] | None = None
 
 
 def existing_rows(session: Session, current: Relation | None, rows: str, keys: Sequence[str]) -> Existing | None:
@@ -77,8 +83,6 @@ def rewrite(
     session: Session, folder: Folder, target: WriteTarget, existing: Existing | None, gone: Gone, plus: str = ""
 ) -> Rewrite:
     """Write the files that hold rows of `gone` again without them; the rows of the query `plus` are added."""
-    if existing and FILE in gone.keys:
-        existing = _at_places(session, existing, gone)
     left = leaving(session, existing, gone) if existing and gone.record else ""
     hit = _hit_files(session, existing, gone, left) if existing else ()
     if not hit:
@@ -92,6 +96,35 @@ def rewrite(
         both = f"{kept} UNION ALL SELECT * FROM ({plus}) WHERE {part}" if plus else kept
         written += write(session, both, target, folder.path, range_of_files(target, files))
     return Rewrite(tuple(written), hit, left)
+
+
+def rewrite_places(
+    session: Session, folder: Folder, target: WriteTarget, existing: Existing, gone: Gone, plus: str = ""
+) -> Rewrite:
+    """The same where `gone` has the file and number of each row: one pass reads a file, and writes what is recorded."""
+    found = session.rows(f"SELECT {FILE}, count(*) FROM {gone.table} GROUP BY {FILE}")
+    paths = {path for path, _ in found}
+    hit = tuple(file for file in existing.files if file.path in paths)
+    if not hit:
+        return Rewrite(write(session, plus, target, folder.path) if plus else ())
+    record = gone.record and sum(rows for _, rows in found) <= RECORDED_ROWS
+    written: list[Written] = []
+    for files, part in _portions(target, existing, hit):
+        rows = _sorted_out(target, _rows_of(session, existing, files), gone, record=record)
+        if plus:
+            sides = f"SELECT *, unnest([{ACCEPTED}{f', {ENTERED}' if record else ''}]) AS {BUCKET} FROM ({plus})"
+            rows += f" UNION ALL {sides} WHERE {part}"
+        written += write(session, rows, target, folder.path, range_of_files(target, files))
+    copies, sides_written = ([each for each in written if (each.bucket == ACCEPTED) is kept] for kept in (True, False))
+    return Rewrite(tuple(copies), hit, sides=tuple(sides_written) if record else None)
+
+
+def _sorted_out(target: WriteTarget, rows: str, gone: Gone, *, record: bool) -> str:
+    """The rows of files with their bucket: what stays, and what is gone where that is recorded."""
+    same = f"old.{ROW} = gone.{ROW} AND old.{FILE} = gone.{FILE}"
+    kind = f"CASE WHEN gone.{ROW} IS NULL THEN {ACCEPTED} ELSE {LEFT} END" if record else str(ACCEPTED)
+    join = f"LEFT JOIN {gone.table} gone" if record else f"ANTI JOIN {gone.table} gone"
+    return f"SELECT {columns(target.schema.names, 'old')}, {kind} AS {BUCKET} FROM {rows} old {join} ON {same}"
 
 
 def _portions(
@@ -115,15 +148,6 @@ def leaving(session: Session, existing: Existing, gone: Gone) -> str:
     same = same_key(gone.keys, "kept", "gone")
     names = columns([*existing.schema.names, FILE])
     return session.table(f"SELECT {names} FROM {existing.view} kept SEMI JOIN {gone.table} gone ON {same}")
-
-
-def _at_places(session: Session, existing: Existing, gone: Gone) -> Existing:
-    """The rows of those files alone whose rows leave."""
-    paths = {path for (path,) in session.rows(f"SELECT DISTINCT {FILE} FROM {gone.table}")}
-    files = tuple(file for file in existing.files if file.path in paths)
-    if files == existing.files:
-        return existing
-    return Existing(session.view(file_rows(existing.schema, files, position=True)), files, existing.schema)
 
 
 def _hit_files(session: Session, existing: Existing, gone: Gone, left: str) -> tuple[DataFile, ...]:

@@ -10,7 +10,7 @@ from datalab.engine.order import Order
 from datalab.engine.ranges import sampled_range
 from datalab.engine.recording import rewritten
 from datalab.engine.relations import FILE, ROW, columns, file_rows, quoted
-from datalab.engine.rewriting import Existing, Gone, Rewrite, existing_rows, rewrite, same_key
+from datalab.engine.rewriting import Existing, Gone, Rewrite, existing_rows, rewrite_places, same_key
 from datalab.engine.session import Session
 from datalab.engine.staging import FAILED, batch, set_aside
 from datalab.engine.writing import Folder, write
@@ -49,8 +49,8 @@ def upsert_few(session: Session, folder: Folder, work: Work, mode: Upsert) -> St
     winners, won = _winners(session, order, latest, met)
     plus = f"SELECT {names} FROM {winners}" if won else ""
     if existing and met:
-        gone = Gone(_POSITION, _gone(session, order, winners, met), work.record)
-        change = rewrite(session, folder, work.target, existing, gone, plus)
+        gone = Gone(_POSITION, _gone(session, order, latest, winners, met), work.record)
+        change = rewrite_places(session, folder, work.target, existing, gone, plus)
     else:
         change = only_new(session, folder, work, plus, won)
     rejected = rejected_rows(session, work, arrived)
@@ -125,13 +125,20 @@ def _met(session: Session, order: Order, latest: str, existing: Existing) -> str
 
 
 def _winners(session: Session, order: Order, latest: str, met: str) -> tuple[str, int]:
-    lost = f" new ANTI JOIN (SELECT * FROM {met} WHERE NOT {_WINS}) old ON {same_key(order.keys, 'new', 'old')}"
-    winners = session.table(f"SELECT * FROM {latest}{lost if met else ''}")
+    """The rows that enter, and how many there are."""
+    losing = f"SELECT * FROM {met} WHERE NOT {_WINS}"
+    ((lost,),) = session.rows(f"SELECT count(*) FROM ({losing})") if met else ((0,),)
+    winners = latest
+    if lost:
+        same = same_key(order.keys, "new", "old")
+        winners = session.table(f"SELECT * FROM {latest} new ANTI JOIN ({losing}) old ON {same}")
     ((won,),) = session.rows(f"SELECT count(*) FROM {winners}")
     return winners, won
 
 
-def _gone(session: Session, order: Order, winners: str, met: str) -> str:
+def _gone(session: Session, order: Order, latest: str, winners: str, met: str) -> str:
     """The places of the rows that winners replace."""
+    if winners == latest:
+        return session.view(f"SELECT {FILE}, {ROW} FROM {met}")
     same = same_key(order.keys, "met", "new")
     return session.table(f"SELECT {FILE}, {ROW} FROM {met} met SEMI JOIN {winners} new ON {same}")

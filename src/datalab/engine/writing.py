@@ -25,6 +25,7 @@ BUCKET = "__bucket"
 ACCEPTED = 0
 FILE_SIZE = 256_000_000
 SCRATCH = "lz4"
+_GROUP_ROWS = 32_768
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,9 @@ def write(session: Session, rows: str, target: WriteTarget, folder: Path, ranges
     bucketed = BUCKET in session.describe(rows)
     keys = _split_keys(target, bucketed, ranges)
     wanted = ", ".join([columns(target.schema.names), *(f"{value} AS {name}" for name, value in keys.items())])
-    options = f"PARTITION_BY ({', '.join(keys)})" if keys else file_length(target, FILE_SIZE)
-    answer = session.copy(f"SELECT {wanted} FROM ({rows})", folder, options + file_options(target))
+    split = f"PARTITION_BY ({', '.join(keys)}){_group_length(target)}"
+    options = (split if keys else file_length(target, FILE_SIZE)) + file_options(target)
+    answer = session.copy(f"SELECT {wanted} FROM ({rows})", folder, options)
     return tuple(_written(row, target) for row in answer if row[1])
 
 
@@ -92,7 +94,12 @@ def file_length(target: WriteTarget, size: int) -> str:
     """Where a COPY begins a new file: by the target's rows per file, else by `size` in bytes."""
     if not target.file_rows:
         return f"FILE_SIZE_BYTES {size}"
-    return f"ROW_GROUP_SIZE {target.file_rows}, ROW_GROUPS_PER_FILE 1"
+    return f"ROW_GROUPS_PER_FILE {max(1, target.file_rows // _GROUP_ROWS)}{_group_length(target)}"
+
+
+def _group_length(target: WriteTarget) -> str:
+    """Small groups where files are small, so that one file can be read and written by all threads."""
+    return f", ROW_GROUP_SIZE {min(_GROUP_ROWS, target.file_rows)}" if target.file_rows else ""
 
 
 def file_options(target: WriteTarget) -> str:

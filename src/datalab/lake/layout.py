@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 CLUSTER_KEY = "datalab.cluster_by"
 FILE_ROWS_KEY = "datalab.file_rows"
-UPSERT_FILE_ROWS = 131_072
+UPSERT_FILE_ROWS = 65_536
 
 
 def layout_properties(cluster: Sequence[str], file_rows: int = 0) -> dict[str, str]:
