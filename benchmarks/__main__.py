@@ -18,12 +18,24 @@ from benchmarks.scratch import Scratch
 from benchmarks.serving import serving
 from benchmarks.spine import spine
 from benchmarks.trace import trace
+from benchmarks.upsert import commits, upsert
 
-BENCHMARKS = ("spine", "nothing-new", "ingest", "incremental", "trace", "kafka", "serving")
+BENCHMARKS = (
+    "spine",
+    "nothing-new",
+    "ingest",
+    "incremental",
+    "upsert",
+    "commits",
+    "trace",
+    "kafka",
+    "serving",
+)
 SIZED: dict[str, Callable[[Scratch, str, int, int], Result]] = {
     "spine": spine,
     "nothing-new": nothing_new,
     "incremental": incremental,
+    "upsert": upsert,
     "trace": trace,
 }
 CHEAP_ROWS = 1_000_000
@@ -70,6 +82,8 @@ def _results(options: argparse.Namespace, scratch: Scratch) -> Iterator[Result]:
         yield pending(scratch, options.format, options.repeat or 3, options.files)
     if "kafka" in chosen and kafka_servers():
         yield kafka(scratch, options.format, options.repeat or 3, options.messages)
+    if "commits" in chosen:
+        yield commits(scratch, options.format)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -32,6 +32,9 @@ JOBS = {
     "trace_by_hand": "tracing:by_hand",
     "trace_chosen": "tracing:chosen",
     "serving_project": "serving:make",
+    "upserts": "upserts:ours",
+    "commits": "upserts:commits",
+    "delta_merges": "upsert_peer:merges",
     "versions": "ours:versions",
 }
 

@@ -1,0 +1,40 @@
+"""The peer: delta-rs's own merge, of the same batches into a table of the same rows that it wrote itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+from deltalake import DeltaTable, write_deltalake
+
+from benchmarks.inside.project import opened
+from benchmarks.inside.upserts import KEYS, SEQUENCE, SPREADS, batch, present, timed, told
+
+
+def merges(project: str, table_format: str, repeat: int, folder: str) -> dict[str, Any]:
+    """Every kind of batch `repeat` times, in this process; silver must be there."""
+    with opened(project, table_format) as lab:
+        batches = {spread: [batch(lab, spread, turn) for turn in range(repeat)] for spread in SPREADS}
+        with present(lab) as connection:
+            rows = connection.execute("SELECT * FROM present ORDER BY data_solicitacao").to_arrow_reader(100_000)
+            write_deltalake(folder, rows)
+    found = {spread: [timed(_merging(folder, spread), rows) for rows in batches[spread]] for spread in SPREADS}
+    return {name: told(runs) for name, runs in found.items()}
+
+
+def _merging(folder: str, spread: str) -> Callable[[pa.Table], None]:
+    """Where the batch is recent its lowest time stands in the predicate, so that files can be left out."""
+    same = " AND ".join(f"s.{key} = t.{key}" for key in KEYS)
+
+    def merge(rows: pa.Table) -> None:
+        lowest = min(rows.column("data_solicitacao").cast(pa.int64()).to_pylist())
+        bound = f" AND t.data_solicitacao >= arrow_cast({lowest}, 'Timestamp(Microsecond, Some(\"UTC\"))')"
+        predicate = same if spread == "scattered" else same + bound
+        merging = DeltaTable(folder).merge(rows, predicate=predicate, source_alias="s", target_alias="t")
+        merging = merging.when_matched_update_all(predicate=f"s.{SEQUENCE} > t.{SEQUENCE}")
+        answer = merging.when_not_matched_insert_all().execute()
+        if answer["num_target_rows_updated"] != len(rows):
+            raise SystemExit(f"{len(rows)} rows came, {answer['num_target_rows_updated']} were updated")
+
+    return merge

@@ -1,0 +1,61 @@
+"""Ten thousand corrections merged into a large table, beside delta-rs; many small commits into one table."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+from benchmarks.measure import Measured, measured
+from benchmarks.report import Goal, Result
+from benchmarks.scratch import Scratch, reset
+
+MAX_WARM, MAX_GROWTH, MIN_SCATTERED = 0.15, 2.0, 2.0
+COMMITS, ROWS = 1_000, 100
+_TURNS = 5
+_GOAL_ROWS = 10_000_000
+
+
+def upsert(scratch: Scratch, table_format: str, rows: int, _repeat: int) -> Result:
+    """The same batches into our table, and into one that delta-rs wrote; both in a process that stays."""
+    project = scratch.tables(table_format, rows)
+    reset(project)
+    folder = project / "delta-rs"
+    shutil.rmtree(folder, ignore_errors=True)
+    place = {"project": project, "table_format": table_format, "repeat": _TURNS}
+    ours = measured("upserts", **place)
+    peer = measured("delta_merges", **place, folder=folder)
+    shutil.rmtree(folder)
+    reset(project)
+    lines = [line for spread in ("newest", "recent", "scattered") for line in _lines(spread, ours, peer)]
+    goals = [Goal("newest 10,000 keys, warm", ours.answer["newest"]["warm"], MAX_WARM, "s")]
+    if rows >= _GOAL_ROWS:
+        ratio = peer.answer["scattered"]["cpu"] / ours.answer["scattered"]["cpu"]
+        goals.append(Goal("scattered: CPU of delta-rs / ours", ratio, MIN_SCATTERED, at_least=True))
+    return Result(f"upsert of 10,000 rows into {rows:,} ({ours.answer['files']} files), {table_format}", lines, goals)
+
+
+def commits(scratch: Scratch, table_format: str) -> Result:
+    """A thousand upserts of a hundred new rows."""
+    project = scratch.folder / f"commits-{table_format}"
+    shutil.rmtree(project, ignore_errors=True)
+    run = measured("commits", project=project, table_format=table_format, count=COMMITS, rows=ROWS)
+    shutil.rmtree(project)
+    answer = run.answer
+    lines = [
+        {"what": "the first 20, median", "work s": answer["first"]},
+        {"what": "the last 20, median", "work s": answer["last"], "ratio": answer["last"] / answer["first"]},
+        {"what": "a read of all", "work s": answer["read"]},
+        {"what": "compaction", "work s": answer["compaction"]},
+        {"what": "a read of all then", "work s": answer["read_after"], "peak MB": run.peak / 1e6},
+    ]
+    goal = Goal("last commit / first", answer["last"] / answer["first"], MAX_GROWTH)
+    return Result(f"{COMMITS:,} commits of {ROWS} rows, {table_format}", lines, [goal])
+
+
+def _lines(spread: str, ours: Measured, peer: Measured) -> list[dict[str, Any]]:
+    found = []
+    for name, run in (("DataLab", ours), ("delta-rs merge", peer)):
+        told = run.answer[spread]
+        line = {"what": f"{spread}: {name}", "cold s": told["cold"], "warm s": told["warm"], "cpu s": told["cpu"]}
+        found.append({**line, "cpu, ratio": told["cpu"] / ours.answer[spread]["cpu"], "peak MB": run.peak / 1e6})
+    return found
