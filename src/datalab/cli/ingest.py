@@ -10,9 +10,8 @@ import typer
 from datalab.cli import output
 from datalab.cli.opened import lab_of
 from datalab.cli.options import options_of
-from datalab.cli.run import perform
+from datalab.cli.run import perform, tell_topics
 from datalab.errors import InvalidSetting
-from datalab.events import Event, SourcePaused, SourceResumed
 from datalab.names import TableName
 from datalab.platform.follow import Following, follow
 from datalab.platform.runs import Wish
@@ -43,14 +42,8 @@ def ingest(
 def _follow(ctx: typer.Context, wanted: tuple[TableName, ...], *, until_none: bool) -> None:
     options = options_of(ctx)
 
-    def tell(event: Event) -> None:
-        if isinstance(event, SourcePaused):
-            output.note(f"{event.source} waits: {event.reason}", quiet=options.quiet)
-        elif isinstance(event, SourceResumed):
-            output.note(f"{event.source} goes on after {event.seconds:.1f} s", quiet=options.quiet)
-
     with lab_of(ctx) as lab:
-        lab.bus.subscribe(tell)
+        tell_topics(lab.bus, quiet=options.quiet)
         feeds = lab.feeds_of(wanted)
         previous = {
             each: signal.signal(each, lambda *_: lab.stopping.set()) for each in (signal.SIGTERM, signal.SIGINT)

@@ -12,7 +12,7 @@ from datalab.cli.options import options_of
 from datalab.cli.wishes import FULL_REFRESH, TABLES, VERBOSE, wish_of
 from datalab.errors import DataLabError, RunFailed
 from datalab.events import Bus, Event, SourceFileIgnored
-from datalab.observability.console import Narrator
+from datalab.observability.console import Narrator, about_topics
 from datalab.pipelines.records import RunRecord
 from datalab.pipelines.run import StepResult
 from datalab.platform.runs import Wish
@@ -36,6 +36,7 @@ def perform(ctx: typer.Context, wish: Wish, *, verbose: bool = False) -> RunReco
     """Run what was wished for and show how each step ended; RunFailed if one did not end well."""
     options = options_of(ctx)
     with lab_of(ctx) as lab:
+        tell_topics(lab.bus, quiet=options.quiet)
         if verbose:
             lab.bus.subscribe(Narrator(lambda sentence: output.note(sentence, quiet=options.quiet)))
         ignored = files_ignored(lab.bus)
@@ -60,6 +61,17 @@ def files_ignored(bus: Bus) -> list[SourceFileIgnored]:
 
     bus.subscribe(note)
     return told
+
+
+def tell_topics(bus: Bus, *, quiet: bool) -> None:
+    """Say what topics do that nobody may overlook, as it happens."""
+
+    def tell(event: Event) -> None:
+        words = about_topics(event)
+        if words:
+            output.note(words, quiet=quiet)
+
+    bus.subscribe(tell)
 
 
 def tell_ignored(ignored: list[SourceFileIgnored]) -> None:

@@ -10,9 +10,14 @@ from datalab.events import (
     DeadLettersDelayed,
     DeadLettersSent,
     Event,
+    OffsetsLost,
+    PartitionAdded,
     SourceFileIgnored,
+    SourcePaused,
+    SourceResumed,
     StepFinished,
     StepRetried,
+    TopicRecreated,
 )
 
 Say = Callable[[str], None]
@@ -57,5 +62,23 @@ def _about_dead_letters(event: Event) -> str:
             return f"{source}: {records:,} quarantined records sent to {topic}"
         case DeadLettersDelayed(source=source, error=error):
             return f"{source}: dead letters wait for the next run: {error}"
+        case _:
+            return ""
+
+
+def about_topics(event: Event) -> str:
+    """What a topic did that nobody may overlook, in words; empty for other events."""
+    match event:
+        case TopicRecreated(source=source, topic=topic):
+            return f"{source}: the topic {topic} was made again: it is read from its beginning"
+        case PartitionAdded(source=source, topic=topic, partition=partition):
+            return f"{source}: {topic} has a new partition, {partition}: it is read from its beginning"
+        case OffsetsLost(source=source, topic=topic, partition=partition, first=first, stop=stop):
+            lost = f"offsets {first:,} to {stop - 1:,} of {topic}/{partition}"
+            return f"{source}: {lost} were deleted before they were read: they are lost"
+        case SourcePaused(source=source, reason=reason):
+            return f"{source} waits: {reason}"
+        case SourceResumed(source=source, seconds=seconds):
+            return f"{source} goes on after {seconds:.1f} s"
         case _:
             return ""
