@@ -55,3 +55,8 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize("line", [["--help"], ["--version"], ["config", "--help"]])
 def test_help_loads_no_heavy_library(line: list[str]) -> None:
     assert heavy_modules_after(f"from datalab.cli.app import execute; execute({line!r}); print()") == []
+
+
+def test_a_decoding_worker_loads_what_decodes_and_writes_alone() -> None:
+    wanted = "import datalab.ingest.worker, datalab.ingest.message_work"
+    assert heavy_modules_after(wanted) == ["numpy", "polars", "pyarrow"]
