@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from datalab.errors import DataLabError, ModelRefused, RegistryUnavailable
+from datalab.errors import DataLabError, ModelRefused
 from datalab.events import Bus, ModelLive, ModelStale, ModelTurnedDown
 from datalab.lake.formats.local import flush
 from datalab.ml.package import MANIFEST, MODEL, SIGNATURE, read_package
@@ -63,18 +63,15 @@ class ModelKeeper:
         self._lock = threading.Lock()
 
     def refresh(self) -> None:
-        """Ask the registry once, and take what it names if that is new and good. Never raises a DataLabError."""
+        """Ask the registry once, and take what it names if that is new and good. Never raises."""
         with self._lock:
             starting = self.live is None
             if starting:
                 self._restore()
             try:
                 champion = self._registry.champion(self.model)
-            except RegistryUnavailable as error:
-                self._set_stale(f"the registry cannot be asked: {error.message}")
-                return
-            except DataLabError as error:
-                self._set_stale(f"the registry's answer cannot be used: {error.message}")
+            except Exception as error:  # noqa: BLE001 - asking goes on, whatever a registry does
+                self._set_stale(f"the registry cannot be asked: {_said(error)}")
                 return
             if champion is None:
                 self._set_stale("the registry names no champion")
@@ -192,7 +189,7 @@ class Kept:
 
 
 def _said(error: Exception) -> str:
-    return error.message if isinstance(error, DataLabError) else f"it cannot be read: {type(error).__name__}"
+    return error.message if isinstance(error, DataLabError) else f"cannot be read: {type(error).__name__}"
 
 
 def _signature(package: Path) -> bytes:

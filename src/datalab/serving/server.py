@@ -112,7 +112,8 @@ class Beside:
                 with suppress(OSError):  # tried again in a second
                     await asyncio.to_thread(pushed.seal_due)
             if child is not None:
-                child.keep_alive()
+                with suppress(OSError):  # no process can be started now: tried again in a second
+                    child.keep_alive()
 
 
 class Flusher:

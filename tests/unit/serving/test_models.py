@@ -168,9 +168,10 @@ def test_a_damaged_copy_is_not_served(served, serve):
     assert score.json()["type"] == "/docs#no_model"
 
 
-def test_a_registry_that_fails_changes_nothing(served, monkeypatch):
+@pytest.mark.parametrize("error", [RegistryUnavailable("it is down", "wait"), ValueError("no JSON")])
+def test_a_registry_that_fails_changes_nothing(served, monkeypatch, error):
     def fails(_):
-        raise RegistryUnavailable("it is down", "wait")
+        raise error
 
     monkeypatch.setattr(served.parts.keeper._registry, "champion", fails)
     served.parts.keeper.refresh()
