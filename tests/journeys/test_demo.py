@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.platform.test_services import free_port
 
 LAYERS = ["bronze", "silver", "gold", "ops"]
 DECISIONS = ["APROVADO", "REVISAO_MANUAL", "NEGADO"]
@@ -60,37 +54,6 @@ def test_the_demo_ends_in_three_decisions_and_a_trace(datalab, tmp_path: Path):
     assert datalab("features", "parity", "--sample", "200", "--project", folder).code == 0
     (score_id,) = re.findall(r"datalab trace (\S+)", people.out)
     assert datalab("trace", score_id, "--project", folder, "--json").json["score_id"] == score_id
-    _the_script_asks_the_server(datalab, folder)
-
-
-def _the_script_asks_the_server(datalab: Any, folder: Path) -> None:
-    """examples/agro/test_api.sh, as a person types it beside a running server."""
-    if shutil.which("curl") is None:
-        pytest.skip("curl is not installed: apt-get install curl")
-    key = datalab("keys", "create", "eu", "--role", "admin", "--project", folder, "--json").json["key"]
-    port = free_port()
-    environ = {**os.environ, "DATALAB_URL": f"http://127.0.0.1:{port}", "DATALAB_KEY": key}
-    script = str(folder / "test_api.sh")
-
-    def asked(*args: str, **changes: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([script, *args], env={**environ, **changes}, capture_output=True, text=True, check=False)
-
-    assert asked().returncode == 1
-    command = [sys.executable, "-m", "datalab", "serve", "--port", str(port), "--no-flush", "--project", str(folder)]
-    server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 60
-        while asked("--model-info").returncode and time.monotonic() < deadline:
-            time.sleep(0.2)
-        everything = asked()
-        assert everything.returncode == 0, everything.stderr
-        assert re.findall(r'"decisao": "(\w+)"', everything.stdout) == ["APROVADO", "NEGADO", "REVISAO_MANUAL"]
-        assert '"nome": "credito"' in asked(str(folder / "payloads" / "deny_case.json")).stdout
-        assert asked(DATALAB_KEY="wrong").returncode == 1
-        assert asked("nothing.json").returncode == 2
-    finally:
-        server.terminate()
-        server.wait()
 
 
 @pytest.mark.parametrize("name", ["datalab.yaml", "notas.txt"])
