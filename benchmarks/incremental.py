@@ -14,7 +14,8 @@ from benchmarks.scratch import Scratch, reset
 from benchmarks.spine import once
 
 CHANGED = 1_000
-MAX_ALL, MAX_FARMER = 2.5, 0.5
+# 2.5 s and 0.5 s where plain DuckDB needs 2.4 s
+MAX_ALL, MAX_FARMER = 1.04, 0.21
 BINDING_ROWS = 10_000_000
 FARMER = "gold.proponente_features_agro"
 
@@ -23,20 +24,25 @@ def incremental(scratch: Scratch, table_format: str, rows: int, repeat: int) -> 
     """Corrections of recent requests, then of requests scattered over the whole table; plain DuckDB beside them."""
     project = scratch.tables(table_format, rows)
     lines = [cost(f"first run, {rows:,} rows", once(project, table_format))]
-    goals: list[Goal] = []
+    runs: dict[str, Measured] = {}
     for spread in ("recent", "scattered"):
         place = {"project": str(project), "table_format": table_format}
-        run = measured("changes", **place, rows=rows, spread=spread, rounds=max(repeat, 3))
-        lines += _lines(spread, run)
-        if spread == "recent" and rows >= BINDING_ROWS:
-            goals = [Goal("silver and three views", _middle(run, "seconds"), MAX_ALL, "s")]
-            goals.append(
-                Goal("the farmer's view alone", float(run.answer["alone"][FARMER]["seconds"]), MAX_FARMER, "s")
-            )
+        runs[spread] = measured("changes", **place, rows=rows, spread=spread, rounds=max(repeat, 3))
+        lines += _lines(spread, runs[spread])
     peer = _peer(project, table_format)
     lines.append({"what": "three views anew, plain DuckDB", "work s": peer.answer["work"], "cpu s": peer.answer["cpu"]})
+    goals = _goals(runs["recent"], float(peer.answer["work"])) if rows >= BINDING_ROWS else []
     reset(project)
     return Result(f"incremental, {rows:,} rows, {table_format}", lines, goals)
+
+
+def _goals(recent: Measured, peer: float) -> list[Goal]:
+    """Against the peer of the same run."""
+    farmer = float(recent.answer["alone"][FARMER]["seconds"])
+    return [
+        Goal("silver and three views, ratio to the views anew", _middle(recent, "seconds") / peer, MAX_ALL),
+        Goal("the farmer's view by itself, ratio to the views anew", farmer / peer, MAX_FARMER),
+    ]
 
 
 def _lines(spread: str, run: Measured) -> list[dict[str, Any]]:
