@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 _DEFAULTS = {
     "commit.manifest-merge.enabled": "true",
+    "commit.manifest.min-count-to-merge": "20",  # a commit and a read open all of them
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "20",
 }
