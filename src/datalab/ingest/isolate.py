@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -18,6 +19,7 @@ from datalab.lake.table import DataFile, WriteTarget
 
 UNFINISHED = "it is still being written"
 _SPEED = 1 << 20
+_OWN = re.compile(r"/ingest-[0-9a-f]{32}\Z")
 Run = Callable[[str, Job], Outcome]
 
 
@@ -182,8 +184,8 @@ def in_own_folder(job: Made) -> Made:
     """What a worker that dies has written must be found again: each job writes into a folder of its own."""
     if job.target is None:
         return job
-    base = job.target.location.rpartition("/ingest-")[0] or job.target.location
-    own: Made = replace(job, target=replace(job.target, location=f"{base.rstrip('/')}/ingest-{uuid4().hex}"))  # type: ignore[type-var]
+    base = _OWN.sub("", job.target.location.rstrip("/"))
+    own: Made = replace(job, target=replace(job.target, location=f"{base}/ingest-{uuid4().hex}"))  # type: ignore[type-var]
     return own
 
 

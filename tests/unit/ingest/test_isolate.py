@@ -6,15 +6,18 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from datalab.errors import StorageFull
 from datalab.ingest.content import Unstable
-from datalab.ingest.isolate import conclude, merge
+from datalab.ingest.isolate import conclude, in_own_folder, merge
 from datalab.ingest.jobs import COUNT, DECODE, DESCRIBE, Done, FileDone, FileJob, Job, Unit
 from datalab.ingest.limits import Limits
 from datalab.ingest.reasons import Reason
 from datalab.ingest.workers import Died, Failed, Outcome, Value
+from datalab.lake.table import WriteTarget
+from datalab.names import TableName
 
 UNITS, PER_UNIT = 8, 10
 DEATH = Died(Reason.WORKER_CRASHED, "the decoding process ended with code -11")
@@ -116,3 +119,14 @@ def test_pieces_of_a_file_become_one_answer() -> None:
     one = FileDone("a", "v", 3, rows=(1,))
     merged = merge([Done((one,)), Done((replace(one, accepted=4, rows=(2,)),))])
     assert merged.files == (FileDone("a", "v", 7, rows=(1, 2)),)
+
+
+def test_a_jobs_folder_lies_in_its_tables_wherever_that_is() -> None:
+    place = "/data/ingest-old/p/lake/bronze/t/data"
+    target = WriteTarget(TableName("bronze", "t"), place, pa.schema([("n", pa.int64())]))
+    first = in_own_folder(Job((), "", Limits(), datetime.now(UTC), target))
+    again = in_own_folder(first)
+    for job in (first, again):
+        assert job.target is not None
+        assert job.target.location.rpartition("/ingest-")[0] == place
+    assert first.target != again.target
