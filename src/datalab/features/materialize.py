@@ -120,7 +120,7 @@ def _write(store: OnlineStore, claim: Claim, news: _News, bus: Bus) -> tuple[int
 
 
 def _everything(gold: Gold, claim: Claim) -> _News:
-    layout, rows = claim.layout, gold.lake.files(gold.state)
+    layout, rows = claim.layout, gold.lake.files(gold.state, gold.version.snapshot)
     keys = _list(layout.entity)
     twice = gold.read(f"SELECT {keys} FROM gold GROUP BY {keys} HAVING count(*) > 1 LIMIT 1", {"gold": rows}).read_all()
     if twice.num_rows:
@@ -140,7 +140,7 @@ def _changed(gold: Gold, claim: Claim) -> _News | None:
     others = [version for version in before.pending if version != claim.version]
     try:
         touched = [_touched(gold, claim.layout, before.done, version) for version in (*others, claim.version)]
-        source = gold.lake.files(gold.state)
+        source = gold.lake.files(gold.state, gold.version.snapshot)
         if not others:
             source = gold.lake.changed(gold.state, before.done.snapshot, claim.version.snapshot).added
     except (SnapshotNotFound, NotSupported):

@@ -19,6 +19,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MOMENT = "timestamp[us, tz=UTC]"
 _DAY = "date32[day]"
 _PLAIN = frozenset({"bool", "int32", "int64", "float", "double", "string"})
+_ESCAPED = r'["\\\\\x00-\x1f]'
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 
 
@@ -67,41 +68,65 @@ def _kind(table: str, field: pa.Field[Any]) -> str:
 
 def keys(rows: pa.Table, layout: Layout) -> list[str]:
     """The key of each row."""
-    parts = [_texts(rows.column(name)) for name in layout.entity]
-    return [_encode(entity) for entity in zip(*parts, strict=True)]
+    parts = []
+    for name in layout.entity:
+        column = rows.column(name)
+        timely = pa.types.is_timestamp(column.type) or pa.types.is_date(column.type)
+        parts.append(_one_by_one(column) if timely else _json(column))
+    return _listed(parts, rows.num_rows)
 
 
 def encoded(rows: pa.Table, layout: Layout) -> Iterator[tuple[str, int, str]]:
     """Key, timestamp in microseconds and features of each row."""
     moments = rows.column(layout.timestamp).cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_pylist()
-    columns = [_numbers(rows.column(name)) for name in layout.features]
-    features = map(_encode, zip(*columns, strict=True)) if columns else ["[]"] * rows.num_rows
+    features = _listed([_json(_plain(rows.column(name))) for name in layout.features], rows.num_rows)
     return zip(keys(rows, layout), moments, features, strict=True)
 
 
-def _texts(column: pa.ChunkedArray) -> list[Any]:
-    plain = not (pa.types.is_timestamp(column.type) or pa.types.is_date(column.type))
-    values: list[Any] = column.to_pylist()
-    return values if plain else [_text(part) for part in values]
+def _listed(parts: list[pa.Array], rows: int) -> list[str]:
+    """JSON lists, of which the items are given column by column."""
+    if not parts:
+        return ["[]"] * rows
+    joined = pc.binary_join_element_wise(*parts, ",")
+    texts: list[str] = pc.binary_join_element_wise("[", joined, "]", "").to_pylist()
+    return texts
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Moments as microseconds, dates as days, decimals as texts."""
+    kind = column.type
+    if pa.types.is_timestamp(kind):
+        return column.cast(pa.timestamp("us", kind.tz)).cast(pa.int64())
+    if pa.types.is_date(kind):
+        return column.cast(pa.int32())
+    return pc.cast(column, pa.string()) if pa.types.is_decimal(kind) else column
+
+
+def _json(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Each value as JSON, column-wise where that is possible."""
+    kind = column.type
+    if pa.types.is_boolean(kind) or pa.types.is_integer(kind):
+        texts = column.cast(pa.string())
+    elif pa.types.is_floating(kind):
+        if pc.any(pc.invert(pc.is_finite(column))).as_py():
+            return _one_by_one(column)
+        texts = column.cast(pa.float64()).cast(pa.string())
+        texts = pc.if_else(pc.equal(texts, "-0"), "-0.0", texts)
+    elif pa.types.is_string(kind) and not pc.any(pc.match_substring_regex(column, _ESCAPED)).as_py():
+        texts = pc.binary_join_element_wise('"', column, '"', "")
+    else:
+        return _one_by_one(column)
+    return pc.fill_null(texts, "null")
+
+
+def _one_by_one(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pa.chunked_array([pa.array([_encode(_text(part)) for part in column.to_pylist()], pa.string())])
 
 
 def _text(part: Any) -> Any:
     if isinstance(part, datetime):
         return part.astimezone(UTC).isoformat()
     return part.isoformat() if isinstance(part, date) else part
-
-
-def _numbers(column: pa.ChunkedArray) -> list[Any]:
-    """Values as JSON has them: moments as microseconds, dates as days, decimals as text."""
-    kind = column.type
-    if pa.types.is_timestamp(kind):
-        column = column.cast(pa.timestamp("us", kind.tz)).cast(pa.int64())
-    elif pa.types.is_date(kind):
-        column = column.cast(pa.int32())
-    elif pa.types.is_decimal(kind):
-        column = pc.cast(column, pa.string())
-    values: list[Any] = column.to_pylist()
-    return values
 
 
 def decoder(layout: Layout) -> Callable[[str], dict[str, Any]]:
@@ -119,17 +144,19 @@ def decoder(layout: Layout) -> Callable[[str], dict[str, Any]]:
     return decode
 
 
+_FAMILIES = {_MOMENT: "moment", _DAY: "day", "float": "real", "double": "real"}
 _READERS: Mapping[str, Callable[[Any], Any]] = {
     "moment": moment_of,
     "day": lambda days: EPOCH.date() + timedelta(days=days),
     "decimal": Decimal,
+    "real": float,
 }
 
 
 def _family(kind: str) -> str:
     if kind.startswith("decimal"):
         return "decimal"
-    return {_MOMENT: "moment", _DAY: "day"}.get(kind, "")
+    return _FAMILIES.get(kind, "")
 
 
 def ttl_microseconds(layout: Layout) -> int | None:

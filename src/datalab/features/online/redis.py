@@ -59,6 +59,7 @@ return #kept / 2
 """
 _SWEEP = """
 local order, found = tonumber(ARGV[1]), redis.call('HSCAN', KEYS[1], ARGV[2], 'COUNT', 1000)
+local changed = 0
 for i = 1, #found[2], 2 do
   local held = found[2][i + 1]
   local own = tonumber(string.match(held, '^%d+'))
@@ -66,9 +67,10 @@ for i = 1, #found[2], 2 do
     if own <= order and string.sub(held, -1) == '|' then redis.call('HDEL', KEYS[1], found[2][i]) end
   elseif own < order then
     redis.call('HSET', KEYS[1], found[2][i], ARGV[3])
+    changed = changed + 1
   end
 end
-return found[1]
+return {found[1], changed}
 """
 _FORGET = """
 local order = tonumber(ARGV[1])
@@ -158,8 +160,8 @@ class RedisStore:
 
     def finish(self, claim: Claim, *, whole: bool) -> None:
         """The version is whole. What it forgets is marked first, so that nobody late brings it back, then goes."""
-        if whole:
-            self._swept(claim, _nothing(claim))
+        first = claim.before == Position()
+        marked = self._swept(claim, _nothing(claim)) if whole and not first else 0
 
         def close(pipeline: Any) -> None:
             position = _position(pipeline.hget(self._state(claim.view), "position"))
@@ -170,7 +172,7 @@ class RedisStore:
 
         with self._errors():
             self._writes.transaction(close, self._state(claim.view))
-        if whole:
+        if marked:
             self._swept(claim, "")
         self._forgotten(claim)
 
@@ -202,14 +204,15 @@ class RedisStore:
             raise Superseded
         return int(sum(counts))
 
-    def _swept(self, claim: Claim, instead: str) -> None:
-        """Put a mark in place of all older rows, or, with an empty one, take such marks away."""
-        cursor = b"0"
+    def _swept(self, claim: Claim, instead: str) -> int:
+        """Put a mark in place of all older rows, or, with an empty one, take such marks away; answers how many."""
+        cursor, marked = b"0", 0
         with self._errors():
             while True:
-                cursor = self._sweep([self._rows(claim.view)], [claim.version.order, cursor, instead])
+                cursor, changed = self._sweep([self._rows(claim.view)], [claim.version.order, cursor, instead])
+                marked += changed
                 if cursor == b"0":
-                    return
+                    return int(marked)
 
     def _forgotten(self, claim: Claim) -> None:
         names = self._gone.pop(claim, [])
