@@ -69,13 +69,9 @@ def heads(lab: Lab, view: Any) -> list[Gold]:
     """Every state of a view's table that still exists, oldest first."""
     state = lab.lake.require(view.table)
     return [
-        Gold(lab.lake, lab.engine, _at(state, entry.id), Version(entry.sequence, entry.id), datetime.now(UTC))
+        Gold(lab.lake, lab.engine, state, Version(entry.sequence, entry.id), datetime.now(UTC))
         for entry in lab.lake.history(state)
     ]
-
-
-def _at(state: Any, snapshot: int) -> Any:
-    return type(state)(**{**vars(state), "snapshot": snapshot})
 
 
 def differences(lab: Lab, store: OnlineStore) -> list[Any]:

@@ -68,10 +68,9 @@ class Table:
     def golds(self) -> list[Gold]:
         state = self.lake.require(self.name)
         return [
-            Gold(self.lake, self.engine, type(state)(**{**vars(state), "snapshot": entry.id}),
-                 Version(entry.sequence, entry.id), NOW)
+            Gold(self.lake, self.engine, state, Version(entry.sequence, entry.id), NOW)
             for entry in self.lake.history(state)
-        ]  # fmt: skip
+        ]
 
 
 @pytest.fixture(scope="module")
