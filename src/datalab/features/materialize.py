@@ -140,40 +140,48 @@ def _changed(gold: Gold, claim: Claim) -> _News | None:
     others = [version for version in before.pending if version != claim.version]
     try:
         touched = [_touched(gold, claim.layout, before.done, version) for version in (*others, claim.version)]
-        source = gold.lake.files(gold.state, gold.version.snapshot)
-        if not others:
-            source = gold.lake.changed(gold.state, before.done.snapshot, claim.version.snapshot).added
+        if others:
+            source, relations = "gold", {"gold": gold.lake.files(gold.state, gold.version.snapshot)}
+        else:
+            source, relations = _came(claim.layout), _sides(gold, before.done, claim.version)
     except (SnapshotNotFound, NotSupported):
         return None
     keys = pa.concat_tables(touched).group_by(list(claim.layout.entity)).aggregate([])
-    return _of(gold, claim.layout, keys, source)
+    return _of(gold, claim.layout, keys, source, relations)
 
 
 def _touched(gold: Gold, layout: Layout, since: Version, until: Version) -> pa.Table:
     """The entities of which the row differs between two versions, or is in one of them only."""
+    keys = _list(layout.entity)
+    sql = f"SELECT {keys} FROM {_came(layout)} UNION SELECT {keys} FROM {_came(layout, back=True)}"
+    return gold.read(sql, _sides(gold, since, until)).read_all()
+
+
+def _sides(gold: Gold, since: Version, until: Version) -> dict[str, Relation]:
+    """The rows that came and went; a row may have come and gone several times in between."""
     difference = gold.lake.changed(gold.state, since.snapshot, until.snapshot)
-    columns, keys = _columns(layout), _list(layout.entity)
-    sides = [f"SELECT {keys} FROM (SELECT {columns} FROM {a} EXCEPT SELECT {columns} FROM {b})" for a, b in _SIDES]
-    relations = {"added": difference.added, "removed": difference.removed}
-    return gold.read(" UNION ".join(sides), relations).read_all()
+    return {"added": difference.added, "removed": difference.removed}
 
 
-_SIDES = (("added", "removed"), ("removed", "added"))
+def _came(layout: Layout, *, back: bool = False) -> str:
+    """Rows of the later version only (`back`: of the earlier), each counted as often as it came and went."""
+    columns, (one, other) = _columns(layout), ("removed", "added") if back else ("added", "removed")
+    return f"(SELECT {columns} FROM {one} EXCEPT ALL SELECT {columns} FROM {other})"
 
 
-def _of(gold: Gold, layout: Layout, touched: pa.Table, source: Relation) -> _News:
+def _of(gold: Gold, layout: Layout, touched: pa.Table, source: str, held: Mapping[str, Relation]) -> _News:
     """The rows of the touched entities in `source`, and those of them that have none."""
-    relations = {"touched": Relation(touched.schema, memory=touched), "gold": source}
+    relations = {"touched": Relation(touched.schema, memory=touched), **held}
     same = " AND ".join(f"t.{named(key)} <=> g.{named(key)}" for key in layout.entity)
     served = f"g.{named(layout.timestamp)} IS NOT NULL"
     rows = gold.read(
-        f"SELECT {_columns(layout, 'g.')} FROM gold AS g WHERE {served} AND EXISTS "
+        f"SELECT {_columns(layout, 'g.')} FROM {source} AS g WHERE {served} AND EXISTS "
         f"(SELECT 1 FROM touched AS t WHERE {same}) ORDER BY {_list(layout.entity, 'g.')}",
         relations,
     )
     gone = gold.read(
         f"SELECT {_list(layout.entity, 't.')} FROM touched AS t WHERE NOT EXISTS "
-        f"(SELECT 1 FROM gold AS g WHERE {same} AND {served})",
+        f"(SELECT 1 FROM {source} AS g WHERE {same} AND {served})",
         relations,
     ).read_all()
     return _News(rows, touched.num_rows - gone.num_rows, gone)

@@ -161,6 +161,17 @@ def test_a_value_that_came_and_went_while_a_writer_died(lake: Lake, engine: Duck
     assert served(store) == {"a": 1, "b": 3}
 
 
+def test_a_row_that_changed_several_times_in_between(lake: Lake, engine: DuckDBEngine, store: SqliteStore) -> None:
+    """Only its last form counts, though each commit tells of its own."""
+    table = Table(lake, engine)
+    for value in (1, 2, 3, 2):
+        table.commit({"a": value, "b": 1})
+    golds = table.golds()
+    materialize(golds[0], store, table.view)
+    assert materialize(golds[-1], store, table.view).written == 1
+    assert served(store) == {"a": 2, "b": 1}
+
+
 def test_only_changed_rows_are_written(lake: Lake, engine: DuckDBEngine, store: SqliteStore) -> None:
     table = Table(lake, engine)
     table.commit(dict.fromkeys("abc", 1))
