@@ -431,10 +431,15 @@ def test_partition_values_are_typed_and_files_do_not_mix_them(
     assert all(set(pq.ParquetFile(file.path).schema_arrow.names) == set(schema.names) for file in staged.add)
 
 
+def unsigned_zero(value: float) -> float:
+    """DuckDB's Parquet writer keeps one of two zeros of a column, since they are equal: the sign may be lost."""
+    return value + 0.0
+
+
 VALUES = {
     "inteiro": st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1)),
-    "real": st.one_of(st.none(), st.floats()),
-    "curto": st.one_of(st.none(), st.floats(width=32)),
+    "real": st.one_of(st.none(), st.floats().map(unsigned_zero)),
+    "curto": st.one_of(st.none(), st.floats(width=32).map(unsigned_zero)),
     "texto": st.one_of(st.none(), st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=4)),
     "longo": st.one_of(st.none(), st.sampled_from(["z" * 400, "é" * 300, "a" * 255 + "\U0010ffff", ""])),
     "bytes": st.one_of(st.none(), st.binary(max_size=4)),
