@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from benchmarks.features import features, online
 from benchmarks.incremental import incremental
 from benchmarks.ingest import ingest, pending
 from benchmarks.kafka import RECORDS, kafka, kafka_servers
@@ -28,6 +29,8 @@ BENCHMARKS = (
     "upsert",
     "commits",
     "trace",
+    "features",
+    "online",
     "kafka",
     "serving",
 )
@@ -37,6 +40,7 @@ SIZED: dict[str, Callable[[Scratch, str, int, int], Result]] = {
     "incremental": incremental,
     "upsert": upsert,
     "trace": trace,
+    "features": features,
 }
 CHEAP_ROWS = 1_000_000
 
@@ -75,6 +79,8 @@ def _results(options: argparse.Namespace, scratch: Scratch) -> Iterator[Result]:
         repeat = options.repeat or (3 if rows <= CHEAP_ROWS else 1)
         for name in (name for name in chosen if name in SIZED):
             yield SIZED[name](scratch, options.format, rows, repeat)
+    if "online" in chosen:
+        yield online(scratch, options.repeat or 3)
     if "serving" in chosen:
         yield serving(scratch, options.requests)
     if "ingest" in chosen:

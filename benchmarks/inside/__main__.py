@@ -23,6 +23,8 @@ JOBS = {
     "peer": "peer:run",
     "silver_files": "queries:silver_files",
     "recompute": "recompute:run",
+    "training_set": "features:training_set",
+    "online": "features:online",
     "kafka_fill": "kafka:fill",
     "kafka_raw": "kafka:raw",
     "kafka_common": "kafka:common",
