@@ -156,8 +156,22 @@ class Derivation:
             exp.NullSafeEQ(this=key.copy(), expression=_own(f"datalab_k{number}"))
             for number, key in enumerate(self.keys)
         ]
-        times = [self.event, *([exp.column(self.definition.arrived, quoted=True)] if self.definition.arrived else [])]
-        return [*same, *(exp.LT(this=exp.paren(time.copy()), expression=_own(MOMENT)) for time in times)]
+        return [*same, *(exp.LT(this=exp.paren(time.copy()), expression=_own(MOMENT)) for time in self._times)]
+
+    @property
+    def since(self) -> exp.Expr:
+        """From when on a row counts, over the input: its event or, where that matters and is later, its arrival."""
+        event, *arrived = self._times
+        if not arrived:
+            return event
+        later = exp.GTE(this=exp.paren(arrived[0].copy()), expression=exp.paren(event.copy()))
+        earlier = exp.LT(this=exp.paren(arrived[0].copy()), expression=exp.paren(event.copy()))
+        return exp.Case().when(later, arrived[0].copy()).when(earlier, event.copy())
+
+    @property
+    def _times(self) -> list[exp.Expr]:
+        arrived = self.definition.arrived
+        return [self.event, *([exp.column(arrived, quoted=True)] if arrived else [])]
 
 
 def derive(definition: Definition, describe: Describe, columns: Sequence[str]) -> Derivation:

@@ -3,7 +3,7 @@
 Doubles added in another order differ in their last digits, and engines add in any order. Here each value is cut into
 two whole numbers, its leading and its following bits under a scale common to all; whole numbers add up exactly. A
 value keeps its bits to 60 below the largest magnitude in the table. Spread is computed from differences to the
-middle of each group's range, so that little cancels.
+first value of each group, so that little cancels.
 """
 
 from __future__ import annotations
@@ -67,14 +67,18 @@ def bounds(parts: Sequence[Summed]) -> list[exp.Expr]:
     return asked
 
 
-def centres(parts: Sequence[Summed]) -> list[exp.Expr]:
-    """Aggregates over a group: the middle of the range of each part whose spread is wanted, named as `centre_names`."""
-    middles = []
+def centres(parts: Sequence[Summed], since: exp.Expr) -> list[exp.Expr]:
+    """Aggregates over a group: the first value of each part whose spread is wanted, named as `centre_names`.
+
+    `since` is from when on a row counts. The first one counts at every moment at which any does: what comes later,
+    however large, takes no digit from the answer of an earlier moment.
+    """
+    firsts = []
     for number, part in _spread(parts):
-        value = _only(_is_finite(part.argument), part.argument)
-        low, high = (_times(kind(this=value.copy()), 0.5) for kind in (exp.Min, exp.Max))
-        middles.append(exp.alias_(exp.Add(this=low, expression=high), f"datalab_c{number}"))
-    return middles
+        when = _only(_is_finite(part.argument), since)
+        first = exp.ArgMin(this=part.argument.copy(), expression=when)
+        firsts.append(exp.alias_(exp.cast(first, "double"), f"datalab_c{number}"))
+    return firsts
 
 
 def centre_names(parts: Sequence[Summed]) -> list[str]:

@@ -125,7 +125,7 @@ def _with_centres(past: Past, derivation: Derivation, asked: pa.Table, parts: Se
         return asked
     keys = asked_keys(derivation)
     of_group = [exp.alias_(key.copy(), f"g{number}") for number, key in enumerate(derivation.keys)]
-    tree = derivation.over_input([*of_group, *centres(parts)])
+    tree = derivation.over_input([*of_group, *centres(parts, derivation.since)])
     tree.where(exp.Exists(this=_same_group(derivation)), copy=False)
     tree.group_by(*[key.copy() for key in derivation.keys], copy=False)
     found = past.ask(tree, {"datalab_asked": asked.select(keys)})

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from tests.unit.features.gold import BY_CLIENT, BY_SHOP, SILVER, asked_of, definition, gold, moment, past, silver
 
@@ -86,6 +86,12 @@ def test_by_brute_force(engine: Engine, accuracy: str, rows: list[Any], asked: l
         assert same(features, truth), (who, when, features, truth)
 
 
+# A huge value that comes later must not take digits from the spread of earlier ones.
+LATER = [("ana", 1, 3.5, 1, "soja", True, 100, 100), ("ana", 1, 0.2, 1, "soja", True, 200, 100)]
+LATER += [("ana", 1, None, 1, "soja", True, 50, 50), ("ana", 1, 1e12, 1, "soja", True, 90, 900)]
+
+
+@example(rows=LATER, asked=[("ana", 250), ("ana", 950)])
 @given(rows=ROWS, asked=ASKED)
 @PROPERTY
 def test_what_arrived_later_does_not_count(engine: Engine, rows: list[Any], asked: list[tuple[Any, int]]) -> None:
