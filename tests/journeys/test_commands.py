@@ -269,3 +269,13 @@ def test_a_table_keeps_its_name_when_a_source_leaves(pedidos):
     shutil.rmtree(pedidos.folder / "pipelines")
     assert pedidos.rows(f"SELECT id FROM {SILVER}") == [("a",)]
     assert pedidos("run").out == "nothing to do: 0 steps, no input changed\n"
+
+
+def test_records_are_taken_in_while_a_pipeline_is_broken(pedidos):
+    pedidos.deliver("um", order("a"))
+    pedidos.pipeline("lower(cpf)", "lower(cpff)")
+    assert failed(pedidos("run", "--json", code=5))["type"] == "PipelineTypeError"
+    for line in (("data", "ingest"), ("run", BRONZE), ("ingest", BRONZE)):
+        pedidos(*line)
+    assert pedidos.rows(f"SELECT id FROM {BRONZE}") == [("a",)]
+    assert failed(pedidos("data", "ingest", SILVER, "--json", code=5))["type"] == "PipelineTypeError"

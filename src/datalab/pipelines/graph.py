@@ -57,6 +57,9 @@ class Graph:
         return frozenset(i.table for node in self.flows for i in node.inputs) - self.datasets.keys()
 
 
+NO_FLOWS = Graph({}, (), {})
+
+
 def build_graph(declarations: Declarations, known_tables: Collection[TableName]) -> Graph:
     """Resolve and check all names. `known_tables` exist without a declaration: those that ingest makes.
 

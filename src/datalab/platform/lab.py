@@ -18,7 +18,7 @@ from datalab.ingest.workers import Workers
 from datalab.lake.lake import Lake
 from datalab.names import TableName
 from datalab.pipelines.execute import Context
-from datalab.pipelines.graph import Graph
+from datalab.pipelines.graph import NO_FLOWS, Graph
 from datalab.pipelines.records import RunRecord
 from datalab.pipelines.run import RunOptions
 from datalab.pipelines.steps import Step
@@ -99,10 +99,12 @@ class Lab:
         graph = wire_graph(self.configuration, {*schemas, *self.lake.names()})
         return graph, check_graph(graph, self.engine, self.lake, schemas)
 
-    @property
-    def workload(self) -> Workload:
-        """What there is to run."""
-        return Workload(self.feeds, *self._checked, self.configuration.environment or "")
+    def workload(self, wish: Wish) -> Workload:
+        """What there is to run. Pipelines that are not wanted are not looked at: taking records in needs none."""
+        environment = self.configuration.environment or ""
+        if wish.of_sources_alone(feed.target for feed in self.feeds):
+            return Workload(self.feeds, NO_FLOWS, {}, environment)
+        return Workload(self.feeds, *self._checked, environment)
 
     def context(self) -> Context:
         """A run's context: a new id, this moment."""
@@ -110,7 +112,7 @@ class Lab:
 
     def plan(self, wish: Wish) -> tuple[Step, ...]:
         """What a run would do now; nothing is written."""
-        return plan_run(self.context(), self.workload, wish)
+        return plan_run(self.context(), self.workload(wish), wish)
 
     def run(self, wish: Wish) -> RunRecord:
         """Ingest and pipelines, then the report and the notification; failures of steps are in the record."""
@@ -118,7 +120,7 @@ class Lab:
         options = RunOptions(context.run_id, chosen.parallel, chosen.retries)
         if wish.ingest:
             prepare_feeds(self.feeds, wish.tables, context)
-        record = run(context, self.workload, wish, self.bus, options)
+        record = run(context, self.workload(wish), wish, self.bus, options)
         if wish.ingest:
             self.send_dead_letters(context)
         announce(self.configuration, record, lambda sql: self.query(sql).read_all(), self.bus)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
@@ -58,6 +58,11 @@ class Wish:
     def refreshed(self, nodes: Sequence[FlowNode]) -> frozenset[TableName]:
         """The tables to be computed from scratch."""
         return frozenset(node.flow.target for node in nodes) if self.refresh_all else self.refresh
+
+    def of_sources_alone(self, fed: Iterable[TableName]) -> bool:
+        """Whether no flow can be meant; `fed` are the tables that sources feed."""
+        named = {*self.tables, *self.refresh}
+        return named <= set(fed) if named else not (self.flows or self.refresh_all)
 
     def without_ingest(self) -> Wish:
         """The same, the flows alone."""
