@@ -55,6 +55,7 @@ def _strays(lake: Lake, name: TableName) -> tuple[TableState, tuple[File, ...]]:
 def _remove_empty_folders(state: TableState, before: datetime) -> None:
     for folder in {local_path(state.location), local_path(state.target().location)}:
         for place in folder.glob("*") if folder is not None else ():
-            if place.name.startswith(_STAGING) and place.stat().st_mtime < before.timestamp():
-                with suppress(OSError):  # not empty, or gone
-                    place.rmdir()
+            if place.name.startswith(_STAGING):
+                with suppress(OSError):  # not empty, or its writer has just taken it away
+                    if place.stat().st_mtime < before.timestamp():
+                        place.rmdir()
