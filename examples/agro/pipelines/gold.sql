@@ -77,16 +77,11 @@ AS SELECT
   proponente_id,
   max_by(localizacao_uf, data_solicitacao) AS localizacao_uf,
   max_by(localizacao_municipio, data_solicitacao) AS localizacao_municipio,
-  max_by(tipo_pessoa, data_solicitacao) AS tipo_pessoa,
   max_by(cultura_principal, data_solicitacao) AS cultura_principal,
   max_by(area_total_hectares, data_solicitacao) AS area_total_hectares,
   max_by(anos_experiencia, data_solicitacao) AS anos_experiencia,
-  max_by(classificacao_propriedade, data_solicitacao) AS classificacao_propriedade,
   max_by(serasa_score, data_solicitacao) AS serasa_score,
-  max_by(faixa_risco_credito, data_solicitacao) AS faixa_risco_credito,
   max_by(ibama_autuacoes_ativas, data_solicitacao) AS ibama_autuacoes_ativas,
-  max_by(finalidade_credito, data_solicitacao) AS finalidade_credito,
-  max_by(valor_solicitado_credito, data_solicitacao) AS valor_solicitado_credito,
   max(data_solicitacao) AS feature_timestamp
 FROM silver.silver_dados_produtores_agro
 GROUP BY proponente_id;
@@ -97,15 +92,12 @@ COMMENT 'What is known of a state from its farmers'' requests'
 AS SELECT
   localizacao_uf,
   count(*) AS total_solicitacoes,
-  count(DISTINCT proponente_id) AS total_proponentes,
   avg(valor_solicitado_credito) AS valor_medio_solicitado,
-  median(valor_solicitado_credito) AS valor_mediano,
   avg(area_total_hectares) AS area_media_hectares,
   avg(serasa_score) AS serasa_score_medio,
   count_if(faixa_risco_credito IN ('ALTO', 'MUITO_ALTO')) / count(*) AS taxa_risco_elevado,
   count_if(ibama_autuacoes_ativas) / count(*) AS taxa_autuacoes_ibama,
   count_if(tipo_pessoa = 'JURIDICA') / count(*) AS taxa_pessoa_juridica,
-  mode(cultura_principal, true) AS cultura_dominante,
   max(data_solicitacao) AS feature_timestamp
 FROM silver.silver_dados_produtores_agro
 GROUP BY localizacao_uf;

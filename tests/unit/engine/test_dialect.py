@@ -16,7 +16,7 @@ from sqlglot import exp, parse_one
 
 from datalab.engine.base import Query
 from datalab.engine.dialect.functions import CALLS, NAMED, SAME
-from datalab.engine.dialect.translation import REWRITES
+from datalab.engine.dialect.translation import REWRITES, translate
 from datalab.engine.duckdb import DuckDBEngine
 from datalab.errors import EngineError, UntranslatableFunction
 from datalab.lake.table import Relation
@@ -425,6 +425,23 @@ QUERIES: list[tuple[str, list[tuple[Any, ...]]]] = [
     ("SELECT /*+ BROADCAST(t) */ max(x) AS m FROM t", [(7,)]),
     ("SELECT * EXCEPT (y, s, flag) FROM t WHERE x = 7", [(None, 7)]),
 ]
+
+
+def test_several_max_by_are_answered_by_one_row(engine: DuckDBEngine) -> None:
+    rows = [(1, 9, "a", None), (1, 9, "b", 1.0), (1, 3, "z", 5.0), (2, None, "q", 2.0), (2, 1, None, 4.0)]
+    tied = ", ".join(str(row).replace("None", "NULL") for row in rows)
+    assert ask(
+        engine,
+        "SELECT k, max_by(s, t) AS s, coalesce(max_by(v, t), -1) AS v, max_by(s, t) AS again, min_by(v, t) AS first "
+        f"FROM VALUES {tied} AS given(k, t, s, v) GROUP BY k HAVING max_by(v, t) IS NOT NULL ORDER BY k",
+    ) == [(1, "b", 1.0, "b", 5.0), (2, None, 4.0, None, 4.0)]
+
+
+def test_several_max_by_are_one_aggregate() -> None:
+    asked = "SELECT max_by(a, t), 1 + max_by(b, t), max_by(a, u), (SELECT max_by(a, t) FROM y) FROM x"
+    made = translate(parse_one(asked, dialect="spark"), NOW, "flow.sql")
+    rows = {node.sql(dialect="duckdb") for node in made.find_all(exp.Anonymous)}
+    assert rows == {"SPARK_MAX_BY({'c0': a, 'c1': b}, t)", "SPARK_MAX_BY(a, u)", "SPARK_MAX_BY(a, t)"}
 
 
 @pytest.mark.parametrize(("sql", "expected"), QUERIES, ids=[sql for sql, _ in QUERIES])

@@ -47,14 +47,12 @@ COLUMNS = {
         "taxa_pessoa_juridica score_risco_ajustado volatilidade_credito feature_timestamp"
     ),
     "gold.proponente_perfil_agro": (
-        "proponente_id localizacao_uf localizacao_municipio tipo_pessoa cultura_principal area_total_hectares "
-        "anos_experiencia classificacao_propriedade serasa_score faixa_risco_credito ibama_autuacoes_ativas "
-        "finalidade_credito valor_solicitado_credito feature_timestamp"
+        "proponente_id localizacao_uf localizacao_municipio cultura_principal area_total_hectares anos_experiencia "
+        "serasa_score ibama_autuacoes_ativas feature_timestamp"
     ),
     "gold.uf_features_agro": (
-        "localizacao_uf total_solicitacoes total_proponentes valor_medio_solicitado valor_mediano "
-        "area_media_hectares serasa_score_medio taxa_risco_elevado taxa_autuacoes_ibama taxa_pessoa_juridica "
-        "cultura_dominante feature_timestamp"
+        "localizacao_uf total_solicitacoes valor_medio_solicitado area_media_hectares serasa_score_medio "
+        "taxa_risco_elevado taxa_autuacoes_ibama taxa_pessoa_juridica feature_timestamp"
     ),
     "silver.stocks_cleaned": "date symbol open high low close volume z_score data_quality_score processed_at",
     "gold.stocks_analytics": (
