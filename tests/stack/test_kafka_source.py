@@ -138,7 +138,7 @@ def from_old(made: World, state: Any, batch: Any) -> None:
     """What a process does that was paused between reading the table and committing."""
     context = made.context()
     staged = ingest(made.feed.source, batch, state, Run(context.run_id, context.now))
-    publication = Publication(state, staged.provenance, staged.rejected, Staged(staged.add))
+    publication = Publication(state, staged.provenance, staged.rejected, Staged(staged.add), staged.onto)
     publish(made.lake, made.engine, publication, context.now)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -11,7 +11,7 @@ from sqlglot import exp
 
 from datalab.engine.base import Engine, Query, Staged
 from datalab.events import Event, SourceFileIgnored
-from datalab.ingest.sources.base import Batch, Consumed, Ignored, Run, Source
+from datalab.ingest.sources.base import Batch, Consumed, Ignored, Run, Source, StagedBatch
 from datalab.lake.provenance import Provenance
 from datalab.lake.restore import present_commits
 from datalab.lake.table import DataFile, Relation, Snapshot, TableState
@@ -28,6 +28,7 @@ class IngestStaged:
     provenance: Provenance
     events: tuple[Event, ...] = ()
     rest: Batch | None = None
+    onto: Callable[[TableState], Provenance | None] | None = None
 
     @property
     def empty(self) -> bool:
@@ -74,7 +75,21 @@ def ingest(source: Source, batch: Batch, state: TableState, run: Run) -> IngestS
         quarantined=staged.quarantined,
     )
     rejected = Rejected(state.name, source.name, staged.rejected, staged.units, staged.within)
-    return IngestStaged(staged.add, rejected, provenance, ignored_events(source.name, staged.ignored), staged.rest)
+    ignored, onto = ignored_events(source.name, staged.ignored), _onto(source.name, staged, provenance)
+    return IngestStaged(staged.add, rejected, provenance, ignored, staged.rest, onto)
+
+
+def _onto(source: str, staged: StagedBatch, provenance: Provenance) -> Callable[[TableState], Provenance | None] | None:
+    """The provenance for a state that others have committed to meanwhile, None where they took any of the same."""
+    moved = staged.onto
+    if moved is None:
+        return None
+
+    def onto(state: TableState) -> Provenance | None:
+        offsets = moved(offsets_of(source, state))
+        return None if offsets is None else replace(provenance, offsets=offsets)
+
+    return onto
 
 
 def ignored_events(source: str, ignored: Iterable[Ignored]) -> tuple[Event, ...]:

@@ -16,7 +16,7 @@ from datalab.engine.base import Engine, Staged
 from datalab.errors import DataLabError, InvalidSetting, UnknownSetting, UnknownTable
 from datalab.events import Bus, Progress
 from datalab.ingest.contracts import bronze_schema, read_contract
-from datalab.ingest.ingest import consumed, ignored_events, ingest, replay, source_positions
+from datalab.ingest.ingest import consumed, ignored_events, ingest, offsets_of, replay, source_positions
 from datalab.ingest.limits import Limits
 from datalab.ingest.sources.base import Consumed, Evolved, Pending, Run, Source
 from datalab.ingest.sources.files import FilesSource
@@ -105,11 +105,15 @@ class SourceFeed:
             self.bus.emit(Progress(f"{self.source.counts} of {self.name}", done, total))
             if staged.empty:
                 continue
-            publication = Publication(state, staged.provenance, staged.rejected, Staged(staged.add))
+            publication = Publication(state, staged.provenance, staged.rejected, Staged(staged.add), staged.onto)
             state = publish(self.lake, self.engine, publication, context.now)
-            self.source.acknowledge(staged.provenance.offsets)
+            self.source.acknowledge(offsets_of(self.name, state))
             outcome = _plus(outcome, state.snapshot, staged.provenance.written, staged.provenance.quarantined)
         return outcome
+
+    def join(self) -> bool:
+        """Share the source with other processes that follow it, where it can be shared; whether it is."""
+        return self.source.join()
 
     def restage(self, context: Context, state: TableState, records: pa.Table) -> Restaged:
         """Quarantined records of this source, decoded again under the present contract."""

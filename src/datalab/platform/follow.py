@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from datalab.errors import DataLabError
+from datalab.errors import DataLabError, Fenced
 from datalab.events import Bus, SourcePaused, SourceResumed
 from datalab.names import TableName
 from datalab.pipelines.execute import Context
@@ -50,36 +51,68 @@ def follow(feeds: Sequence[SourceFeed], context: Callable[[], Context], way: Fol
     return [loop.result() for loop in loops]
 
 
+class _Pause:
+    """A source that cannot be used for now: said once, waited for at growing intervals, and said when it is over."""
+
+    def __init__(self, source: str, stop: threading.Event, bus: Bus) -> None:
+        self._source, self._stop, self._bus = source, stop, bus
+        self._since: float | None = None
+        self._seconds = 0.0
+        self.total = 0.0
+
+    def wait(self, error: DataLabError) -> None:
+        """Some time, longer from call to call."""
+        if self._since is None:
+            self._since = time.monotonic()
+            self._bus.emit(SourcePaused(self._source, str(error)))
+        self._seconds = min(max(self._seconds * 2, 0.5), _LONGEST_PAUSE)
+        self._stop.wait(self._seconds)
+
+    def over(self) -> None:
+        """It can be used."""
+        if self._since is not None:
+            lasted = time.monotonic() - self._since
+            self.total += lasted
+            self._since, self._seconds = None, 0.0
+            self._bus.emit(SourceResumed(self._source, lasted))
+
+
 def _loop(feed: SourceFeed, context: Callable[[], Context], way: Following, bus: Bus) -> Followed:
-    total, pause, since = Followed(feed.name, feed.target), 0.0, 0.0
-    while not way.stop.is_set():
-        began = time.monotonic()
-        try:
-            look = context()
-            found = _look(feed, look, total)
-            if found:
-                way.after(look)
-        except DataLabError as error:
-            if not error.retryable:
-                way.stop.set()
-                raise
-            if not since:
-                since = began
-                bus.emit(SourcePaused(feed.name, str(error)))
-            pause = min(max(pause * 2, 0.5), _LONGEST_PAUSE)
-            way.stop.wait(pause)
-            continue
-        except BaseException:
-            way.stop.set()
-            raise
-        if since:
-            total.paused += time.monotonic() - since
-            bus.emit(SourceResumed(feed.name, time.monotonic() - since))
-            pause = since = 0.0
-        if way.until_none and not found:
-            break
-        way.stop.wait(0 if way.until_none else max(0.0, way.seconds - (time.monotonic() - began)))
+    total, pause = Followed(feed.name, feed.target), _Pause(feed.name, way.stop, bus)
+    try:
+        if not way.until_none:
+            feed.join()
+        while not way.stop.is_set() and _turn(feed, context, way, (total, pause)):
+            pass
+    except BaseException:
+        way.stop.set()
+        raise
+    total.paused = pause.total
     return total
+
+
+def _turn(feed: SourceFeed, context: Callable[[], Context], way: Following, course: tuple[Followed, _Pause]) -> bool:
+    """One look and the wait after it; whether to go on. An error that does not pass is raised."""
+    total, pause = course
+    began = time.monotonic()
+    try:
+        look = context()
+        found = _look(feed, look, total)
+        if found:
+            way.after(look)
+    except Fenced:  # another process was first: its rows are there, and what is left is read from there on
+        way.stop.wait(random.uniform(0.05, 0.25))  # noqa: S311 - jitter is no secret
+        return True
+    except DataLabError as error:
+        if not error.retryable:
+            raise
+        pause.wait(error)
+        return True
+    pause.over()
+    if way.until_none and not found:
+        return False
+    way.stop.wait(0 if way.until_none else max(0.0, way.seconds - (time.monotonic() - began)))
+    return True
 
 
 def _look(feed: SourceFeed, context: Context, total: Followed) -> bool:

@@ -284,9 +284,9 @@ class KafkaSettings(Section):
     options: Annotated[Mapping[str, Any], "Further settings of the client, passed to librdkafka."] = field(
         default_factory=dict
     )
-    group: Annotated[str | None, "Consumer group under which the lag is told; none: datalab-NAME of the project."] = (
-        None
-    )
+    group: Annotated[
+        str | None, "Consumer group that shares a topic and tells the lag; none: datalab-NAME of the project."
+    ] = None
     commit_messages: Annotated[int, AtLeast(1), "Most messages in one commit."] = 1_000_000
     commit_seconds: Annotated[int, AtLeast(1), "Longest time that messages are read for one commit."] = 5
     patience: Annotated[

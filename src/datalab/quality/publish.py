@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from datalab.engine.base import Check, Engine, Staged
-from datalab.errors import CommitUnknown, DataLabError, ExpectationFailed
+from datalab.errors import CommitUnknown, DataLabError, ExpectationFailed, Fenced
 from datalab.lake.beside import noted
 from datalab.lake.lake import Lake
 from datalab.lake.provenance import CheckResult, Provenance
 from datalab.lake.table import Change, TableState
 from datalab.quality.quarantine import Rejected, set_aside, total_records
 
+_RACES = 20
+_LONGEST_WAIT = 1.0
+
 
 @dataclass(frozen=True)
 class Publication:
-    """Staged files ready to be seen: `state` is what was read before staging, and what the commit compares with."""
+    """Staged files ready to be seen: `state` is what was read before staging, and what the commit compares with.
+
+    `onto` is asked where another writer was first: it answers the provenance to commit with against the newer state,
+    or None where that writer touched what this one has consumed. Without it, the first writer wins.
+    """
 
     state: TableState
     provenance: Provenance
     rejected: Rejected
     staged: Staged
+    onto: Callable[[TableState], Provenance | None] | None = None
 
 
 def check_results(checks: Sequence[Check], staged: Staged) -> tuple[CheckResult, ...]:
@@ -53,8 +63,46 @@ def publish(lake: Lake, engine: Engine, publication: Publication, now: datetime)
     provenance = replace(made, quarantined=total_records(rejected.rows), details=details)
     beside = (*staged.beside, *(changes.files if changes else ()))
     with discarded_on_failure(engine, staged):
+        _require_room(lake, publication)
         set_aside(lake, engine, rejected, provenance.run_id, now)
-        return lake.commit(publication.state, Change(provenance, staged.add, staged.remove, beside))
+        return _committed(lake, publication, Change(provenance, staged.add, staged.remove, beside))
+
+
+def _committed(lake: Lake, publication: Publication, change: Change) -> TableState:
+    """The state after the change, which is made anew for each newer state that leaves room for it."""
+    state = publication.state
+    for attempt in range(_RACES):
+        try:
+            return lake.commit(state, change)
+        except Fenced:
+            newest = lake.state(state.name)
+            renewed = _renewed(publication, newest)
+            if newest is None or renewed is None or attempt + 1 == _RACES:
+                raise
+            details, counted = change.provenance.details, change.provenance.quarantined
+            state, change = newest, replace(change, provenance=replace(renewed, details=details, quarantined=counted))
+            time.sleep(random.uniform(0, min(_LONGEST_WAIT, 0.01 * 2**attempt)))  # noqa: S311 - jitter is no secret
+    raise AssertionError("the loop above answers or raises")
+
+
+def _require_room(lake: Lake, publication: Publication) -> None:
+    """Fenced before anything is set aside a second time: what others set aside may be resolved by now."""
+    state, rows = publication.state, publication.rejected.rows
+    newest = lake.state(state.name) if publication.onto is not None and rows.num_rows else None
+    if newest is not None and newest.snapshot != state.snapshot and _renewed(publication, newest) is None:
+        raise Fenced(
+            f"{state.name}: another writer has consumed the same: it is at snapshot {newest.snapshot}, "
+            f"run {publication.provenance.run_id} had read {state.snapshot}",
+            "run again: the next run starts from the newer snapshot",
+        )
+
+
+def _renewed(publication: Publication, newest: TableState | None) -> Provenance | None:
+    state, onto = publication.state, publication.onto
+    if onto is None or newest is None:
+        return None
+    same = newest.schema == state.schema and newest.partition == state.partition and newest.location == state.location
+    return onto(newest) if same else None
 
 
 @contextmanager

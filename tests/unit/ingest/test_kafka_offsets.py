@@ -6,7 +6,15 @@ import pytest
 
 from datalab.errors import SourceError
 from datalab.events import OffsetsLost, PartitionAdded, TopicRecreated
-from datalab.ingest.sources.kafka_offsets import Log, Range, offsets_of, ranges_of, stands_at
+from datalab.ingest.sources.kafka_offsets import (
+    Log,
+    Range,
+    offsets_after,
+    offsets_of,
+    ranges_of,
+    stands_at,
+    taken_over,
+)
 
 STANDS = offsets_of("t", "one", {0: 10, 1: 4})
 
@@ -48,3 +56,51 @@ def test_another_topic_of_the_same_name_is_told_and_read_from_its_beginning() ->
 def test_a_log_that_ends_before_the_table_is_refused() -> None:
     with pytest.raises(SourceError, match=r"stands at offset 10 of t/0, and the log ends at 9"):
         ranges_of("s", STANDS, log({0: (0, 9), 1: (0, 4)}))
+
+
+TAKEN = (Range(0, 10, 20),)
+
+
+def test_offsets_that_others_committed_for_other_partitions_leave_room() -> None:
+    assert not taken_over(TAKEN, "one", STANDS, STANDS)
+    others = offsets_of("t", "one", {0: 10, 1: 400, 2: 7})
+    assert not taken_over(TAKEN, "one", STANDS, others)
+    assert offsets_after(log({0: (0, 20), 1: (0, 500), 2: (0, 9)}), others, {0: 20})["partitions"] == {
+        "0": 20, "1": 400, "2": 7,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "now",
+    [
+        offsets_of("t", "one", {0: 11, 1: 4}),
+        offsets_of("t", "one", {0: 9, 1: 4}),  # somebody went back to an earlier snapshot
+        offsets_of("t", "one", {1: 4}),
+        offsets_of("t", "two", {0: 10, 1: 4}),
+        {},
+    ],
+    ids=["further", "back", "gone", "other topic", "nothing"],
+)
+def test_the_same_partition_elsewhere_leaves_none(now: dict[str, object]) -> None:
+    assert taken_over(TAKEN, "one", STANDS, now)
+
+
+def test_a_topic_that_is_taken_up_by_two_at_once() -> None:
+    first = offsets_after(log({0: (3, 20), 1: (0, 4)}), {}, {1: 4})
+    assert first["partitions"] == {"0": 3, "1": 4}
+    assert not taken_over((Range(0, 3, 20),), "one", {}, first)
+    assert taken_over((Range(0, 5, 20),), "one", {}, first)
+    assert taken_over((Range(1, 0, 4),), "one", {}, first)
+
+
+def test_a_topic_that_was_made_again_is_taken_up_by_two_at_once() -> None:
+    new = log({0: (0, 9), 1: (0, 4)}, "two")
+    first = offsets_after(new, STANDS, {1: 4})
+    assert first == offsets_of("t", "two", {0: 0, 1: 4})
+    assert not taken_over((Range(0, 0, 9),), "two", STANDS, first)
+    assert not taken_over((Range(0, 0, 9),), "two", STANDS, STANDS)
+    assert taken_over((Range(1, 0, 4),), "two", STANDS, first)
+
+
+def test_messages_lost_before_they_were_read_count_as_consumed_by_nobody() -> None:
+    assert not taken_over((Range(0, 15, 20, lost=5),), "one", STANDS, STANDS)

@@ -75,7 +75,9 @@ class StagedBatch:
 
     `rejected` has QUARANTINE_SCHEMA; `units` names, as in its column `unit`, all that was consumed; `within` is the
     same as a condition over quarantine, where units cannot be listed. `offsets` is where the source stands once this
-    is committed; `details` what this commit alone consumed; `rest` is what is left of the batch.
+    is committed; `details` what this commit alone consumed; `rest` is what is left of the batch. `onto` answers the
+    offsets to commit with where others have committed meanwhile, from those that the table has then; None where they
+    consumed anything of this batch. Without it, whoever else commits has been first.
     """
 
     add: tuple[DataFile, ...]
@@ -88,6 +90,7 @@ class StagedBatch:
     ignored: tuple[Ignored, ...] = ()
     within: str = ""
     rest: Batch | None = None
+    onto: Callable[[Mapping[str, Any]], Mapping[str, Any] | None] | None = None
 
 
 class Evolved(Exception):
@@ -119,6 +122,13 @@ class Source(Protocol):
     contract: Contract
     position: ClassVar[pa.Schema]
     counts: ClassVar[str]
+
+    def join(self) -> bool:
+        """Told before records are followed without end, by this process and perhaps by others; may be repeated.
+
+        True where the processes share the source from now on: `pending` names this one's part. False where it stays
+        whole, and the table decides who was first.
+        """
 
     def pending(self, consumed: Consumed) -> Pending:
         """What is there and not consumed. Changes nothing; opens data only where a file looks changed. SourceError."""

@@ -48,6 +48,10 @@ class FilesSource:
         require_text_form(self.contract, self.format or format_of(self.pattern, None) or "")
         self._workers = self.workers or Workers(self.limits.workers, self.limits.worker_memory)
 
+    def join(self) -> bool:
+        """Files are not shared."""
+        return False
+
     def pending(self, consumed: Consumed) -> Pending:
         """Files whose names the table does not know. One whose content changed under its name is ignored, and said."""
         known = consumed_versions(consumed)

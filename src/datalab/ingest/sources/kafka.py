@@ -20,7 +20,8 @@ from datalab.ingest.message_isolate import MessageRun, run_messages, with_run
 from datalab.ingest.message_jobs import MESSAGES, MessageJob, MessagesDone
 from datalab.ingest.rejected import refused_table
 from datalab.ingest.sources.base import Batch, Consumed, Evolved, Pending, Replayed, Run, StagedBatch
-from datalab.ingest.sources.kafka_offsets import Range, offsets_of, ranges_of, stands_at
+from datalab.ingest.sources.kafka_group import Member
+from datalab.ingest.sources.kafka_offsets import Log, Range, offsets_after, ranges_of, stands_at, taken_over
 from datalab.ingest.sources.kafka_topic import Topic
 from datalab.ingest.sources.registry import Registry
 from datalab.ingest.workers import Workers
@@ -67,14 +68,20 @@ class KafkaSource:
         cluster = self.cluster
         self._topic = Topic(self.topic, cluster.bootstrap, cluster.group, cluster.options, cluster.patience)
         self._registry = Registry(cluster.registry, cluster.patience / 3)
-        self._topic_id = ""
+        self._member: Member | None = None
+        self._log = Log(self.topic, "", {})
         self._seen: set[bytes] = set()
 
+    def join(self) -> bool:
+        """Share the topic's partitions with the other members of the consumer group."""
+        cluster = self.cluster
+        self._member = self._member or Member(self.topic, cluster.bootstrap, cluster.group, cluster.options)
+        return True
+
     def pending(self, consumed: Consumed) -> Pending:
-        """What lies between the table's offsets and the log's ends."""
-        log = self._topic.look()
-        self._topic_id = log.topic_id
-        ranges, events = ranges_of(self.name, consumed.offsets, log)
+        """What lies between the table's offsets and the log's ends, in the partitions that are this process's own."""
+        self._log = self._topic.look()
+        ranges, events = ranges_of(self.name, consumed.offsets, self._own(consumed.offsets))
         batches = (_batch(ranges),) if any(each.stop > each.start or each.lost for each in ranges) else ()
         known = sum(stands_at(consumed.offsets).values())
         return Pending(batches, consumed=known, events=events)
@@ -86,34 +93,38 @@ class KafkaSource:
     def stage(self, batch: Batch, target: WriteTarget, before: Mapping[str, Any], run: Run) -> StagedBatch:
         """Read until the batch is through or a commit is due, and decode in worker processes meanwhile."""
         ranges: tuple[Range, ...] = batch.units
-        self._require_unmoved(ranges, before)
+        self._begin(ranges, before)
         try:
             done = with_run(self.workers, self.limits.workers + 1, lambda work: self._read(ranges, target, run, work))
         except BaseException:
-            self._topic.forget()
+            self._give_up()
             raise
-        at = self._topic.stands()
-        stands = {**(stands_at(before) if before.get("topic_id") == self._topic_id else {}), **at}
+        at, log = self._topic.stands(), self._log
         taken = [replace(each, stop=at[each.partition]) for each in ranges]
         rest = [
             replace(each, start=at[each.partition], stop=max(each.stop, at[each.partition]), lost=0) for each in ranges
         ]
-        more = any(each.start < each.stop for each in rest) and not self.stop.is_set()
+        more = any(each.start < each.stop for each in rest) and not self._is_interrupted(ranges)
         return StagedBatch(
             add=done.data,
-            rejected=refused_table(done.refused, self._flow(target), (self.topic, self._topic_id), run),
+            rejected=refused_table(done.refused, self._flow(target), (self.topic, log.topic_id), run),
             units=(),
             within=_within(self.topic, taken),
-            offsets=offsets_of(self.topic, self._topic_id, stands),
+            offsets=offsets_after(log, before, at),
             details=_details(taken),
             written=done.accepted,
             quarantined=len(done.refused),
             rest=_batch(rest) if more else None,
+            onto=lambda now: None if taken_over(ranges, log.topic_id, before, now) else offsets_after(log, now, at),
         )
 
     def acknowledge(self, offsets: Mapping[str, Any]) -> None:
         """Publish the group's offset, which never is ahead of the table."""
-        self._topic.publish(stands_at(offsets))
+        if self._member is None:
+            self._topic.publish(stands_at(offsets))
+        else:
+            self._member.done()
+            self._member.publish(stands_at(offsets))
 
     def replay(self, records: pa.Table, target: WriteTarget, run: Run) -> Replayed:
         """From raw bytes that were kept whole. Key, headers and timestamp are not kept in quarantine: they are null."""
@@ -131,22 +142,45 @@ class KafkaSource:
         return frozenset(row["id"] for row in rows if row["source_offset"] >= stands.get(row["source_partition"], 0))
 
     def close(self) -> None:
-        """Disconnect."""
+        """Leave the group, and disconnect."""
+        if self._member is not None:
+            self._member.close()
+            self._member = None
         self._topic.close()
         self._registry.close()
 
     def _flow(self, target: WriteTarget) -> tuple[str, Any, str]:
         return self.name, target.name, self.contract.schema_id
 
-    def _require_unmoved(self, ranges: Sequence[Range], before: Mapping[str, Any]) -> None:
-        stands = stands_at(before) if before.get("topic_id") == self._topic_id else {}
-        for each in ranges:
-            if stands.get(each.partition, each.start - each.lost) != each.start - each.lost:
-                self._topic.forget()
-                raise Fenced(
-                    f"source {self.name}: {self.topic}/{each.partition} was consumed by another writer meanwhile",
-                    "nothing was written; it is planned again",
-                )
+    def _own(self, offsets: Mapping[str, Any]) -> Log:
+        """The part of the topic that this process is to read. What the group has not heard is told again."""
+        member, log = self._member, self._log
+        if member is None:
+            return log
+        member.done()
+        owned = member.owned(self.cluster.patience)
+        if offsets.get("topic_id") == log.topic_id:
+            member.publish(stands_at(offsets))
+        return replace(log, partitions={each: ends for each, ends in log.partitions.items() if each in owned})
+
+    def _begin(self, ranges: Sequence[Range], before: Mapping[str, Any]) -> None:
+        if taken_over(ranges, self._log.topic_id, before, before):
+            self._topic.forget()
+            raise Fenced(
+                f"source {self.name}: {self.topic} was consumed by another writer meanwhile",
+                "nothing was written; it is planned again",
+            )
+        if self._member is not None:
+            self._member.begin(each.partition for each in ranges)
+
+    def _give_up(self) -> None:
+        self._topic.forget()
+        if self._member is not None:
+            self._member.done()
+
+    def _is_interrupted(self, ranges: Sequence[Range]) -> bool:
+        kept = self._member is None or self._member.keeps(each.partition for each in ranges)
+        return self.stop.is_set() or not kept
 
     def _read(self, ranges: Sequence[Range], target: WriteTarget, run: Run, work: MessageRun) -> None:
         held: list[pa.RecordBatch] = []
@@ -158,6 +192,8 @@ class KafkaSource:
                 work.submit(self._job(held, target, run))
                 held, count = [], 0
             if total >= self.pace.messages or time.monotonic() - began >= self.pace.seconds:
+                break
+            if self._is_interrupted(ranges):
                 break
         if held:
             work.submit(self._job(held, target, run))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,30 @@ def offsets_of(topic: str, topic_id: str, stands: Mapping[int, int]) -> dict[str
 def stands_at(offsets: Mapping[str, Any]) -> dict[int, int]:
     """The next offset of each partition."""
     return {int(partition): offset for partition, offset in offsets.get("partitions", {}).items()}
+
+
+def taken_over(ranges: Sequence[Range], topic_id: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether anybody has committed, or gone back to, other offsets of these ranges than they start at.
+
+    `before` are the offsets that the ranges were planned with, `now` those that the table has.
+    """
+    if now.get("topic_id") not in (topic_id, before.get("topic_id")):
+        return True
+    planned = stands_at(before) if before.get("topic_id") == topic_id else {}
+    present = stands_at(now) if now.get("topic_id") == topic_id else {}
+    starts = {each.partition: each.start - each.lost for each in ranges}
+    new = {partition: start for partition, start in starts.items() if partition not in planned}
+    return any({**new, **present}.get(partition) != start for partition, start in starts.items())
+
+
+def offsets_after(log: Log, before: Mapping[str, Any], at: Mapping[int, int]) -> dict[str, Any]:
+    """Where the source stands once partitions are consumed up to `at`: all of the topic's, those of others too.
+
+    A table that takes a topic up stands at its first offsets, also where it has not read yet.
+    """
+    first = {partition: low for partition, (low, _) in log.partitions.items()}
+    stands = stands_at(before) if before.get("topic_id") == log.topic_id else first
+    return offsets_of(log.topic, log.topic_id, {**stands, **at})
 
 
 def ranges_of(source: str, offsets: Mapping[str, Any], log: Log) -> tuple[tuple[Range, ...], tuple[Event, ...]]:

@@ -114,7 +114,7 @@ class Topic:
     def _positioned(self, ranges: Sequence[Range]) -> Consumer:
         consumer = self._connected()
         wanted = {each.partition: each.start for each in ranges}
-        if any(self._at.get(partition) != offset for partition, offset in wanted.items()):
+        if wanted != self._at:
             consumer.assign([TopicPartition(self.topic, *each) for each in wanted.items()])
             self._at = wanted
         return consumer

@@ -1,0 +1,133 @@
+"""Processes of one project share a topic by its consumer group, and the table has the last word."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.stack.test_kafka_source import good, whole
+from tests.stack.topics import TARGET, Filled, World, world
+
+from datalab.engine.base import Staged
+from datalab.errors import Fenced
+from datalab.ingest.ingest import ingest
+from datalab.ingest.sources.base import Run
+from datalab.ingest.workers import Workers
+from datalab.platform.services.control import Control
+from datalab.quality.publish import Publication, publish
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(120)]
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Workers]:
+    with Workers(2, 1 << 30) as pool:
+        yield pool
+
+
+@pytest.fixture(params=["iceberg", "delta"])
+def pair(
+    request: pytest.FixtureRequest, kafka: Control, registry: Control, tmp_path: Path, workers: Workers
+) -> Iterator[tuple[World, World]]:
+    topic = Filled(kafka.addresses["bootstrap"], registry.addresses["url"], f"t{uuid.uuid4().hex[:8]}")
+    topic.make(4)
+    with world(topic, tmp_path, workers, request.param) as one:
+        other = one.again()
+        one.feed.join()
+        other.feed.join()
+        until(lambda: sorted([*parts(one), *parts(other)]) == [0, 1, 2, 3] and parts(one) and parts(other))
+        yield one, other
+        other.feed.close()
+
+
+def parts(made: World) -> list[int]:
+    source: Any = made.feed.source
+    return sorted(source._member.owned(10))
+
+
+def until(done: Callable[[], object]) -> None:
+    for _ in range(300):
+        if done():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it never happened")
+
+
+def staged(made: World) -> Callable[[], Any]:
+    """A batch that is read and decoded, and the function that commits it."""
+    context = made.context()
+    state = made.feed._ready()
+    (batch,) = made.feed._pending(state, context).batches
+    found = ingest(made.feed.source, batch, state, Run(context.run_id, context.now))
+    publication = Publication(state, found.provenance, found.rejected, Staged(found.add), found.onto)
+    return lambda: publish(made.lake, made.engine, publication, context.now)
+
+
+def test_commits_of_different_partitions_do_not_stand_in_each_others_way(pair: tuple[World, World]) -> None:
+    one, other = pair
+    topic = one.topic
+    values = good(topic, 0, 800)
+    values[5] = values[6] = values[7] = values[8] = b"bad"
+    topic.send(values)
+    first, second = staged(one), staged(other)
+    second()
+    first()
+    whole(one)
+    assert one.run().read == other.run().read == 0
+    ids = [row["id"] for row in one.query("SELECT source_partition AS p, source_offset AS o, id FROM t ORDER BY p, o")]
+    assert ids == [f"p{at}" for each in range(4) for at in range(each, 800, 4) if at not in (5, 6, 7, 8)]
+
+
+def test_who_is_paused_and_overtaken_lands_nothing_of_what_others_took(pair: tuple[World, World]) -> None:
+    slow, quick = pair
+    topic = slow.topic
+    values = good(topic, 0, 400)
+    values[0] = values[1] = values[2] = values[3] = b"bad"
+    topic.send(values)
+    commit = staged(slow)
+    taker = slow.again()  # reads all partitions, as whoever they were given to
+    assert taker.run().read == 400
+    aside = [row["run_id"] for row in taker.quarantine()]
+    with pytest.raises(Fenced):
+        commit()
+    assert [row["run_id"] for row in taker.quarantine()] == aside
+    assert slow.run().read == quick.run().read == 0
+    whole(slow)
+    taker.feed.close()
+
+
+def test_who_leaves_hands_over_what_it_has_not_read(pair: tuple[World, World]) -> None:
+    leaver, heir = pair
+    topic = leaver.topic
+    topic.send(good(topic, 0, 400))
+    assert 0 < leaver.run().read < 400
+    topic.send(good(topic, 400, 400))
+    leaver.feed.close()
+    until(lambda: parts(heir) == [0, 1, 2, 3])
+    heir.run()
+    whole(heir)
+    until(lambda: sum(topic.group_offsets(f"group-{topic.name}").values()) == 800)
+
+
+def test_a_partition_that_was_given_away_is_not_begun(pair: tuple[World, World]) -> None:
+    one, other = pair
+    topic = one.topic
+    topic.send(good(topic, 0, 40))
+    context = one.context()
+    state = one.feed._ready()
+    (batch,) = one.feed._pending(state, context).batches
+    before, third = parts(one), one.again()
+    third.feed.join()
+    until(lambda: sorted([*parts(one), *parts(other), *parts(third)]) == [0, 1, 2, 3] and parts(third))
+    if parts(one) != before:  # else the other one gave
+        with pytest.raises(Fenced, match="the group has given"):
+            one.feed.source.stage(batch, state.target(), {}, Run("r", context.now))
+    for each in (one, other, third):
+        assert each.run().read == 10 * len(parts(each))
+    third.feed.close()
+    whole(one)
+    assert one.lake.require(TARGET).positions["pedidos"].offsets["partitions"] == dict.fromkeys("0123", 10)
