@@ -14,11 +14,12 @@ from typing import Any
 import datalab.ingest.decode.avro_joined  # loaded before the limit is set, so that the limit is for data alone
 import datalab.ingest.work  # noqa: F401
 from datalab.errors import DataLabError, OutOfMemory
+from datalab.ingest.handover import Packed, unpack
 
 READY = "datalab.ingest.worker: ready\n"
 
 
-def main(descriptor: int, memory: int) -> None:
+def main(descriptor: int, shared: int, memory: int) -> None:
     """Serve calls until the other end closes the pipe."""
     _limit(memory)
     connection: Connection[Any, Any] = Connection(descriptor)
@@ -26,16 +27,17 @@ def main(descriptor: int, memory: int) -> None:
     sys.stdout.flush()
     while True:
         try:
-            function, argument = connection.recv()
+            function, packed = connection.recv()
         except EOFError:
             return
+        answer = _answer(function, shared, packed)
         with suppress(OSError):
-            connection.send(_answer(function, argument))
+            connection.send(answer)
 
 
-def _answer(function: str, argument: Any) -> tuple[bool, Any]:
+def _answer(function: str, shared: int, packed: Packed) -> tuple[bool, Any]:
     try:
-        return True, pkgutil.resolve_name(function)(argument)
+        return True, pkgutil.resolve_name(function)(unpack(shared, packed))
     except (MemoryError, OutOfMemory) as error:
         return False, MemoryError(str(error))
     except Exception as error:  # noqa: BLE001 - whatever it is, the caller decides
@@ -60,4 +62,4 @@ def _limit(memory: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    main(*map(int, sys.argv[1:]))

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from datalab.errors import WorkerCrashed
+from datalab.ingest.handover import Shared
 from datalab.ingest.reasons import Reason
 
 _QUIET = {"RUST_BACKTRACE": "0", "POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": ""}
@@ -63,12 +64,14 @@ class _Worker:
 
     def __init__(self, memory: int) -> None:
         self.connection, child = Pipe()
+        self.shared = Shared()
         self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
         path = os.pathsep.join(entry for entry in sys.path if entry)
-        command = [sys.executable, "-m", "datalab.ingest.worker", str(child.fileno()), str(memory)]
+        descriptors = (child.fileno(), self.shared.descriptor)
+        command = [sys.executable, "-m", "datalab.ingest.worker", *map(str, (*descriptors, memory))]
         self.process = subprocess.Popen(
             command,
-            pass_fds=[child.fileno()],
+            pass_fds=descriptors,
             stdin=subprocess.DEVNULL,
             stdout=self.errors,
             stderr=self.errors,
@@ -86,7 +89,7 @@ class _Worker:
         self.deadline = time.monotonic() + call.seconds + (_START_SECONDS if self.fresh else 0)
         self.fresh = False
         with suppress(BrokenPipeError):  # its end is noticed when the answer is awaited
-            self.connection.send((call.function, call.argument))
+            self.connection.send((call.function, self.shared.pack(call.argument)))
 
     def end(self) -> str:
         """End the process; answers the last words it wrote."""
@@ -94,6 +97,7 @@ class _Worker:
             self.process.kill()
         self.process.wait()
         self.connection.close()
+        self.shared.close()
         self.errors.seek(0)
         words = self.errors.read()[-4_000:].decode("utf-8", "replace")
         self.errors.close()

@@ -11,6 +11,7 @@ import polars as pl
 import pyarrow as pa
 
 from datalab.ingest.avro_schema import AvroType
+from datalab.ingest.decode.avro_columns import MOST_BYTES, decode_columns
 from datalab.ingest.decode.avro_form import HEAD, SYNC, Form
 from datalab.ingest.decode.container import write_long
 from datalab.ingest.decode.parts import Part, Raws, Rows, settle
@@ -66,11 +67,34 @@ def decode_run(form: Form, reader: AvroType, run: Sequence[Body]) -> Iterator[Pa
 def decode_records(form: Form, reader: AvroType, plain: memoryview, starts: Sizes) -> Iterator[Part]:
     """The same for records whose borders are known: `starts` has one offset of `plain` more than there are records."""
     sizes = np.diff(starts)
+    if form.flat and starts[-1] - starts[0] < MOST_BYTES:
+        yield from _by_columns(form, reader, plain, starts)
+        return
 
     def pick(start: int, stop: int) -> tuple[Body, ...]:
         return (Body(plain[starts[start] : starts[stop]], start, stop - start, sizes=sizes[start:stop]),)
 
-    return _decode(form, reader, len(sizes), pick)
+    yield from _decode(form, reader, len(sizes), pick)
+
+
+def _by_columns(form: Form, reader: AvroType, plain: memoryview, starts: Sizes) -> Iterator[Part]:
+    """Field by field; records that are not good are judged one by one."""
+    body = plain[starts[0] : starts[-1]]
+    borders = starts - starts[0]
+    wire, good = decode_columns(form.writer, body, borders[:-1] + form.head, borders[1:])
+    bad = np.flatnonzero(~good).tolist()
+    rows = np.flatnonzero(good)
+    if len(rows):
+        kept = wire.filter(pa.array(good)) if bad else wire
+        yield settle(
+            kept, rows, lambda wanted: [_between(body, borders, at) for at in rows[wanted]], reader, form.writer
+        )
+    if bad:
+        yield from judged(form, reader, [Body(_between(body, borders, at), at, 1) for at in bad])
+
+
+def _between(body: memoryview, borders: Sizes, at: int) -> bytes:
+    return bytes(body[borders[at] : borders[at + 1]])
 
 
 def _decode(form: Form, reader: AvroType, count: int, pick: Pick) -> Iterator[Part]:

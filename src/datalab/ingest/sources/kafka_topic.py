@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -72,10 +73,10 @@ class Topic:
         last = time.monotonic()
         while left and not stop.is_set():
             found = consumer.consume(_AT_ONCE, timeout=_TICK)
-            messages = [each for each in found if each.error() is None]
-            ended = (
-                [self._ended(each) for each in found if each.error() is not None] if len(messages) < len(found) else []
-            )
+            messages, ended = found, []
+            if any(map(Message.error, found)):
+                messages = [each for each in found if each.error() is None]
+                ended = [self._ended(each) for each in found if each.error() is not None]
             if messages:
                 last = time.monotonic()
                 batch = _as_arrow(messages)
@@ -140,16 +141,29 @@ class Topic:
 
 
 def _as_arrow(messages: Sequence[Message]) -> pa.RecordBatch:
-    headers = [each.headers() for each in messages]
+    count = len(messages)
+    headers = list(map(Message.headers, messages))
+    moments = map(itemgetter(1), map(Message.timestamp, messages))
     columns = [
-        pa.array([each.value() for each in messages], pa.large_binary()),
-        pa.array([each.partition() for each in messages], pa.int32()),
-        pa.array([each.offset() for each in messages], pa.int64()),
-        pa.array([each.timestamp()[1] for each in messages], pa.int64()),
-        pa.array([_bytes(each.key()) for each in messages], pa.large_binary()),
-        _headers(headers) if any(headers) else pa.nulls(len(messages), MESSAGES.field("headers").type),
+        _binary(list(map(Message.value, messages))),
+        pa.array(np.fromiter(map(Message.partition, messages), np.int32, count)),
+        pa.array(np.fromiter(map(Message.offset, messages), np.int64, count)),
+        pa.array(np.fromiter(moments, np.int64, count)),
+        _binary(list(map(Message.key, messages))),
+        _headers(headers) if any(headers) else pa.nulls(count, MESSAGES.field("headers").type),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=MESSAGES)
+
+
+def _binary(values: Sequence[Any]) -> pa.Array:
+    """Joined by Python, which is twice as fast as Arrow's own conversion; that one takes what is not all bytes."""
+    try:
+        joined = b"".join(values)
+    except TypeError:
+        return pa.array([_bytes(value) for value in values], pa.large_binary())
+    ends = np.zeros(len(values) + 1, dtype=np.int64)
+    np.cumsum(np.fromiter(map(len, values), np.int64, len(values)), out=ends[1:])
+    return pa.Array.from_buffers(pa.large_binary(), len(values), [None, pa.py_buffer(ends), pa.py_buffer(joined)])
 
 
 def _headers(headers: Sequence[Any]) -> pa.Array:

@@ -1,0 +1,218 @@
+"""Avro records whose borders are known, decoded field by field: each step is one operation on all records at once.
+
+A record is good only if its fields end where it ends; no record is ever read beyond its own border.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from datalab.ingest.avro_schema import AvroType
+
+MOST_BYTES = (1 << 31) - (1 << 10)
+_PADDING = 24  # what may be read behind the last record before it is known to be bad
+_NESTED = frozenset({"array", "map"})
+_U = np.uint64
+_STOPS = _U(0x8080808080808080)
+Places = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+
+def has_columns(record: AvroType) -> bool:
+    """Whether all fields can be decoded so: they hold one value each."""
+    return record.kind not in _NESTED and all(has_columns(each.type) for each in record.fields)
+
+
+def decode_columns(record: AvroType, plain: memoryview, starts: Places, ends: Places) -> tuple[pa.StructArray, Mask]:
+    """Records in their wire forms, and which of them are good; the values of the others mean nothing.
+
+    Each lies in `plain`, which is shorter than MOST_BYTES, between its start and its end, one behind the other.
+    """
+    data = np.zeros(len(plain) + _PADDING, dtype=np.uint8)
+    data[: len(plain)] = np.frombuffer(plain, dtype=np.uint8)
+    walk = _Walk(data, starts, ends)
+    made = _record(walk, record)
+    return made, ~walk.bad & (walk.at == walk.ends)
+
+
+class _Walk:
+    """Where reading stands in each record, which never is behind its end."""
+
+    def __init__(self, data: npt.NDArray[np.uint8], at: Places, ends: Places) -> None:
+        self.data = data
+        self.words = np.ndarray((len(data) - 7,), dtype="<u8", buffer=data, strides=(1,))
+        self.at = at
+        self.ends = ends
+        self.bad = np.zeros(len(at), dtype=bool)
+
+    def some(self, chosen: Places) -> _Walk:
+        """The same for some of the records."""
+        part = _Walk.__new__(_Walk)
+        part.data, part.words = self.data, self.words
+        part.at, part.ends, part.bad = self.at[chosen], self.ends[chosen], self.bad[chosen]
+        return part
+
+    def take_back(self, chosen: Places, part: _Walk) -> None:
+        """Go on where a part of the records stands now."""
+        self.at[chosen] = part.at
+        self.bad[chosen] = part.bad
+
+    def skip(self, size: int | Places) -> None:
+        """Pass bytes that were read; a record that ends before is bad, and stands at its end from then on."""
+        self.at = self.at + size
+        over = self.at > self.ends
+        if over.any():
+            self.bad |= over
+            np.minimum(self.at, self.ends, out=self.at)
+
+    def refuse(self, rows: Mask) -> None:
+        """Records that hold what they must not."""
+        self.bad |= rows
+
+
+def _value(walk: _Walk, kind: AvroType) -> pa.Array:
+    read = _READ.get(kind.kind, _whole)
+    if not kind.nullable:
+        return read(walk, kind)
+    null, value = (0, 2) if kind.null_first else (2, 0)
+    tags = walk.data[walk.at]
+    walk.skip(1)
+    present = tags == value
+    if present.all():
+        return read(walk, kind)
+    walk.refuse(~present & (tags != null))
+    chosen = np.flatnonzero(present)
+    part = walk.some(chosen)
+    made = read(part, kind)
+    walk.take_back(chosen, part)
+    places = np.zeros(len(tags), dtype=np.int32)
+    places[chosen] = np.arange(len(chosen), dtype=np.int32)
+    return made.take(pa.array(places, mask=~present))
+
+
+def _record(walk: _Walk, kind: AvroType) -> pa.StructArray:
+    columns = [_value(walk, each.type) for each in kind.fields]
+    return pa.StructArray.from_arrays(columns, names=[each.name for each in kind.fields])
+
+
+def _whole(walk: _Walk, _kind: AvroType) -> pa.Array:
+    return pa.array(_longs(walk))
+
+
+def _longs(walk: _Walk) -> Places:
+    """One zigzag variable-length integer of each record."""
+    first = walk.data[walk.at]
+    if not (first & 0x81).any():  # one byte, not negative: such are nearly all lengths
+        walk.skip(1)
+        return (first >> 1).astype(np.int64)
+    words = walk.words[walk.at]
+    stops = ~words & _STOPS
+    low = (stops & (~stops + _U(1))) - _U(1)  # all bits below the highest one of the last byte; of a longer one, all
+    sizes = ((np.bitwise_count(low) + 1) >> 3).astype(np.int64)
+    values = _packed(words & low)
+    longer = stops == 0
+    if longer.any():
+        _lengthen(walk, values, sizes, np.flatnonzero(longer))
+    walk.skip(sizes)
+    return _unzigzag(values)
+
+
+def _packed(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Eight groups of seven bits, put together."""
+    pairs = (words & _U(0x007F007F007F007F)) | ((words & _U(0x7F007F007F007F00)) >> _U(1))
+    fours = (pairs & _U(0x00003FFF00003FFF)) | ((pairs & _U(0x3FFF00003FFF0000)) >> _U(2))
+    return (fours & _U(0x0FFFFFFF)) | ((fours & _U(0x0FFFFFFF00000000)) >> _U(4))
+
+
+def _lengthen(walk: _Walk, values: npt.NDArray[np.uint64], sizes: Places, rows: Places) -> None:
+    """Integers of nine and ten bytes, of which the first eight have been read."""
+    ninth, tenth = (walk.data[walk.at[rows] + place].astype(np.uint64) for place in (8, 9))
+    more = ninth >= 0x80
+    values[rows] |= (ninth & _U(0x7F)) << _U(56) | np.where(more, tenth << _U(63), _U(0))
+    sizes[rows] = np.where(more, 10, 9)
+    walk.bad[rows] |= more & (tenth > 1)
+
+
+def _unzigzag(values: npt.NDArray[np.uint64]) -> Places:
+    signs: Places = -(values & _U(1)).view(np.int64)
+    return (values >> _U(1)).view(np.int64) ^ signs
+
+
+def _number(width: str) -> Callable[[_Walk, AvroType], pa.Array]:
+    size = int(width[-1])
+
+    def read(walk: _Walk, _kind: AvroType) -> pa.Array:
+        raw = walk.words[walk.at]
+        walk.skip(size)
+        bits = raw if size == 8 else raw.astype("<u4")
+        return pa.array(bits.view(width))
+
+    return read
+
+
+def _fixed(walk: _Walk, kind: AvroType) -> pa.Array:
+    """Bytes of a known number, a boolean being one; they are cut where the record ends."""
+    before, size = walk.at, kind.size or 1
+    walk.skip(size)
+    if size > 1:
+        return _cut(walk, before)
+    ends = np.arange(len(before) + 1, dtype=np.int32)
+    return pa.Array.from_buffers(pa.binary(), len(before), [None, pa.py_buffer(ends), pa.py_buffer(walk.data[before])])
+
+
+def _sized(walk: _Walk, _kind: AvroType) -> pa.Array:
+    lengths = _longs(walk)
+    before = walk.at
+    wrong = (lengths < 0) | (lengths > walk.ends - before)
+    if wrong.any():
+        walk.refuse(wrong)
+        lengths = np.where(wrong, 0, lengths)
+    walk.skip(lengths)
+    return _cut(walk, before)
+
+
+def _cut(walk: _Walk, before: Places) -> pa.Array:
+    """What lies between two places of each record: Arrow takes every other one of all stretches, gaps included."""
+    count = len(before)
+    borders = np.empty(2 * count + 1, dtype=np.int32)
+    borders[0:-1:2], borders[1::2], borders[-1] = before, walk.at, walk.at[-1] if count else 0
+    buffers = [None, pa.py_buffer(borders), pa.py_buffer(walk.data)]
+    stretches = pa.Array.from_buffers(pa.binary(), 2 * count, buffers)
+    return pc.take(stretches, pa.array(np.arange(0, 2 * count, 2, dtype=np.int32)), boundscheck=False)
+
+
+def _text(walk: _Walk, kind: AvroType) -> pa.Array:
+    raw = _sized(walk, kind)
+    buffers = raw.buffers()
+    if buffers[2] is None or not (np.frombuffer(buffers[2], dtype=np.uint8) & 0x80).any():
+        return pa.Array.from_buffers(pa.string(), len(raw), buffers)  # ASCII needs no closer look
+    try:
+        return raw.cast(pa.string())
+    except pa.ArrowInvalid:
+        wrong = np.fromiter((not _is_text(value) for value in raw.to_pylist()), dtype=bool, count=len(raw))
+        walk.refuse(wrong)
+        return pc.if_else(pa.array(wrong), pa.scalar(b"", raw.type), raw).cast(pa.string())
+
+
+def _is_text(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+_READ: dict[str, Callable[[_Walk, AvroType], pa.Array]] = {
+    "record": _record,
+    "float": _number("<f4"),
+    "double": _number("<f8"),
+    "boolean": _fixed,
+    "fixed": _fixed,
+    "bytes": _sized,
+    "string": _text,
+}
