@@ -140,6 +140,31 @@ class OffsetsLost(Event):
 
 
 @dataclass(frozen=True)
+class SourceLooked(Event):
+    """A look at a source that is followed: so many records wait, of this process's part of it."""
+
+    source: str
+    lag: int
+
+
+@dataclass(frozen=True)
+class BatchLanded(Event):
+    """Records of a source are queryable: what a commit brought, how long it took, how many records still wait.
+
+    `ages` says how many records were at most so many seconds old by then; about, where there were many.
+    """
+
+    source: str
+    table: str
+    read: int
+    written: int
+    quarantined: int
+    commit_seconds: float
+    left: int
+    ages: Mapping[float, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class SourcePaused(Event):
     """Ingest waits because broker, registry or storage do not answer. Nothing is skipped."""
 

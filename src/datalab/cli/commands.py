@@ -33,6 +33,7 @@ COMMANDS = (
     Entry("plan", "Show what a run would do now and why."),
     Entry("run", "Take in new source records and bring the tables up to date, as far as something changed."),
     Entry("ingest", "Take in new records of the sources, once or without end; no flow runs."),
+    Entry("platform", "See how the processes are that keep a project going.", group=True),
     Entry("doctor", "Find what is not well with the tables and say what helps."),
     Entry("check", "Check settings, contracts and pipelines: names, circles, types, functions."),
     Entry("query", "Ask the tables: one SELECT in the Spark dialect, now or as of an earlier moment."),

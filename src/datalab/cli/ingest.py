@@ -14,6 +14,7 @@ from datalab.cli.run import perform, tell_topics
 from datalab.errors import InvalidSetting
 from datalab.names import TableName
 from datalab.platform.follow import Following, follow
+from datalab.platform.pulse import beating
 from datalab.platform.runs import Wish
 
 app = typer.Typer()
@@ -28,18 +29,21 @@ def ingest(
     until_lag_zero: Annotated[
         bool, typer.Option("--until-lag-zero", help="Go on, through outages too, until nothing is left.")
     ] = False,
+    metrics_port: Annotated[
+        int | None, typer.Option(help="With --follow: answer /metrics and /health on this port of loopback.")
+    ] = None,
 ) -> None:
     """Take in new records of the sources, once or without end; no flow runs."""
     if once + follow_on + until_lag_zero > 1:
         raise InvalidSetting("--once, --follow and --until-lag-zero exclude each other", "choose one")
     wanted = tuple(map(TableName.parse, tables or []))
     if follow_on or until_lag_zero:
-        _follow(ctx, wanted, until_none=until_lag_zero)
+        _follow(ctx, wanted, until_none=until_lag_zero, port=metrics_port)
     else:
         perform(ctx, Wish(wanted, flows=False))
 
 
-def _follow(ctx: typer.Context, wanted: tuple[TableName, ...], *, until_none: bool) -> None:
+def _follow(ctx: typer.Context, wanted: tuple[TableName, ...], *, until_none: bool, port: int | None) -> None:
     options = options_of(ctx)
 
     with lab_of(ctx) as lab:
@@ -50,9 +54,9 @@ def _follow(ctx: typer.Context, wanted: tuple[TableName, ...], *, until_none: bo
         }
         try:
             seconds = float(lab.configuration.settings.kafka.commit_seconds)
-            found = follow(
-                feeds, lab.context, Following(lab.stopping, seconds, until_none, lab.send_dead_letters), lab.bus
-            )
+            way = Following(lab.stopping, seconds, until_none, lab.send_dead_letters)
+            with beating(lab.configuration, lab.bus, [(feed.name, feed.target) for feed in feeds], port):
+                found = follow(feeds, lab.context, way, lab.bus)
         finally:
             for each, handler in previous.items():
                 signal.signal(each, handler)

@@ -11,6 +11,7 @@ from sqlglot import exp
 
 from datalab.engine.base import Engine, Query, Staged
 from datalab.events import Event, SourceFileIgnored
+from datalab.ingest.produced import Produced
 from datalab.ingest.sources.base import Batch, Consumed, Ignored, Run, Source, StagedBatch
 from datalab.lake.provenance import Provenance
 from datalab.lake.restore import present_commits
@@ -28,6 +29,7 @@ class IngestStaged:
     provenance: Provenance
     events: tuple[Event, ...] = ()
     rest: Batch | None = None
+    produced: Produced | None = None
     onto: Callable[[TableState], Provenance | None] | None = None
 
     @property
@@ -76,7 +78,7 @@ def ingest(source: Source, batch: Batch, state: TableState, run: Run) -> IngestS
     )
     rejected = Rejected(state.name, source.name, staged.rejected, staged.units, staged.within)
     ignored, onto = ignored_events(source.name, staged.ignored), _onto(source.name, staged, provenance)
-    return IngestStaged(staged.add, rejected, provenance, ignored, staged.rest, onto)
+    return IngestStaged(staged.add, rejected, provenance, ignored, staged.rest, staged.produced, onto)
 
 
 def _onto(source: str, staged: StagedBatch, provenance: Provenance) -> Callable[[TableState], Provenance | None] | None:

@@ -9,14 +9,23 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from threading import Event
+from time import monotonic, time
 
 import pyarrow as pa
 
 from datalab.engine.base import Engine, Staged
 from datalab.errors import DataLabError, InvalidSetting, UnknownSetting, UnknownTable
-from datalab.events import Bus, Progress
+from datalab.events import BatchLanded, Bus, Progress
 from datalab.ingest.contracts import bronze_schema, read_contract
-from datalab.ingest.ingest import consumed, ignored_events, ingest, offsets_of, replay, source_positions
+from datalab.ingest.ingest import (
+    IngestStaged,
+    consumed,
+    ignored_events,
+    ingest,
+    offsets_of,
+    replay,
+    source_positions,
+)
 from datalab.ingest.limits import Limits
 from datalab.ingest.sources.base import Consumed, Evolved, Pending, Run, Source
 from datalab.ingest.sources.files import FilesSource
@@ -105,11 +114,21 @@ class SourceFeed:
             self.bus.emit(Progress(f"{self.source.counts} of {self.name}", done, total))
             if staged.empty:
                 continue
-            publication = Publication(state, staged.provenance, staged.rejected, Staged(staged.add), staged.onto)
-            state = publish(self.lake, self.engine, publication, context.now)
-            self.source.acknowledge(offsets_of(self.name, state))
+            state = self._publish(context, state, staged, sum(each.count for each in waiting))
             outcome = _plus(outcome, state.snapshot, staged.provenance.written, staged.provenance.quarantined)
         return outcome
+
+    def _publish(self, context: Context, state: TableState, staged: IngestStaged, left: int) -> TableState:
+        publication = Publication(state, staged.provenance, staged.rejected, Staged(staged.add), staged.onto)
+        began = monotonic()
+        after = publish(self.lake, self.engine, publication, context.now)
+        seconds = monotonic() - began
+        self.source.acknowledge(offsets_of(self.name, after))
+        ages = staged.produced.ages(time()) if staged.produced is not None else {}
+        made = staged.provenance
+        counts = (made.read, made.written, made.quarantined)
+        self.bus.emit(BatchLanded(self.name, str(self.target), *counts, seconds, left, ages))
+        return after
 
     def join(self) -> bool:
         """Share the source with other processes that follow it, where it can be shared; whether it is."""

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from datalab.errors import DataLabError, Fenced
-from datalab.events import Bus, SourcePaused, SourceResumed
+from datalab.events import Bus, SourceLooked, SourcePaused, SourceResumed
 from datalab.names import TableName
 from datalab.pipelines.execute import Context
 from datalab.platform.feeds import SourceFeed
@@ -82,7 +82,7 @@ def _loop(feed: SourceFeed, context: Callable[[], Context], way: Following, bus:
     try:
         if not way.until_none:
             feed.join()
-        while not way.stop.is_set() and _turn(feed, context, way, (total, pause)):
+        while not way.stop.is_set() and _turn(feed, context, way, (total, pause, bus)):
             pass
     except BaseException:
         way.stop.set()
@@ -91,13 +91,15 @@ def _loop(feed: SourceFeed, context: Callable[[], Context], way: Following, bus:
     return total
 
 
-def _turn(feed: SourceFeed, context: Callable[[], Context], way: Following, course: tuple[Followed, _Pause]) -> bool:
+def _turn(
+    feed: SourceFeed, context: Callable[[], Context], way: Following, course: tuple[Followed, _Pause, Bus]
+) -> bool:
     """One look and the wait after it; whether to go on. An error that does not pass is raised."""
-    total, pause = course
+    total, pause, bus = course
     began = time.monotonic()
     try:
         look = context()
-        found = _look(feed, look, total)
+        found = _look(feed, look, total, bus)
         if found:
             way.after(look)
     except Fenced:  # another process was first: its rows are there, and what is left is read from there on
@@ -115,9 +117,11 @@ def _turn(feed: SourceFeed, context: Callable[[], Context], way: Following, cour
     return True
 
 
-def _look(feed: SourceFeed, context: Context, total: Followed) -> bool:
+def _look(feed: SourceFeed, context: Context, total: Followed, bus: Bus) -> bool:
     """One look at a source, and all that was new; whether there was anything."""
-    if not feed.pending(context).new:
+    new = feed.pending(context).new
+    bus.emit(SourceLooked(feed.name, new))
+    if not new:
         return False
     outcome = feed.consume(context)
     total.commits += 1 if outcome.read else 0

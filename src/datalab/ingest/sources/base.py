@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from datalab.events import Event
 from datalab.ingest.contracts import Contract
+from datalab.ingest.produced import Produced
 from datalab.lake.table import DataFile, WriteTarget
 
 
@@ -77,7 +78,8 @@ class StagedBatch:
     same as a condition over quarantine, where units cannot be listed. `offsets` is where the source stands once this
     is committed; `details` what this commit alone consumed; `rest` is what is left of the batch. `onto` answers the
     offsets to commit with where others have committed meanwhile, from those that the table has then; None where they
-    consumed anything of this batch. Without it, whoever else commits has been first.
+    consumed anything of this batch; without it, whoever else commits has been first. `produced` is when the records
+    came into being, where that is known.
     """
 
     add: tuple[DataFile, ...]
@@ -90,6 +92,7 @@ class StagedBatch:
     ignored: tuple[Ignored, ...] = ()
     within: str = ""
     rest: Batch | None = None
+    produced: Produced | None = None
     onto: Callable[[Mapping[str, Any]], Mapping[str, Any] | None] | None = None
 
 

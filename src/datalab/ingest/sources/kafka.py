@@ -18,6 +18,7 @@ from datalab.ingest.evolution import grown
 from datalab.ingest.limits import Limits
 from datalab.ingest.message_isolate import MessageRun, run_messages, with_run
 from datalab.ingest.message_jobs import MESSAGES, MessageJob, MessagesDone
+from datalab.ingest.produced import Produced
 from datalab.ingest.rejected import refused_table
 from datalab.ingest.sources.base import Batch, Consumed, Evolved, Pending, Replayed, Run, StagedBatch
 from datalab.ingest.sources.kafka_group import Member
@@ -70,6 +71,7 @@ class KafkaSource:
         self._registry = Registry(cluster.registry, cluster.patience / 3)
         self._member: Member | None = None
         self._log = Log(self.topic, "", {})
+        self._produced = Produced()
         self._seen: set[bytes] = set()
 
     def join(self) -> bool:
@@ -94,6 +96,7 @@ class KafkaSource:
         """Read until the batch is through or a commit is due, and decode in worker processes meanwhile."""
         ranges: tuple[Range, ...] = batch.units
         self._begin(ranges, before)
+        self._produced = Produced()
         try:
             done = with_run(self.workers, self.limits.workers + 1, lambda work: self._read(ranges, target, run, work))
         except BaseException:
@@ -115,6 +118,7 @@ class KafkaSource:
             written=done.accepted,
             quarantined=len(done.refused),
             rest=_batch(rest) if more else None,
+            produced=self._produced,
             onto=lambda now: None if taken_over(ranges, log.topic_id, before, now) else offsets_after(log, now, at),
         )
 
@@ -187,6 +191,7 @@ class KafkaSource:
         count, total, began = 0, 0, time.monotonic()
         for batch in self._topic.read(ranges, self.stop):
             held.append(batch)
+            self._produced.add(batch.column("timestamp"))
             count, total = count + batch.num_rows, total + batch.num_rows
             if count >= _WORTH_A_JOB:
                 work.submit(self._job(held, target, run))
