@@ -29,7 +29,9 @@ bench-peers: $(READY) ## Install Spark for the benchmarks to compare with (500 M
 	@$(BIN)/python -m benchmarks.peers
 
 faults: $(READY) ## Run the fault suites in their long form
+	@stack/system-packages.sh java=openjdk-17-jre-headless mvn=maven
 	@$(BIN)/python -m pytest --numprocesses 2 --timeout 7200 -m "not stack" tests/faults tests/security
+	@$(BIN)/python -m pytest --timeout 7200 -m "stack and full" tests/stack
 
 lint: $(READY) ## Check style, types and import directions
 	@$(BIN)/ruff check .

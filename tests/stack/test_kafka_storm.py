@@ -27,6 +27,7 @@ from datalab.platform.settings import load
 
 PARTITIONS = 6
 CREW = 3
+TOO_EARLY = (-signal.SIGTERM, 128 + signal.SIGTERM)  # asked to end before it followed anything
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def weather(storm: Storm, project: Path, servers: tuple[Control, Control, Gate])
     finally:
         crew.end()
     assert sender.failed == []
-    assert set(crew.codes) == {0}, crew.said()
+    assert set(crew.codes) <= {0, *TOO_EARLY}, crew.said()
     assert (watch.ahead, watch.looks > storm.kills) == ([], True)
     good, bad = held(project)
     ledger = sender.ledger()

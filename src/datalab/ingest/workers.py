@@ -20,7 +20,13 @@ from datalab.errors import WorkerCrashed
 from datalab.ingest.handover import Shared
 from datalab.ingest.reasons import Reason
 
-_QUIET = {"RUST_BACKTRACE": "0", "POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": ""}
+_QUIET = {
+    "MIMALLOC_ARENA_RESERVE": "64M",  # Arrow's allocator takes 1 GB of the limit at its first byte otherwise
+    "OMP_NUM_THREADS": "1",
+    "POLARS_MAX_THREADS": "1",
+    "PYTHONFAULTHANDLER": "",
+    "RUST_BACKTRACE": "0",
+}
 _OUT_OF_MEMORY = ("memory allocation of", "bad_alloc", "MemoryError", "out of memory")
 _START_SECONDS = 60.0
 

@@ -6,6 +6,8 @@ import os
 import signal
 import time
 
+import pyarrow as pa
+
 
 def double(number: int) -> int:
     return 2 * number
@@ -38,3 +40,9 @@ def fail_unportably(number: int) -> None:
         """Cannot be pickled."""
 
     raise Local("here alone")
+
+
+def hold(size: int) -> int:
+    """Memory of Arrow's allocator, then of Python's."""
+    held = pa.allocate_buffer(64)
+    return len(bytearray(size)) if held.size == 64 else 0

@@ -60,3 +60,10 @@ def test_time_is_bounded(workers: Workers) -> None:
     assert outcome(workers, Call(f"{KILLERS}:double", 1, 30)) == Value(2)
     died = outcome(workers, Call(f"{KILLERS}:hang", 1, 0.3))
     assert died.reason == "too_slow"  # type: ignore[union-attr]
+
+
+def test_arrows_allocator_leaves_the_limit_to_the_data() -> None:
+    with Workers(1, (1 << 30) + (8 << 20)) as workers:
+        workers.submit(Call("tests.unit.ingest.killers:hold", 100 << 20, 30.0))
+        _, outcome = workers.next()
+    assert outcome == Value(100 << 20)
