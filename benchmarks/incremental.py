@@ -24,12 +24,12 @@ def incremental(scratch: Scratch, table_format: str, rows: int, repeat: int) -> 
     """Corrections of recent requests, then of requests scattered over the whole table; plain DuckDB beside them."""
     project = scratch.tables(table_format, rows)
     lines = [cost(f"first run, {rows:,} rows", once(project, table_format))]
+    peer = _peer(project, table_format)
     runs: dict[str, Measured] = {}
     for spread in ("recent", "scattered"):
         place = {"project": str(project), "table_format": table_format}
         runs[spread] = measured("changes", **place, rows=rows, spread=spread, rounds=max(repeat, 3))
         lines += _lines(spread, runs[spread])
-    peer = _peer(project, table_format)
     lines.append({"what": "three views anew, plain DuckDB", "work s": peer.answer["work"], "cpu s": peer.answer["cpu"]})
     goals = _goals(runs["recent"], float(peer.answer["work"])) if rows >= BINDING_ROWS else []
     reset(project)

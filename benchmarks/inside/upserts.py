@@ -15,8 +15,9 @@ from sqlglot import exp
 
 from benchmarks.inside.project import MEMORY, SILVER, THREADS, opened
 from datalab.engine.base import Query, Upsert, Work
+from datalab.engine.relations import file_rows
 from datalab.lake.provenance import Provenance
-from datalab.lake.table import Change, Relation, TableSpec, TableState
+from datalab.lake.table import Relation, TableSpec, TableState
 from datalab.names import TableName
 from datalab.platform.lab import Lab
 from datalab.platform.runs import Wish
@@ -90,7 +91,7 @@ def _upsert(lab: Lab, state: TableState, rows: pa.Table, keys: tuple[str, ...]) 
     mode = Upsert(keys, SEQUENCE, tuple(name for name in rows.schema.names if name == "processed_at"))
     staged = lab.engine.stage(Work(query, state.target(), mode, (), lab.lake.files(state)))
     provenance = Provenance("benchmark", "corrections", "upsert", read=staged.read, written=staged.written)
-    lab.lake.commit(state, Change(provenance, staged.add, staged.remove))
+    lab.lake.commit(state, staged.change(provenance))
     if staged.written != len(rows):
         raise SystemExit(f"{len(rows)} rows came, {staged.written} of them entered")
 
@@ -102,17 +103,17 @@ def batch(lab: Lab, spread: str, turn: int) -> pa.Table:
     with present(lab) as connection:
         rows = connection.execute(
             f"SELECT * REPLACE (valor_solicitado_credito + 1 AS valor_solicitado_credito, {later} AS {SEQUENCE}) "
-            f"FROM (SELECT * FROM present {chosen})"
+            f"FROM present SEMI JOIN (SELECT {', '.join(KEYS)} FROM present {chosen}) USING ({', '.join(KEYS)})"
         ).to_arrow_table()
     return rows.cast(lab.lake.require(NAME).schema.remove_metadata())
 
 
 def present(lab: Lab) -> duckdb.DuckDBPyConnection:
     """A DuckDB of its own that reads silver, internal columns and all, as `present`."""
-    files = ", ".join(f"'{file.path}'" for file in lab.lake.files(lab.lake.require(NAME)).files)
+    silver = lab.lake.files(lab.lake.require(NAME))
     connection = duckdb.connect(config={"threads": THREADS, "memory_limit": MEMORY})
     connection.execute("SET TimeZone = 'UTC'")
-    connection.execute(f"CREATE VIEW present AS FROM read_parquet([{files}], hive_partitioning = false)")
+    connection.execute(f"CREATE VIEW present AS {file_rows(silver.schema, silver.files)}")
     return connection
 
 

@@ -17,11 +17,12 @@ from sqlglot import parse_one
 from datalab.engine.base import Append, Mode, Query, Replace, Staged, Upsert, Work
 from datalab.engine.duckdb import DuckDBEngine
 from datalab.lake.lake import Lake, open_lake
+from datalab.lake.layout import MARK_ROWS_KEY
 from datalab.lake.maintenance.compact import compact
 from datalab.lake.maintenance.expire import expire
 from datalab.lake.maintenance.goals import Goals
 from datalab.lake.provenance import Provenance, Range
-from datalab.lake.table import Change, Relation, TableSpec, TableState
+from datalab.lake.table import Relation, TableSpec, TableState
 from datalab.names import TableName
 from datalab.quality.publish import discarded_on_failure
 
@@ -29,7 +30,7 @@ TABLE = TableName("silver", "contas")
 SCHEMA = pa.schema(
     [*((name, pa.int64()) for name in ("conta", "parte", "versao", "__sequence")), ("nota", pa.string())]
 )
-PARTS = 5
+PARTS, MANY = 5, (30, 60)
 AT_ONCE = Goals(keep=1, keep_for=timedelta(0), readers=timedelta(0), orphans=timedelta(0))
 
 
@@ -81,11 +82,16 @@ def expected(first: int, last: int, versao: int) -> dict[tuple[int, int], int]:
 
 
 def prepare(place: Place) -> None:
-    """Accounts 1 to 4, each from a commit of its own, and then account 1 anew."""
-    place.lake.define(TABLE, TableSpec(SCHEMA))
+    """Accounts 1 to 4, each from a commit of its own, and then account 1 anew; many in one file, and one of them anew.
+
+    Of the last one the rows are marked as gone, where the format can do that.
+    """
+    place.lake.define(TABLE, TableSpec(SCHEMA, properties={MARK_ROWS_KEY: "1"}))
     for number in range(1, 5):
         put(place, contas(number, number, 1), Append(), number)
     put(place, contas(1, 1, 2), Upsert(("conta", "parte"), "__sequence"), 5)
+    put(place, contas(*MANY, 1), Append(), 6)
+    put(place, contas(40, 40, 2), Upsert(("conta", "parte"), "__sequence"), 7)
 
 
 def stage(place: Place, state: TableState, rows: pa.Table, mode: Mode) -> Staged:
@@ -110,19 +116,23 @@ def write_once(place: Place, state: TableState, staged: Staged, kind: str = "ups
     inputs = {"bronze.fonte": Range(position, unit or position)}
     provenance = Provenance("r", "fonte", kind, inputs=inputs, written=staged.written)
     with discarded_on_failure(place.engine, staged):
-        return place.lake.commit(state, Change(provenance, staged.add, staged.remove))
+        return place.lake.commit(state, staged.change(provenance))
 
 
 def append(place: Place) -> None:
-    put(place, contas(7, 8, 1), Append(), 6)
+    put(place, contas(7, 8, 1), Append(), 8)
 
 
 def upsert(place: Place) -> None:
-    put(place, contas(3, 5, 6), Upsert(("conta", "parte"), "__sequence"), 6)
+    put(place, contas(3, 5, 6), Upsert(("conta", "parte"), "__sequence"), 8)
+
+
+def mark(place: Place) -> None:
+    put(place, contas(41, 43, 6), Upsert(("conta", "parte"), "__sequence"), 8)
 
 
 def replace(place: Place) -> None:
-    put(place, contas(9, 9, 6), Replace(), 6)
+    put(place, contas(9, 9, 6), Replace(), 8)
 
 
 def merge(place: Place) -> None:
@@ -133,10 +143,11 @@ def forget(place: Place) -> None:
     expire(place.lake, TABLE, (), AT_ONCE, datetime.now(UTC))
 
 
-BEFORE = {**expected(2, 4, 1), **expected(1, 1, 2)}
+BEFORE = {**expected(2, 4, 1), **expected(1, 1, 2), **expected(*MANY, 1), **expected(40, 40, 2)}
 AFTER: Mapping[str, dict[tuple[int, int], int]] = {
     "append": {**BEFORE, **expected(7, 8, 1)},
     "upsert": {**BEFORE, **expected(3, 5, 6)},
+    "mark": {**BEFORE, **expected(41, 43, 6)},
     "replace": expected(9, 9, 6),
     "compact": BEFORE,
     "expire": BEFORE,
@@ -144,6 +155,7 @@ AFTER: Mapping[str, dict[tuple[int, int], int]] = {
 OPERATIONS: Mapping[str, Callable[[Place], None]] = {
     "append": append,
     "upsert": upsert,
+    "mark": mark,
     "replace": replace,
     "compact": merge,
     "expire": forget,

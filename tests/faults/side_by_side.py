@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from sqlglot import parse_one
 from tests.faults.operations import PARTS, TABLE, Place, contas, stage
 
@@ -21,7 +22,7 @@ from datalab.lake.maintenance.expire import expire
 from datalab.lake.maintenance.goals import Goals
 from datalab.lake.maintenance.vacuum import vacuum
 from datalab.lake.provenance import Provenance, Range
-from datalab.lake.table import Change
+from datalab.lake.table import TableState
 from datalab.quality.publish import discarded_on_failure
 
 READERS = timedelta(seconds=8)
@@ -34,6 +35,12 @@ SELECT CASE WHEN conta > 1000000 THEN conta div 1000000 ELSE 0 END AS autor, cou
   count(DISTINCT conta) AS contas, max(conta) AS ultima, min(versao) AS de, max(versao) AS ate
 FROM t GROUP BY 1
 """
+
+
+def begin(place: Place, state: TableState) -> None:
+    """The shared accounts among others in one file, so that upserts mark rows in it where the format can."""
+    rows = pa.concat_tables([contas(1, SHARED, 1), contas(99_000_001, 99_000_400, 1)])
+    place.lake.commit(state, stage(place, state, rows, Append()).change(Provenance("r", "begin", "append")))
 
 
 def appends(table_format: str, warehouse: str, seconds: float, ledger: Path, number: int) -> None:
@@ -60,7 +67,7 @@ def _write(table_format: str, warehouse: str, seconds: float, ledger: Path, numb
         provenance = Provenance("r", flow, "upsert", inputs={"bronze.fonte": Range(done, unit)}, written=rows.num_rows)
         try:
             with discarded_on_failure(place.engine, staged):
-                place.lake.commit(state, Change(provenance, staged.add, staged.remove))
+                place.lake.commit(state, staged.change(provenance))
             told.append({"landed": unit})
             time.sleep(PAUSE)
         except Fenced:

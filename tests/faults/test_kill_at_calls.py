@@ -162,6 +162,7 @@ def _everything_is_whole(place: Place, operation: str) -> None:
     for snapshot in history:
         relation = place.lake.files(state, snapshot.id)
         assert all(Path(file.path).stat().st_size == file.size for file in relation.files)
+        assert all(Path(path).stat().st_size for file in relation.files for path in file.paths)
     vacuum(place.lake, TABLE, timedelta(0), datetime.now(UTC) + timedelta(seconds=2))
     assert list(place.lake.format(place.format).upkeep.strays(state)) == []
     assert place.rows(state) == AFTER[operation]

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from tests.faults.operations import PARTS, SCHEMA, TABLE, Place
-from tests.faults.side_by_side import ENOUGH, SHARED, appends, maintains, reads, together, upserts
+from tests.faults.side_by_side import ENOUGH, SHARED, appends, begin, maintains, reads, together, upserts
 
+from datalab.lake.layout import MARK_ROWS_KEY
 from datalab.lake.maintenance.vacuum import vacuum
 from datalab.lake.table import TableSpec
 
@@ -33,7 +34,8 @@ def test_eight_processes_at_one_table_for_long(tmp_path: Path, table_format: str
 
 def _side_by_side(tmp_path: Path, table_format: str, works: list[Callable[..., None]], seconds: float) -> None:
     place = Place.open(table_format, tmp_path / "lake")
-    place.lake.define(TABLE, TableSpec(SCHEMA))
+    state = place.lake.define(TABLE, TableSpec(SCHEMA, properties={MARK_ROWS_KEY: "1"}))
+    begin(place, state)
     told = together(works, (table_format, str(tmp_path / "lake"), seconds), tmp_path, seconds + 120)
     state = place.lake.require(TABLE)
     held = place.rows(state)

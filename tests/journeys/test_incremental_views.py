@@ -25,11 +25,12 @@ from datalab.platform.heads import read_heads
 from datalab.platform.runs import Wish, new_context
 
 SILVER = """
-    CREATE STREAMING TABLE silver.pedidos (CONSTRAINT valor_possivel EXPECT (valor >= 0) ON VIOLATION DROP ROW);
+    CREATE STREAMING TABLE silver.pedidos (CONSTRAINT valor_possivel EXPECT (valor >= 0) ON VIOLATION DROP ROW)
+      TBLPROPERTIES ('datalab.mark_rows' = '1');
     CREATE FLOW atualiza AS AUTO CDC INTO silver.pedidos FROM STREAM bronze.pedidos KEYS (id) SEQUENCE BY versao
 """
 GOLD = """
-    CREATE MATERIALIZED VIEW gold.por_uf AS
+    CREATE MATERIALIZED VIEW gold.por_uf TBLPROPERTIES ('datalab.mark_rows' = '1') AS
     SELECT uf, count(*) AS n, sum(valor) AS total, min(valor) AS menor, median(valor) AS mediana
     FROM silver.pedidos GROUP BY uf HAVING count(*) > 1
 """

@@ -110,7 +110,7 @@ class Shop:
         mode = {"mode": Replace(), "current": current} if kind == "compact" else {}
         staged = self.engine.stage(Work(query, state.target(), **mode))
         provenance = Provenance("test", "hand", kind, written=len(records))
-        self.lake.commit(state, Change(provenance, staged.add, staged.remove))
+        self.lake.commit(state, staged.change(provenance))
 
     def run(self) -> None:
         context = new_context(self.lake, self.engine)

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from datalab.lake.table import DataFile, Relation, Rewriting, RowChanges, WriteTarget
+from datalab.lake.table import Change, DataFile, Marking, Relation, Rewriting, RowChanges, WriteTarget
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from sqlglot import exp
+
+    from datalab.lake.provenance import Provenance
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ class Staged:
     `read`: rows that the query answered; read = written + rejected_rows + superseded. `rejected` holds the rows
     that failed a drop or fail check, with an extra BIGINT column `__failed`, a bit per check (bit i: checks[i]).
     `changes` is None where the rows that come and go were not recorded. `beside`: files of our own that the commit
-    will name.
+    will name. `marked`: files of which some rows go, and the rest stays as it is.
     """
 
     add: tuple[DataFile, ...]
@@ -135,11 +137,17 @@ class Staged:
     failed: Mapping[str, int] = field(default_factory=dict)
     changes: RowChanges | None = None
     beside: tuple[DataFile, ...] = ()
+    marked: tuple[Marking, ...] = ()
 
     @property
     def rejected_rows(self) -> int:
         """Rows set aside for quarantine."""
         return self.rejected.rows if self.rejected else 0
+
+    def change(self, provenance: Provenance) -> Change:
+        """What there is to commit."""
+        beside = (*self.beside, *(self.changes.files if self.changes else ()))
+        return Change(provenance, self.add, self.remove, beside, self.marked)
 
 
 class Engine(Protocol):

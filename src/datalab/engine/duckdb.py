@@ -85,7 +85,8 @@ class DuckDBEngine:
         """Remove the files of a staging that will not be committed, rejected rows included; never raises."""
         rejected = staged.rejected.files if staged.rejected else ()
         beside = (*staged.beside, *(staged.changes.files if staged.changes else ()))
-        remove(file.path for file in (*staged.add, *rejected, *beside))
+        marks = (each.path for marking in staged.marked for each in marking.fresh)
+        remove((*(file.path for file in (*staged.add, *rejected, *beside)), *marks))
 
     def close(self) -> None:
         """Close the database and remove its temporary files."""

@@ -13,8 +13,8 @@ from datalab.engine.dialect import is_repeatable
 from datalab.engine.order import Order
 from datalab.engine.ranges import sampled_range
 from datalab.engine.recording import rewritten
-from datalab.engine.relations import columns, file_rows
-from datalab.engine.rewriting import Existing, Gone, existing_rows, rewrite, same_key
+from datalab.engine.relations import FILE, ROW, columns, file_rows
+from datalab.engine.rewriting import Existing, Gone, Rewrite, existing_rows, rewrite, rewrite_places, same_key
 from datalab.engine.session import Session
 from datalab.engine.staging import (
     CONTESTED,
@@ -80,10 +80,20 @@ def replace_groups(session: Session, folder: Folder, work: Work, mode: ReplaceGr
     touched = session.table(f"SELECT DISTINCT * FROM ({keys})")
     existing = existing_rows(session, work.current, f"SELECT * FROM {touched}", mode.keys)
     target = replace(work.target, compression=COPIED)
-    change = rewrite(session, folder, target, existing, Gone(mode.keys, touched, work.record))
+    change = _without(session, folder, target, existing, Gone(mode.keys, touched, work.record))
     landing = land(session, folder, work, audited(batch(session, work)))
     done = staged(landing, folder.keep(landing.accepted), change.removed)
     return rewritten(session, folder, work.target, done, change)
+
+
+def _without(session: Session, folder: Folder, target: WriteTarget, existing: Existing | None, gone: Gone) -> Rewrite:
+    """The rows of keys leave: by their places, where the table's files are known."""
+    if existing is None or not existing.split:
+        return rewrite(session, folder, target, existing, gone)
+    same = same_key(gone.keys, "old", "gone")
+    place = f"SELECT {FILE}, {ROW} FROM {existing.view} old SEMI JOIN {gone.table} gone ON {same}"
+    places = Gone((FILE, ROW), session.table(place), gone.record)
+    return rewrite_places(session, folder, target, existing, places)
 
 
 def _computed_once(session: Session, work: Work, source: Batch) -> Batch:

@@ -44,8 +44,9 @@ def rewritten(
 ) -> Staged:
     """What was staged, with the files of a rewriting at their final place and its record."""
     changes = recorded(session, folder, target, change, entered)
-    copies = folder.keep(change.files)
-    return replace(done, add=(*done.add, *copies), changes=_with_copies(changes, copies if change.removed else ()))
+    copies, own = folder.keep(change.files), folder.keep(change.own)
+    changes = _with_copies(changes, copies if change.removed else ())
+    return replace(done, add=(*done.add, *copies, *own), changes=changes, marked=change.marked)
 
 
 def _with_copies(changes: RowChanges | None, copies: tuple[DataFile, ...]) -> RowChanges | None:

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from datalab.errors import NotSupported
-from datalab.lake.table import DataFile
+from datalab.lake.table import DataFile, Marks
 
 FIELD_ID = b"PARQUET:field_id"
 FILE, ROW = "__file", "__row"
@@ -112,12 +112,54 @@ def file_rows(schema: pa.Schema, files: Sequence[DataFile], *, position: bool = 
     """
     if not files:
         return empty_rows(_with_position(schema) if position else schema)
+    whole = [file for file in files if not file.gone and not file.only]
+    parts = [_rows_of(schema, whole, position=position)] if whole else []
+    parts += [_left_rows(schema, each, position=position) for each in _apart(files)]
+    return " UNION ALL ".join(parts)
+
+
+def _rows_of(schema: pa.Schema, files: Iterable[DataFile], *, position: bool) -> str:
     paths = ", ".join(literal(file.path) for file in files)
-    options = f"schema = {_file_schema(schema)}, hive_partitioning = false"
-    if not position:
-        return f"SELECT {columns(schema.names)} FROM read_parquet([{paths}], {options})"
-    wanted = f"{columns(schema.names)}, filename AS {FILE}, file_row_number AS {ROW}"
-    return f"SELECT {wanted} FROM read_parquet([{paths}], {options})"
+    wanted = (
+        f"{columns(schema.names)}, filename AS {FILE}, file_row_number AS {ROW}" if position else columns(schema.names)
+    )
+    return f"SELECT {wanted} FROM read_parquet([{paths}], schema = {_file_schema(schema)}, hive_partitioning = false)"
+
+
+def _left_rows(schema: pa.Schema, files: Sequence[DataFile], *, position: bool) -> str:
+    """The rows of files, each named once, without those that are marked as gone; or only some of them."""
+    names = columns([*schema.names, FILE, ROW] if position else schema.names)
+    gone, only = (dict.fromkeys(each.path for file in files for each in marks(file)) for marks in (_gone, _only))
+    join = f" SEMI JOIN {_marks(only)} part {_at('part')}" if only else ""
+    join += f" ANTI JOIN {_marks(gone)} gone {_at('gone')}" if gone else ""
+    return f"SELECT {names} FROM ({_rows_of(schema, files, position=True)}) marked{join}"
+
+
+def _gone(file: DataFile) -> tuple[Marks, ...]:
+    return file.gone
+
+
+def _only(file: DataFile) -> tuple[Marks, ...]:
+    return file.only
+
+
+def _marks(paths: Iterable[str]) -> str:
+    return f"(SELECT file_path, pos FROM read_parquet([{', '.join(map(literal, paths))}], hive_partitioning = false))"
+
+
+def _at(side: str) -> str:
+    return f"ON marked.{FILE} = {side}.file_path AND marked.{ROW} = {side}.pos"
+
+
+def _apart(files: Iterable[DataFile]) -> list[list[DataFile]]:
+    """The marked files in groups that name no path twice, and are all or none restricted to some rows."""
+    groups: dict[tuple[bool, int], list[DataFile]] = {}
+    seen: dict[str, int] = {}
+    for file in files:
+        if file.gone or file.only:
+            seen[file.path] = seen.get(file.path, -1) + 1
+            groups.setdefault((bool(file.only), seen[file.path]), []).append(file)
+    return list(groups.values())
 
 
 def _with_position(schema: pa.Schema) -> pa.Schema:

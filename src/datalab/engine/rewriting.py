@@ -1,17 +1,18 @@
-"""Copy-on-write: files that hold given keys are written again without those rows."""
+"""Rows of given keys leave: the files that hold them are written again without, or the rows marked by position."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from datalab.engine.marking import markable, marked
 from datalab.engine.pruning import files_with_keys
-from datalab.engine.ranges import MAX_RANGES, in_order, range_of_files
+from datalab.engine.ranges import MAX_RANGES, in_order, range_of_files, sampled_range
 from datalab.engine.relations import FILE, ROW, columns, file_rows, quoted
 from datalab.engine.session import Session
 from datalab.engine.writing import ACCEPTED, BUCKET, Folder, Written, write
-from datalab.lake.table import DataFile, Relation, WriteTarget
+from datalab.lake.table import DataFile, Marking, Relation, WriteTarget
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,13 +53,24 @@ class Rewrite:
     """New files, and the old ones that they replace.
 
     The rows that came and went are in `sides`, where they were written in the same pass; or else those that are gone
-    are in a table named by `left`, if it was made.
+    are in a table named by `left`, if it was made. Files of new rows alone are in `own`; `marked` files stay.
     """
 
     files: tuple[Written, ...] = ()
     removed: tuple[DataFile, ...] = ()
     left: str = ""
     sides: tuple[Written, ...] | None = None
+    own: tuple[Written, ...] = ()
+    marked: tuple[Marking, ...] = ()
+
+
+@dataclass(frozen=True)
+class Hit:
+    """Files to be written again, of the rows that a change may meet, and how many rows leave them."""
+
+    existing: Existing
+    files: tuple[DataFile, ...]
+    leaving: int
 
 
 def existing_rows(session: Session, current: Relation | None, rows: str, keys: Sequence[str]) -> Existing | None:
@@ -101,22 +113,34 @@ def rewrite(
 def rewrite_places(
     session: Session, folder: Folder, target: WriteTarget, existing: Existing, gone: Gone, plus: str = ""
 ) -> Rewrite:
-    """The same where `gone` has the file and number of each row: one pass reads a file, and writes what is recorded."""
-    found = session.rows(f"SELECT {FILE}, count(*) FROM {gone.table} GROUP BY {FILE}")
-    paths = {path for path, _ in found}
-    hit = tuple(file for file in existing.files if file.path in paths)
-    if not hit:
-        return Rewrite(write(session, plus, target, folder.path) if plus else ())
-    record = gone.record and sum(rows for _, rows in found) <= RECORDED_ROWS
+    """The same where `gone` has the file and number of each row.
+
+    Where the target allows it rows are marked in files that lose few, and the new rows get files of their own. The
+    other files are written again: one pass reads a file, and writes what is recorded.
+    """
+    found = dict(session.rows(f"SELECT {FILE}, count(*) FROM {gone.table} GROUP BY {FILE}"))
+    met = tuple(file for file in existing.files if file.path in found)
+    few = markable(target, met, found)
+    rest = tuple(file for file in met if file not in few)
+    hit = Hit(existing, rest, sum(found[file.path] for file in rest))
+    if rest and not few:
+        return _copied(session, folder, target, hit, gone, plus)
+    own = write(session, plus, target, folder.path, sampled_range(session, target, plus)) if plus else ()
+    again = _copied(session, folder, target, hit, gone) if rest else Rewrite()
+    return replace(again, own=own, marked=marked(session, folder, few, gone.table))
+
+
+def _copied(session: Session, folder: Folder, target: WriteTarget, hit: Hit, gone: Gone, plus: str = "") -> Rewrite:
+    existing, record = hit.existing, gone.record and hit.leaving <= RECORDED_ROWS
     written: list[Written] = []
-    for files, part in _portions(target, existing, hit):
+    for files, part in _portions(target, existing, hit.files):
         rows = _sorted_out(target, _rows_of(session, existing, files), gone, record=record)
         if plus:
             sides = f"SELECT *, unnest([{ACCEPTED}{f', {ENTERED}' if record else ''}]) AS {BUCKET} FROM ({plus})"
             rows += f" UNION ALL {sides} WHERE {part}"
         written += write(session, rows, target, folder.path, range_of_files(target, files))
     copies, sides_written = ([each for each in written if (each.bucket == ACCEPTED) is kept] for kept in (True, False))
-    return Rewrite(tuple(copies), hit, sides=tuple(sides_written) if record else None)
+    return Rewrite(tuple(copies), hit.files, sides=tuple(sides_written) if record else None)
 
 
 def _sorted_out(target: WriteTarget, rows: str, gone: Gone, *, record: bool) -> str:

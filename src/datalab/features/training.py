@@ -18,7 +18,7 @@ from datalab.features.past import Past, named, spark
 from datalab.features.recipe import Recipe, recipe_of
 from datalab.lake.lake import Lake
 from datalab.lake.provenance import Provenance, Range
-from datalab.lake.table import Change, Relation, Snapshot, TableSpec, TableState
+from datalab.lake.table import Relation, Snapshot, TableSpec, TableState
 from datalab.names import TableName
 from datalab.pipelines.execute import Context
 from datalab.quality.publish import discarded_on_failure
@@ -126,7 +126,7 @@ def _commit(context: Context, state: TableState, recipe: Recipe, made: Made) -> 
             written=staged.written,
             fresh=True,
         )
-        context.lake.commit(state, Change(provenance, staged.add, staged.remove))
+        context.lake.commit(state, staged.change(provenance))
     made_set = find(context.lake, recipe.name)
     assert made_set is not None
     return made_set

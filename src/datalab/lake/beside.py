@@ -12,23 +12,28 @@ from pathlib import Path
 from typing import Any
 
 from datalab.lake.provenance import Position, Provenance
-from datalab.lake.table import DataFile, RowChanges, Snapshot, TableState
+from datalab.lake.table import DataFile, Marking, RowChanges, Snapshot, TableState
 
 CHANGES, STATE = "_changes", "_state"
 STATE_KEY = "state"
 _DETAIL = "changes"
 
 
-def noted(changes: RowChanges | None) -> dict[str, Any]:
-    """What the provenance's `details` say of the rows that came and went."""
-    if changes is None or not (changes.copies or changes.files):
+def noted(changes: RowChanges | None, marked: Iterable[Marking] = ()) -> dict[str, Any]:
+    """What the provenance's `details` say of the rows that came and went; marks say it of their rows themselves."""
+    marks = sum(each.rows for marking in marked for each in marking.fresh)
+    if changes is None or not (changes.copies or changes.files or marks):
         return {}
     copies = [Path(path).name for path in changes.copies]
-    return {_DETAIL: {"entered": _listed(changes.entered), "left": _listed(changes.left), "copies": copies}}
+    note = {"entered": _listed(changes.entered), "left": _listed(changes.left), "copies": copies}
+    return {_DETAIL: {**note, "marked": marks} if marks else note}
 
 
 def changes_of(state: TableState, snapshot: Snapshot) -> RowChanges | None:
-    """What a commit says of the rows that came and went; None where only its files can tell. Copies by name."""
+    """What a commit says of the rows that came and went; None where only its files can tell. Copies by name.
+
+    Rows that it marked as gone are not among them.
+    """
     if snapshot.provenance is None:
         return None
     note = snapshot.provenance.details.get(_DETAIL)
@@ -44,7 +49,8 @@ def rows_changed(snapshot: Snapshot) -> int:
     note = made.details.get(_DETAIL) if made is not None else None
     if note is None:
         return snapshot.rows_added + snapshot.rows_removed
-    return (made.written if made is not None else 0) + sum(int(rows) for _, rows, _ in note["left"])
+    left = sum(int(rows) for _, rows, _ in note["left"]) + int(note.get("marked", 0))
+    return (made.written if made is not None else 0) + left
 
 
 def keeps_state(position: Position) -> bool:

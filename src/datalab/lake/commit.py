@@ -42,7 +42,7 @@ def _attempt(tables: Format, state: TableState, change: Change) -> tuple[TableSt
     """The state after the commit, and whether that was found out by reading back."""
     for attempt in range(_REBASES):
         try:
-            flush(file.path for file in (*change.add, *change.beside))
+            flush(change.fresh_paths)
             return tables.commit(state, change), False
         except Overtaken as overtaken:
             same = _same_rows(tables, state, change) if attempt + 1 < _REBASES else None
@@ -61,8 +61,7 @@ def _same_rows(tables: Format, state: TableState, change: Change) -> TableState 
         return None
     if not all(snapshot.operation == "compact" for snapshot in _newer(tables, newest, state)):
         return None
-    live = {file.path for file in tables.files(newest).files} if change.remove else set()
-    return newest if all(file.path in live for file in change.remove) else None
+    return newest if change.is_of(tables.files(newest).files if change.remove or change.marked else ()) else None
 
 
 def commit_rebased(

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 
 CLUSTER_KEY = "datalab.cluster_by"
 FILE_ROWS_KEY = "datalab.file_rows"
+MARK_ROWS_KEY = "datalab.mark_rows"
 UPSERT_FILE_ROWS = 65_536
+MARK_ROWS = 20_000  # a file of so many rows is written about as quickly as marks for it
 
 
 def layout_properties(cluster: Sequence[str], file_rows: int = 0) -> dict[str, str]:
@@ -20,6 +22,14 @@ def cluster_of(properties: Mapping[str, str], names: Sequence[str]) -> tuple[str
     exact = {name.lower(): name for name in names}
     wanted = (name.strip().lower() for name in properties.get(CLUSTER_KEY, "").split(","))
     return tuple(exact[name] for name in wanted if name in exact)
+
+
+def mark_rows_of(properties: Mapping[str, str]) -> int:
+    """Rows from which on a file keeps rows that were deleted, marked; 0 where every file is written again without."""
+    if properties.get("write.merge.mode", "") == "copy-on-write":
+        return 0
+    text = properties.get(MARK_ROWS_KEY, "")
+    return int(text) if text.isdecimal() else MARK_ROWS
 
 
 def file_rows_of(properties: Mapping[str, str]) -> int:

@@ -105,19 +105,20 @@ def _recorded(tables: Format, state: TableState, since: int, until: int) -> Diff
         changes = changes_of(state, snapshot)
         if changes is None:
             return None
-        added = tables.diff(state, start, snapshot.id).added
-        if added.scan is not None:
+        files = tables.diff(state, start, snapshot.id)
+        if files.added.scan is not None:
             return None
         copies = frozenset(changes.copies)
-        entered += [*(file for file in added.files if Path(file.path).name not in copies), *changes.entered]
-        left += changes.left
+        entered += [*(file for file in files.added.files if Path(file.path).name not in copies), *changes.entered]
+        left += [*(file for file in files.removed.files if file.only), *changes.left]
     found = Difference(Relation(state.schema, tuple(entered)), Relation(state.schema, tuple(left)))
     return found if are_there(found) else None
 
 
 def are_there(difference: Difference) -> bool:
     """Whether all files of a difference still exist: cleaning may have taken those that no snapshot shows any more."""
-    return all(Path(file.path).exists() for side in (difference.added, difference.removed) for file in side.files)
+    files = (file for side in (difference.added, difference.removed) for file in side.files)
+    return all(Path(path).exists() for path in dict.fromkeys(path for file in files for path in file.paths))
 
 
 def _each_append(tables: Format, state: TableState, since: int, between: tuple[Snapshot, ...]) -> Relation:

@@ -12,7 +12,7 @@ from datalab.lake.lake import Lake
 from datalab.lake.provenance import RESTORE, Position, Provenance
 from datalab.lake.read import standing
 from datalab.lake.schema import difference
-from datalab.lake.table import Change, Snapshot, TableState
+from datalab.lake.table import Change, Marking, Snapshot, TableState
 from datalab.names import TableName
 
 RESTORING = "restore-"
@@ -76,13 +76,15 @@ def _change(lake: Lake, state: TableState, snapshot: int, run_id: str) -> Change
     history = lake.history(state)
     positions = _positions(history, snapshot)
     _require_inputs(lake, state, history, positions)
-    live, wanted = {file.path for file in now.files}, {file.path for file in then.files}
-    add = tuple(file for file in then.files if file.path not in live)
-    remove = tuple(file for file in now.files if file.path not in wanted)
+    live, wanted = ({file.path: file for file in relation.files} for relation in (now, then))
+    add = tuple(file for path, file in wanted.items() if path not in live)
+    remove = tuple(file for path, file in live.items() if path not in wanted)
+    both = ((file, wanted[path].gone) for path, file in live.items() if path in wanted)
+    marked = tuple(Marking(file, gone) for file, gone in both if gone != file.gone)
     rows = sum(file.rows for file in add)
     details = {"to": snapshot}
     provenance = Provenance(run_id, RESTORE, RESTORE, details=details, read=rows, written=rows, positions=positions)
-    return Change(provenance, add, remove)
+    return Change(provenance, add, remove, marked=marked)
 
 
 def _positions(history: Iterable[Snapshot], snapshot: int) -> Mapping[str, Position]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from datalab.errors import InvalidSetting
-from datalab.lake.layout import cluster_of, file_rows_of
+from datalab.lake.layout import cluster_of, file_rows_of, mark_rows_of
 from datalab.lake.provenance import Position, Provenance
 from datalab.names import TableName
 
@@ -52,9 +52,21 @@ class TableSpec:
 
 
 @dataclass(frozen=True)
+class Marks:
+    """A small Parquet file with the positions (columns `file_path`, `pos`) of rows of one data file."""
+
+    path: str
+    rows: int
+    size: int
+    handle: Any = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
 class DataFile:
     """One immutable Parquet file of a table.
 
+    Its rows at the positions in `gone` are deleted; `rows` counts those that are left. Where `only` has anything, it
+    stands for no other rows than those at these positions: such a file is part of a difference, never of a table.
     `partition` holds the transformed value of each partition field, in order (months: months since 1970-01, int).
     `lower` and `upper` bound the values of top-level columns where known; bounds of long strings may be truncated,
     but always contain every value. `handle` is the format's own object, never compared and not kept when pickled.
@@ -68,6 +80,18 @@ class DataFile:
     upper: Mapping[str, Any] = field(default_factory=dict, compare=False)
     nulls: Mapping[str, int] = field(default_factory=dict, compare=False)
     handle: Any = field(default=None, compare=False, repr=False)
+    gone: tuple[Marks, ...] = ()
+    only: tuple[Marks, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What tells the same rows: the path, and those of its marks."""
+        return (self.path, *sorted(marks.path for marks in self.gone))
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """All files that have to be there for its rows to be read."""
+        return (self.path, *(marks.path for marks in (*self.gone, *self.only)))
 
 
 @dataclass(frozen=True)
@@ -87,13 +111,13 @@ class Relation:
 
     @property
     def rows(self) -> int:
-        """Rows in the files (before any deletes) or in memory."""
+        """Rows in the files (before any deletes that only a `scan` knows) or in memory."""
         return self.memory.num_rows if self.memory is not None else sum(file.rows for file in self.files)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Data files that are live at the later of two snapshots only, and at the earlier only."""
+    """Data files, or the rows of files, that are live at the later of two snapshots only, and at the earlier only."""
 
     added: Relation
     removed: Relation
@@ -129,7 +153,8 @@ class WriteTarget:
     `location` is the folder for new data files, a plain path or a URI; it need not exist yet.
 
     `compression` is Parquet's: zstd for what is read often, snappy where writing must be quick. New files follow the
-    order of the columns in `cluster`, and hold about `file_rows` rows; where that is 0, their size decides.
+    order of the columns in `cluster`, and hold about `file_rows` rows; where that is 0, their size decides. Files with
+    at least `mark_rows` rows need not be written again for few rows that leave them: see Marking. 0: all are.
     """
 
     name: TableName
@@ -139,6 +164,7 @@ class WriteTarget:
     compression: str = "zstd"
     cluster: tuple[str, ...] = ()
     file_rows: int = 0
+    mark_rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -161,7 +187,7 @@ class TableState:
 
     `snapshot` is None before the first commit. `positions` says where each flow into the table stands.
     `schema` includes internal columns. New data files go into the folder `data_location`, or into `location` where
-    it is empty. `handle` belongs to the format.
+    it is empty. `marks`: rows of its files may be deleted by position. `handle` belongs to the format.
     """
 
     name: TableName
@@ -174,6 +200,7 @@ class TableState:
     properties: Mapping[str, str] = field(default_factory=dict)
     positions: Mapping[str, Position] = field(default_factory=dict)
     data_location: str = ""
+    marks: bool = False
     handle: Any = field(default=None, compare=False, repr=False)
 
     def target(self) -> WriteTarget:
@@ -185,6 +212,7 @@ class TableState:
             self.partition,
             cluster=cluster_of(self.properties, self.schema.names),
             file_rows=file_rows_of(self.properties),
+            mark_rows=mark_rows_of(self.properties) if self.marks else 0,
         )
 
 
@@ -207,13 +235,44 @@ class RowChanges:
 
 
 @dataclass(frozen=True)
+class Marking:
+    """A live file that stays, and all the marks that it has from now on."""
+
+    file: DataFile
+    gone: tuple[Marks, ...]
+
+    @property
+    def fresh(self) -> tuple[Marks, ...]:
+        """The marks that it has not had before."""
+        return tuple(marks for marks in self.gone if marks not in self.file.gone)
+
+    @property
+    def lifted(self) -> tuple[Marks, ...]:
+        """The marks that it has no more: their rows are back."""
+        return tuple(marks for marks in self.file.gone if marks not in self.gone)
+
+
+@dataclass(frozen=True)
 class Change:
     """A set of data files to add and to remove, and the provenance that is committed with it.
 
-    `beside` are files of our own that the provenance names.
+    `marked`: files that stay without some of their rows; only where the state says `marks`. `beside` are files of our
+    own that the provenance names.
     """
 
     provenance: Provenance
     add: tuple[DataFile, ...] = ()
     remove: tuple[DataFile, ...] = ()
     beside: tuple[DataFile, ...] = ()
+    marked: tuple[Marking, ...] = ()
+
+    @property
+    def fresh_paths(self) -> tuple[str, ...]:
+        """The files that have to be on the disk before the commit."""
+        marks = (each.path for marking in self.marked for each in marking.fresh)
+        return (*(file.path for file in (*self.add, *self.beside)), *marks)
+
+    def is_of(self, live: Iterable[DataFile]) -> bool:
+        """Whether all that it removes or marks is live, with the rows that it was read with."""
+        touched = {file.key for file in (*self.remove, *(marking.file for marking in self.marked))}
+        return not touched or touched <= {file.key for file in live}

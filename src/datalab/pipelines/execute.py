@@ -76,7 +76,7 @@ def _publish(context: Context, step: Step, state: TableState, staged: Staged, pr
         rejected = rejected_rows(context.engine, staged.rejected, step.checks, attempt)
     provenance = replace(_provenance(context, step, staged, results), offsets=prepared.offsets)
     after = publish(context.lake, context.engine, Publication(state, provenance, rejected, staged), context.now)
-    context.engine.discard(replace(staged, add=(), beside=(), changes=None))
+    context.engine.discard(replace(staged, add=(), beside=(), changes=None, marked=()))
     quarantined = staged.rejected_rows
     return Outcome(after.snapshot, staged.read, staged.written, quarantined, staged.superseded, results)
 

@@ -59,13 +59,12 @@ def publish(lake: Lake, engine: Engine, publication: Publication, now: datetime)
     """Commit the rejected records, then the change; answers the new state. Fenced where another writer was first."""
     rejected, staged = publication.rejected, publication.staged
     made, changes = publication.provenance, staged.changes
-    details = {**made.details, **noted(changes)}
+    details = {**made.details, **noted(changes, staged.marked)}
     provenance = replace(made, quarantined=total_records(rejected.rows), details=details)
-    beside = (*staged.beside, *(changes.files if changes else ()))
     with discarded_on_failure(engine, staged):
         _require_room(lake, publication)
         set_aside(lake, engine, rejected, provenance.run_id, now)
-        return _committed(lake, publication, Change(provenance, staged.add, staged.remove, beside))
+        return _committed(lake, publication, staged.change(provenance))
 
 
 def _committed(lake: Lake, publication: Publication, change: Change) -> TableState:

@@ -89,13 +89,13 @@ def set_aside(lake: Lake, engine: Engine, rejected: Rejected, run_id: str, now: 
 
     def change(state: TableState) -> Change | None:
         staged = engine.stage(_replacement(rejected, state, lake.files(state), now))
-        if not staged.add and not staged.remove:
+        if not staged.add and not staged.remove and not staged.marked:
             return None
         details = {"target": str(rejected.target), "units": len(rejected.units or ())}
         provenance = Provenance(
             run_id, rejected.flow, "replace_groups", details=details, read=staged.read, written=staged.written
         )
-        return Change(provenance, staged.add, staged.remove)
+        return staged.change(provenance)
 
     lake.commit_rebased(QUARANTINE, change)
 

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from datalab.engine.base import Engine, Staged
 from datalab.lake.lake import Lake
 from datalab.lake.provenance import Provenance
-from datalab.lake.table import Change, TableState
+from datalab.lake.table import TableState
 from datalab.quality.publish import discarded_on_failure
 
 BATCH = 1000
@@ -62,11 +62,11 @@ def _commit(lake: Lake, engine: Engine, state: TableState, again: Restaged, run_
     provenance = Provenance(
         run_id,
         "quarantine replay",
-        "upsert" if staged.remove else "append",
+        "upsert" if staged.remove or staged.marked else "append",
         details={"replayed": list(again.accepted)},
         read=staged.read,
         written=staged.written,
         superseded=staged.superseded,
     )
     with discarded_on_failure(engine, staged):
-        return lake.commit(state, Change(provenance, staged.add, staged.remove))
+        return lake.commit(state, staged.change(provenance))

@@ -71,7 +71,7 @@ def resolve(lake: Lake, engine: Engine, records: pa.Table, status: Status, run_i
         staged = engine.stage(Work(rows, state.target(), ReplaceGroups(("id",), ids), current=lake.files(state)))
         details = {"status": status, "records": changed.num_rows}
         provenance = Provenance(run_id, f"quarantine {status}", "replace_groups", details=details)
-        return Change(replace(provenance, read=staged.read, written=staged.written), staged.add, staged.remove)
+        return staged.change(replace(provenance, read=staged.read, written=staged.written))
 
     lake.commit_rebased(QUARANTINE, change)
     return int(changed.num_rows)

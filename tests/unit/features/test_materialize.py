@@ -24,7 +24,7 @@ from datalab.features.online.sqlite import SqliteStore
 from datalab.features.views import FeatureView
 from datalab.lake.lake import Lake, open_lake
 from datalab.lake.provenance import Provenance
-from datalab.lake.table import Change, Relation, TableSpec
+from datalab.lake.table import Relation, TableSpec
 from datalab.names import TableName
 
 NOW = datetime(2026, 7, 1, tzinfo=UTC)
@@ -63,7 +63,7 @@ class Table:
         query = Query(exp.select("*").from_("rows"), {"rows": Relation(SCHEMA, memory=table)}, NOW)
         current = self.lake.files(state) if state.snapshot is not None else Relation(state.schema)
         staged = self.engine.stage(Work(query, state.target(), Replace(), (), current))
-        self.lake.commit(state, Change(Provenance("r", "f", "replace"), staged.add, staged.remove))
+        self.lake.commit(state, staged.change(Provenance("r", "f", "replace")))
 
     def golds(self) -> list[Gold]:
         state = self.lake.require(self.name)

@@ -20,13 +20,14 @@ class FormatCapabilities:
     """What a format can do; callers branch on these fields, never on the class.
 
     `widens`: a column of a table may get a wider type. `own_tags`: tags are the format's own, so that other readers
-    know them.
+    know them. `marks`: rows of a file may be deleted by position, without writing the file again.
     """
 
     field_ids: bool
     partition_transforms: frozenset[str]
     widens: bool
     own_tags: bool
+    marks: bool
 
 
 class Overtaken(Exception):
@@ -35,11 +36,11 @@ class Overtaken(Exception):
 
 def require_live(state: TableState, live: Iterable[DataFile], wanted: Sequence[DataFile]) -> list[DataFile]:
     """The live files that `wanted` names, as the format itself knows them. LakeError where one is not live."""
-    known = {file.path: file for file in live}
-    missing = [file.path for file in wanted if file.path not in known]
+    known = {file.key: file for file in live}
+    missing = [file.path for file in wanted if file.key not in known]
     if missing:
         raise LakeError(f"{state.name} has no live file {missing[0]} at snapshot {state.snapshot}")
-    return [known[file.path] for file in wanted]
+    return [known[file.key] for file in wanted]
 
 
 def require_partition_columns(state: TableState, schema: pa.Schema) -> None:

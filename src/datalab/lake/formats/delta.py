@@ -59,7 +59,7 @@ class DeltaFormat:
 
     name = "delta"
     capabilities = FormatCapabilities(
-        field_ids=False, partition_transforms=frozenset({"identity"}), widens=False, own_tags=False
+        field_ids=False, partition_transforms=frozenset({"identity"}), widens=False, own_tags=False, marks=False
     )
 
     def __init__(self, warehouse: Path) -> None:
@@ -142,6 +142,8 @@ class DeltaFormat:
 
     def commit(self, state: TableState, change: Change) -> TableState:
         """One version, on top of exactly the version that was read."""
+        if change.marked:
+            raise NotSupported(ADAPTER, f"rows deleted by position ({state.name})", "write the file again")
         root, layout, moment = self._root(state.name), self._layout(state), int(time.time() * 1000)
         rearranged = change.provenance.kind == "compact"
         adds = [add_action(file, layout, moment, rearranged=rearranged) for file in change.add]

@@ -6,7 +6,7 @@ for summaries go when snapshots expire.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,17 +16,18 @@ from pyiceberg.exceptions import (
     NoSuchTableError,
     TableAlreadyExistsError,
 )
-from pyiceberg.manifest import ManifestContent, ManifestFile
 from pyiceberg.table import Table
 
 from datalab.errors import CommitFailed, InvalidName, NotSupported, SnapshotNotFound
 from datalab.lake.formats.base import FormatCapabilities, Overtaken, require_live, require_partition_columns
 from datalab.lake.formats.iceberg_catalog import open_catalog
-from datalab.lake.formats.iceberg_files import from_manifest, known_entry, to_manifest
+from datalab.lake.formats.iceberg_files import known_entry, to_deletes, to_manifest
+from datalab.lake.formats.iceberg_live import Manifests, changed_marks, has_deletes
 from datalab.lake.formats.iceberg_metadata import slim
 from datalab.lake.formats.iceberg_reshape import is_reshaped, reshape
 from datalab.lake.formats.iceberg_schema import TRANSFORMS, partition_spec, to_arrow, to_iceberg
-from datalab.lake.formats.iceberg_state import COMMENT_KEY, lineage, marks, table_state, to_snapshot
+from datalab.lake.formats.iceberg_snapshot import Rewrite
+from datalab.lake.formats.iceberg_state import BACK_KEY, COMMENT_KEY, lineage, marks, table_state, to_snapshot
 from datalab.lake.formats.iceberg_upkeep import IcebergUpkeep
 from datalab.lake.formats.recent import Recent
 from datalab.lake.provenance import PROVENANCE_KEY
@@ -37,7 +38,9 @@ from datalab.names import TableName
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyiceberg.catalog import Catalog
+    from pyiceberg.manifest import ManifestFile
     from pyiceberg.schema import Schema
+    from pyiceberg.table import Transaction
     from pyiceberg.table.snapshots import Snapshot as IcebergSnapshot
 
 _DEFAULTS = {
@@ -60,7 +63,7 @@ class IcebergFormat:
 
     name = "iceberg"
     capabilities = FormatCapabilities(
-        field_ids=True, partition_transforms=frozenset(TRANSFORMS), widens=True, own_tags=True
+        field_ids=True, partition_transforms=frozenset(TRANSFORMS), widens=True, own_tags=True, marks=True
     )
 
     def __init__(self, catalog: Catalog, warehouse: str) -> None:
@@ -68,7 +71,7 @@ class IcebergFormat:
         self._warehouse = warehouse
         self._states = Recent[str, TableState](_KEPT)
         self.upkeep = IcebergUpkeep(self._state)
-        self._manifests = Recent[tuple[str, int], tuple[DataFile, ...]](_KEPT)
+        self._manifests = Manifests()
 
     def names(self) -> tuple[TableName, ...]:
         """All tables whose names the lake can write."""
@@ -104,17 +107,15 @@ class IcebergFormat:
         return replace(state, schema=reshape(_draft(state.handle).transaction(), normalise(schema)))
 
     def files(self, state: TableState, snapshot: int | None = None) -> Relation:
-        """The live data files; with the table's own scan where rows were deleted from them."""
+        """The live data files; with the table's own scan where rows were deleted otherwise than we do it."""
         table: Table = state.handle
         chosen = state.snapshot if snapshot is None else snapshot
         if chosen is None:
             return Relation(state.schema)
         found = _snapshot(state, chosen)
         schema = state.schema if chosen == state.snapshot else to_arrow(_schema_of(table, found))
-        manifests = found.manifests(table.io)
-        deletes = any(manifest.content == ManifestContent.DELETES for manifest in manifests)
-        scan = _scan(table, chosen, schema) if deletes else None
-        return Relation(schema, tuple(self._live(state, manifests).values()), scan=scan)
+        live = self._manifests.live(state, found.manifests(table.io))
+        return Relation(schema, tuple(live.files.values()), scan=None if live.plain else _scan(table, chosen, schema))
 
     def diff(self, state: TableState, since: int | None, until: int) -> Difference:
         """The net difference, from the manifests that the two snapshots do not share."""
@@ -122,13 +123,14 @@ class IcebergFormat:
         before = _by_path(_snapshot(state, since).manifests(io)) if since is not None else {}
         after = _by_path(_snapshot(state, until).manifests(io))
         fresh = [manifest for path, manifest in after.items() if path not in before]
-        if any(manifest.content == ManifestContent.DELETES for manifest in fresh):
+        if has_deletes((*before.values(), *after.values())):
+            earlier, later = (self._manifests.live(state, each.values()) for each in (before, after))
+            if earlier.plain and later.plain:
+                return _difference(state, earlier.files, later.files)
+        if has_deletes(fresh):
             raise NotSupported("Iceberg in DataLab", f"changes across row-level deletes ({state.name}, up to {until})")
-        entered = self._live(state, fresh)
-        left = self._live(state, [manifest for path, manifest in before.items() if path not in after])
-        added = tuple(file for path, file in entered.items() if path not in left)
-        removed = tuple(file for path, file in left.items() if path not in entered)
-        return Difference(Relation(state.schema, added), Relation(state.schema, removed))
+        gone = [manifest for path, manifest in before.items() if path not in after]
+        return _difference(state, self._manifests.data(state, gone), self._manifests.data(state, fresh))
 
     def history(self, state: TableState) -> tuple[Snapshot, ...]:
         """The snapshots that led to this state and still exist."""
@@ -142,20 +144,29 @@ class IcebergFormat:
             reshape(transaction, normalise(state.schema))
         metadata = transaction.table_metadata
         entries = [known_entry(file) or to_manifest(file, metadata, table.io) for file in change.add]
-        removed = require_live(state, self.files(state).files, change.remove) if change.remove else []
         transaction.set_properties(marks(change.provenance))
-        update = transaction.update_snapshot({PROVENANCE_KEY: change.provenance.to_json()})
-        snapshot = update.overwrite() if change.remove else update.merge_append()
+        said = {PROVENANCE_KEY: change.provenance.to_json()}
+        snapshot = self._rewrite(transaction, state, change, said) or transaction.update_snapshot(said).merge_append()
         for entry in entries:
             snapshot.append_data_file(entry)
-        for gone in removed:
-            snapshot.delete_data_file(gone.handle)
         try:
             snapshot.commit()
             transaction.commit_transaction()
         except CommitFailedException as error:
             raise Overtaken(f"{state.name} has moved on from snapshot {state.snapshot}: {error}") from error
         return self._state(state.name, table)
+
+    def _rewrite(
+        self, transaction: Transaction, state: TableState, change: Change, said: dict[str, str]
+    ) -> Rewrite | None:
+        """A snapshot that takes files or rows away; None for a mere append."""
+        touched = (*change.remove, *(marking.file for marking in change.marked))
+        if not touched and not any(file.gone for file in change.add):
+            return None
+        back = sum(each.rows for marking in change.marked for each in marking.lifted)
+        snapshot = Rewrite(transaction, {**said, BACK_KEY: str(back)} if back else said)
+        _take_away(snapshot, change, require_live(state, self.files(state).files, touched))
+        return snapshot
 
     def _state(self, name: TableName, table: Table) -> TableState:
         return self._states.get(table.metadata_location, lambda: table_state(name, table))
@@ -190,19 +201,30 @@ class IcebergFormat:
                 update.union_by_name(to_iceberg(extend(state.schema, spec.schema, keep_missing=True)))
             transaction.set_properties(_wanted_properties(spec))
 
-    def _live(self, state: TableState, manifests: Iterable[ManifestFile]) -> dict[str, DataFile]:
-        data = [manifest for manifest in manifests if manifest.content == ManifestContent.DATA]
-        return {file.path: file for manifest in data for file in self._entries(state, manifest)}
 
-    def _entries(self, state: TableState, manifest: ManifestFile) -> tuple[DataFile, ...]:
-        metadata, io = state.handle.metadata, state.handle.io
+def _difference(state: TableState, before: Mapping[str, DataFile], after: Mapping[str, DataFile]) -> Difference:
+    came, went = changed_marks(before, after)
+    added = (*(file for path, file in after.items() if path not in before), *came)
+    removed = (*(file for path, file in before.items() if path not in after), *went)
+    return Difference(Relation(state.schema, added), Relation(state.schema, removed))
 
-        def read() -> tuple[DataFile, ...]:
-            schema, spec = metadata.schema(), metadata.specs()[manifest.partition_spec_id]
-            entries = manifest.fetch_manifest_entry(io, discard_deleted=True)
-            return tuple(from_manifest(entry.data_file, schema, spec) for entry in entries)
 
-        return self._manifests.get((manifest.manifest_path, metadata.current_schema_id), read)
+def _take_away(snapshot: Rewrite, change: Change, touched: Sequence[DataFile]) -> None:
+    """What a change removes and marks; `touched` are these files as they are live, in that order."""
+    known = {file.path: file for file in touched}
+    for file in (known[each.path] for each in change.remove):
+        snapshot.delete_data_file(file.handle)
+        for marks_gone in file.gone:
+            snapshot.unmark(marks_gone.handle)
+    for marking in change.marked:
+        file = known[marking.file.path]
+        for lifted in marking.lifted:
+            snapshot.unmark(lifted.handle)
+        for fresh in marking.fresh:
+            snapshot.mark(to_deletes(fresh, file))
+    for file in change.add:
+        for again in file.gone:
+            snapshot.mark(to_deletes(again, file))
 
 
 def _draft(table: Table) -> Table:

@@ -28,7 +28,7 @@ from pyiceberg.utils.datetime import date_to_days, datetime_to_micros, time_to_m
 
 from datalab.lake.formats.iceberg_schema import to_arrow
 from datalab.lake.formats.parquet import ColumnStatistics, Footer, lower_bound, read_footer, require_fit, upper_bound
-from datalab.lake.table import DataFile
+from datalab.lake.table import DataFile, Marks
 
 if TYPE_CHECKING:
     from pyiceberg.io import FileIO
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pyiceberg.table.metadata import TableMetadata
 
 _BOUND_LENGTH = 16
+PATH_ID = 2147483546  # of the column `file_path` of a delete file
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -77,6 +78,25 @@ def to_manifest(file: DataFile, metadata: TableMetadata, io: FileIO) -> IcebergF
         **_metrics(footer, schema),
     )
     entry.spec_id = metadata.default_spec_id
+    return entry
+
+
+def to_deletes(marks: Marks, file: DataFile) -> IcebergFile:
+    """A manifest entry for marks of a file; its bounds name that file alone, so that readers open it for no other."""
+    if isinstance(marks.handle, IcebergFile):
+        return marks.handle
+    path = file.path.encode()
+    entry = IcebergFile.from_args(
+        content=DataFileContent.POSITION_DELETES,
+        file_path=marks.path,
+        file_format=FileFormat.PARQUET,
+        partition=file.handle.partition,
+        record_count=marks.rows,
+        file_size_in_bytes=marks.size,
+        lower_bounds={PATH_ID: path},
+        upper_bounds={PATH_ID: path},
+    )
+    entry.spec_id = file.handle.spec_id
     return entry
 
 

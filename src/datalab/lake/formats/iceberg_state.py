@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 POSITIONS_KEY = "datalab.positions"
 HEAD_KEY = "datalab.head"
+BACK_KEY = "datalab.rows-back"  # in the summary: rows of files that stay, which were deleted before
 COMMENT_KEY = "comment"
 _OURS = frozenset({POSITIONS_KEY, HEAD_KEY, COMMENT_KEY})
 _FOREIGN = {Operation.APPEND: "append", Operation.REPLACE: "compact"}
@@ -41,6 +42,7 @@ def table_state(name: TableName, table: Table) -> TableState:
         comment=properties.get(COMMENT_KEY, ""),
         properties={key: value for key, value in properties.items() if key not in _OURS},
         positions=_positions(properties),
+        marks=metadata.format_version == 2,
         handle=table,
     )
 
@@ -84,13 +86,14 @@ def to_snapshot(snapshot: IcebergSnapshot, *, after_gap: bool = False) -> Snapsh
     summary = snapshot.summary or Summary(Operation.OVERWRITE)
     record = summary.additional_properties.get(PROVENANCE_KEY)
     provenance = Provenance.from_json(record) if record else None
+    came, went = _rows(summary)
     return Snapshot(
         id=snapshot.snapshot_id,
         at=datetime.fromtimestamp(snapshot.timestamp_ms / 1000, UTC),
         operation=provenance.kind if provenance else _FOREIGN.get(summary.operation, "foreign"),
-        rows_added=_count(summary, "added-records"),
-        rows_removed=_count(summary, "deleted-records"),
-        rows_total=_count(summary, "total-records"),
+        rows_added=came,
+        rows_removed=went,
+        rows_total=_count(summary, "total-records") - _count(summary, "total-position-deletes"),
         provenance=provenance,
         sequence=snapshot.sequence_number or snapshot.timestamp_ms,  # format version 1 has no sequence numbers
         files_added=_count(summary, "added-data-files"),
@@ -99,6 +102,14 @@ def to_snapshot(snapshot: IcebergSnapshot, *, after_gap: bool = False) -> Snapsh
         bytes_removed=_count(summary, "removed-files-size"),
         after_gap=after_gap,
     )
+
+
+def _rows(summary: Summary) -> tuple[int, int]:
+    """Rows that came and that went. A file that goes takes its deletes along, whose rows had gone before."""
+    back = _count(summary, BACK_KEY)
+    taken_along = _count(summary, "removed-position-deletes") - back
+    went = _count(summary, "deleted-records") - taken_along + _count(summary, "added-position-deletes")
+    return _count(summary, "added-records") + back, max(0, went)
 
 
 def _positions(properties: Mapping[str, str]) -> dict[str, Position]:

@@ -65,7 +65,7 @@ def compact(lake: Lake, name: TableName, goals: Goals, rewrite: Rewrite, run_id:
     """
     state = lake.require(name)
     plan = _planned(lake, state, goals)
-    known = {file.path for file in lake.files(state).files} if plan.groups else set()
+    known = {file.key for file in lake.files(state).files} if plan.groups else set()
     for _ in range(_STARTS):
         if not plan.groups:
             return plan
@@ -101,11 +101,13 @@ def tidy(lake: Lake, name: TableName) -> None:
         lake.format(state.format).upkeep.tidy(state)
 
 
-def _planned(lake: Lake, state: TableState, goals: Goals, only: Collection[str] | None = None) -> Compaction:
+def _planned(
+    lake: Lake, state: TableState, goals: Goals, only: Collection[tuple[str, ...]] | None = None
+) -> Compaction:
     live = lake.files(state)
     if live.scan is not None:
-        return Compaction(state.name, problem="rows were deleted by position: only their writer can merge these files")
-    files = [file for file in live.files if only is None or file.path in only]
+        return Compaction(state.name, problem="another writer deleted rows in a way that only it can merge")
+    files = [file for file in live.files if only is None or file.key in only]
     groups = groups_to_merge(files, state.target().cluster, _aimed(state, live, goals))
     return Compaction(state.name, groups, snapshot=state.snapshot)
 
@@ -153,11 +155,11 @@ def _change(lake: Lake, state: TableState, merged: Sequence[_Merged], run_id: st
 
 
 def _still_live(lake: Lake, state: TableState, merged: Sequence[_Merged]) -> list[_Merged]:
-    live = {file.path: file for file in lake.files(state).files}
-    kept = [each for each in merged if all(file.path in live for file in each.group.files)]
+    live = {file.key: file for file in lake.files(state).files}
+    kept = [each for each in merged if all(file.key in live for file in each.group.files)]
     _discard([each for each in merged if each not in kept])
     return [
-        replace(each, group=replace(each.group, files=tuple(live[file.path] for file in each.group.files)))
+        replace(each, group=replace(each.group, files=tuple(live[file.key] for file in each.group.files)))
         for each in kept
     ]
 

@@ -1,4 +1,4 @@
-"""Which data files to merge: small ones among themselves, and layers that lie over each other. Pure functions."""
+"""Which data files to merge: small ones, layers that lie over each other, and those of which many rows are gone."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 from datalab.lake.maintenance.goals import Goals
 from datalab.lake.table import DataFile
 
+_WORN = 10  # a tenth of a file's rows
+_STEPS = 4
 _NEWS = 8  # upper layers are merged into the lower ones when they have an eighth of the bytes
 
 
@@ -41,12 +43,21 @@ def is_small(file: DataFile, goals: Goals) -> bool:
 
 def _group(partition: tuple[Any, ...], files: Sequence[DataFile], order: Sequence[str], goals: Goals) -> Group | None:
     layered = _layers_to_merge(files, order[0], goals) if order else ()
-    small = _small_to_merge([file for file in files if file not in set(layered) and is_small(file, goals)])
-    if not layered and not small:
+    others = [file for file in files if file not in set(layered)]
+    small = _small_to_merge([file for file in others if is_small(file, goals)])
+    worn = tuple(file for file in others if file not in set(small) and _is_worn(file))
+    if not layered and not small and not worn:
         return None
     reasons = [f"{len(small)} small files"] if small else []
     reasons += [f"{len(layered)} files over each other in {order[0]}"] if layered else []
-    return Group(partition, (*small, *layered), ", ".join(reasons))
+    reasons += [f"{len(worn)} files with many deleted rows"] if worn else []
+    return Group(partition, (*small, *layered, *worn), ", ".join(reasons))
+
+
+def _is_worn(file: DataFile) -> bool:
+    """Whether so many rows of a file are marked as gone, or in so many steps, that reading past them costs much."""
+    gone = sum(marks.rows for marks in file.gone)
+    return len(file.gone) > _STEPS or 0 < file.rows + gone <= gone * _WORN
 
 
 def _small_to_merge(files: Sequence[DataFile]) -> tuple[DataFile, ...]:
