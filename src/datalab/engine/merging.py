@@ -111,11 +111,15 @@ def _hash(keys: Sequence[str]) -> str:
 
 
 def _contest(session: Session, work: Work, source: Batch, mode: Upsert) -> Contest:
-    """Which keys have to be decided on. Keys that merely share a hash are among them, which does no harm."""
+    """Which keys have to be decided on.
+
+    Keys that merely share a hash, or occur twice because of a row that fails its checks, are among them: that does no
+    harm, and the checks' columns need not be read for it.
+    """
+    hashes = f"SELECT {_hash(mode.keys)} AS h FROM {source.view}"
+    twice = session.table(f"SELECT h FROM ({hashes}) GROUP BY h HAVING count(*) > 1")
     passed = f" WHERE {source.failed} = 0" if source.failed else ""
     keys = f"SELECT {columns(mode.keys)} FROM {source.view}{passed}"
-    hashes = f"SELECT {_hash(mode.keys)} AS h FROM ({keys})"
-    twice = session.table(f"SELECT h FROM ({hashes}) GROUP BY h HAVING count(*) > 1")
     existing = existing_rows(session, work.current, keys, mode.keys)
     met = "SELECT NULL::UBIGINT AS h WHERE false"
     if existing:
@@ -123,7 +127,7 @@ def _contest(session: Session, work: Work, source: Batch, mode: Upsert) -> Conte
         met = f"SELECT DISTINCT h FROM ({hashes}) batch SEMI JOIN ({present}) present USING (h)"
     met = session.table(met)
     ((rows,),) = session.rows(f"SELECT (SELECT count(*) FROM {twice}) + (SELECT count(*) FROM {met})")
-    ranges = sampled_range(session, work.target, f"SELECT * FROM {source.view}{passed}")
+    ranges = sampled_range(session, work.target, f"SELECT * FROM {source.view}")
     return Contest(twice, met, rows, existing, ranges)
 
 
