@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from datalab.errors import ContractError
-from datalab.ingest.avro_schema import SchemaProblem, parse_schema
+from datalab.ingest.avro_schema import SchemaProblem, load_json, parse_schema
 from datalab.ingest.contracts import Contract, parse_contract
 from datalab.ingest.resolution import differences
 
@@ -14,15 +14,19 @@ from datalab.ingest.resolution import differences
 def grown(contract: Contract, writer: str) -> Contract:
     """The contract with the optional fields that only the writer's schema (its text) has; itself where there is none.
 
+    A schema that cannot be used, whatever it is, adds nothing; its messages are refused for it later.
+
     Optional is what has a null or a default: readers of the old contract can go on without it. Whatever else sets
     the two apart stays a difference.
     """
     document = json.loads(contract.text)
-    if not _extend(document, json.loads(writer)):
-        return contract
     try:
+        theirs = load_json(writer)
+        record = parse_schema(theirs, strict=False)
+        if not _extend(document, theirs):
+            return contract
         made = parse_contract(json.dumps(document))
-        wrong = differences(parse_schema(json.loads(writer), strict=False), made.record)
+        wrong = differences(record, made.record)
     except (ContractError, SchemaProblem):
         return contract
     return contract if wrong else made

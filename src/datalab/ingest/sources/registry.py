@@ -34,6 +34,8 @@ class Registry:
                     self._texts[schema_id] = self._asked(schema_id)
                 except LookupError as error:
                     missing[schema_id] = str(error.args[0])
+                except (AttributeError, RecursionError, TypeError, ValueError):
+                    missing[schema_id] = "it is no Avro schema that can be used"
         return Schemas({each: self._texts[each] for each in wanted if each in self._texts}, missing)
 
     def close(self) -> None:
