@@ -58,11 +58,12 @@ class MessageRun:
             self._turn = False
             self._workers.turn.release()
 
-    def _begin(self, job: MessageJob) -> None:
+    def _begin(self, job: MessageJob) -> MessageJob:
         own = in_own_folder(job)
-        self._made.append(own)
+        self._made.append(replace(own, messages=()))  # which are let go of as soon as they are decoded
         seconds = job.limits.worker_seconds + job.count / _SPEED
         self._workers.submit(Call(DECODE_MESSAGES, own, seconds))
+        return own
 
     def _take(self) -> None:
         call, outcome = self._workers.next()
@@ -82,8 +83,7 @@ class MessageRun:
 
     def _again(self, job: MessageJob) -> Iterator[MessagesDone]:
         """At once, whatever else is under way: other answers that come first are kept."""
-        self._begin(job)
-        own = self._made[-1]
+        own = self._begin(job)
         while True:
             call, outcome = self._workers.next()
             if call.argument is own:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import pyarrow as pa
 
-from datalab.ingest.decode.messages import Schemas
+from datalab.ingest.decode.framing import Schemas
 from datalab.ingest.limits import Limits
 from datalab.ingest.reasons import Reject
 from datalab.lake.table import DataFile, WriteTarget

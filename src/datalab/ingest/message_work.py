@@ -13,7 +13,8 @@ from datalab.ingest.decode.messages import decode_messages
 from datalab.ingest.decode.parts import Part
 from datalab.ingest.message_jobs import MessageJob, MessagesDone, Refused
 from datalab.ingest.reasons import within_budget
-from datalab.ingest.writing import RecordWriter
+from datalab.ingest.writing import Habits, RecordWriter
+from datalab.names import TableName
 
 _HELD_SHARE = 10
 
@@ -23,11 +24,18 @@ def _contract(text: str) -> Contract:
     return parse_contract(text)
 
 
+@lru_cache(maxsize=8)
+def _habits(_table: TableName, _contract: str) -> Habits:
+    return Habits()
+
+
 def decode_message_job(job: MessageJob) -> MessagesDone:
     """Decode messages and write what they hold."""
     contract = _contract(job.contract)
     memory = job.limits.worker_memory // _HELD_SHARE
-    writer = RecordWriter(job.target, memory) if job.target is not None else None
+    writer = None
+    if job.target is not None:
+        writer = RecordWriter(job.target, memory, _habits(job.target.name, job.contract))
     accepted, refused = 0, list[Refused]()
     for batch in job.messages:
         for part in decode_messages(batch.column("value"), job.schemas, contract):

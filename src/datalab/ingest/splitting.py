@@ -17,7 +17,6 @@ Key = tuple[Any, ...]
 Codes = npt.NDArray[np.int64]
 
 _UNITS = {"years": "Y", "months": "M", "days": "D", "hours": "h"}
-_FEW = 4
 
 
 def split(records: pa.Table, partition: Sequence[PartitionField]) -> Iterator[tuple[Key, pa.Table]]:
@@ -28,9 +27,6 @@ def split(records: pa.Table, partition: Sequence[PartitionField]) -> Iterator[tu
     codes, keys = _combined([_coded(records.column(each.column), each.transform) for each in partition])
     if len(keys) == 1:
         yield keys[0], records
-    elif len(keys) <= _FEW:
-        for code, key in enumerate(keys):
-            yield key, records.filter(pa.array(codes == code))
     else:
         yield from _sorted(records, codes, keys)
 
@@ -62,6 +58,8 @@ def _combined(fields: Sequence[tuple[Codes, list[Any]]]) -> tuple[Codes, list[Ke
 
 def _coded(column: pa.ChunkedArray, transform: str) -> tuple[Codes, list[Any]]:
     if transform != "identity":
+        if _is_one(column):
+            return np.zeros(len(column), dtype=np.int64), _counted(column[:1], _UNITS[transform]).to_pylist()
         column = _counted(column, _UNITS[transform])
     coded = column.combine_chunks()
     if not pa.types.is_dictionary(coded.type):
@@ -70,6 +68,12 @@ def _coded(column: pa.ChunkedArray, transform: str) -> tuple[Codes, list[Any]]:
     values = [_plain(value) for value in whole.dictionary.to_pylist()]
     codes = pc.fill_null(whole.indices, len(values)).to_numpy(zero_copy_only=False).astype(np.int64)
     return codes, [*values, None]
+
+
+def _is_one(column: pa.ChunkedArray) -> bool:
+    """Whether all values are the same, as the moment of ingestion is."""
+    bounds = pc.min_max(column)
+    return not column.null_count and bounds["min"].equals(bounds["max"])
 
 
 def _counted(column: pa.ChunkedArray, unit: str) -> pa.ChunkedArray:

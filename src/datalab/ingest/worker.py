@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
 import pkgutil
 import resource
@@ -11,16 +12,16 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import datalab.ingest.decode.avro_joined  # loaded before the limit is set, so that the limit is for data alone
-import datalab.ingest.work  # noqa: F401
 from datalab.errors import DataLabError, OutOfMemory
 from datalab.ingest.handover import Packed, unpack
 
 READY = "datalab.ingest.worker: ready\n"
+_LATER = {"datalab.ingest.work": ("datalab.ingest.decode.avro_joined", "datalab.ingest.decode.avro_polars")}
 
 
-def main(descriptor: int, shared: int, memory: int) -> None:
-    """Serve calls until the other end closes the pipe."""
+def main(descriptor: int, shared: int, memory: int, function: str) -> None:
+    """Serve calls until the other end closes the pipe. What `function` needs is loaded before the limit is set."""
+    load_for(function)
     _limit(memory)
     connection: Connection[Any, Any] = Connection(descriptor)
     sys.stdout.write(READY)
@@ -33,6 +34,13 @@ def main(descriptor: int, shared: int, memory: int) -> None:
         answer = _answer(function, shared, packed)
         with suppress(OSError):
             connection.send(answer)
+
+
+def load_for(function: str) -> None:
+    """Import what a function needs, or most likely will."""
+    module = function.partition(":")[0]
+    for each in (module, *_LATER.get(module, ())):
+        importlib.import_module(each)
 
 
 def _answer(function: str, shared: int, packed: Packed) -> tuple[bool, Any]:
@@ -62,4 +70,4 @@ def _limit(memory: int) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])

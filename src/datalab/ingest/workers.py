@@ -66,15 +66,15 @@ Outcome = Value | Failed | Died
 
 
 class _Worker:
-    """One process, and the call that it is busy with."""
+    """One process, and the call that it is busy with. What `function` needs it loads beyond its memory limit."""
 
-    def __init__(self, memory: int) -> None:
+    def __init__(self, memory: int, function: str) -> None:
         self.connection, child = Pipe()
         self.shared = Shared()
         self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
         path = os.pathsep.join(entry for entry in sys.path if entry)
         descriptors = (child.fileno(), self.shared.descriptor)
-        command = [sys.executable, "-m", "datalab.ingest.worker", *map(str, (*descriptors, memory))]
+        command = [sys.executable, "-m", "datalab.ingest.worker", *map(str, (*descriptors, memory)), function]
         self.process = subprocess.Popen(
             command,
             pass_fds=descriptors,
@@ -132,11 +132,11 @@ class Workers:
     ) -> None:
         self.close()
 
-    def warm(self, count: int) -> None:
-        """Start up to `count` processes for calls that will come soon, so that their start takes no time then."""
+    def warm(self, count: int, function: str) -> None:
+        """Start up to `count` processes for calls of a function that will come soon, so that it takes no time then."""
         with self.turn:
             for _ in range(min(count, self._count) - len(self._idle) - len(self._busy)):
-                self._idle.append(self._start())
+                self._idle.append(self._start(function))
 
     def submit(self, call: Call) -> None:
         """Queue a call, and begin it if a worker is free."""
@@ -169,13 +169,13 @@ class Workers:
 
     def _feed(self) -> None:
         while self._queue and (self._idle or len(self._busy) < self._count):
-            worker = self._idle.pop() if self._idle else self._start()
+            worker = self._idle.pop() if self._idle else self._start(self._queue[0].function)
             worker.begin(self._queue.popleft())
             self._busy[worker.connection] = worker
 
-    def _start(self) -> _Worker:
+    def _start(self, function: str) -> _Worker:
         try:
-            return _Worker(self._memory)
+            return _Worker(self._memory, function)
         except OSError as error:
             raise WorkerCrashed(f"no decoding process can be started: {error}", "free memory or processes") from error
 

@@ -39,15 +39,25 @@ class _Pile:
     nan: bool = False
 
 
-class RecordWriter:
-    """Takes records bit by bit and writes them to a target; holds at most about `memory` bytes of them."""
+@dataclass
+class Habits:
+    """What the first rows of a table showed, for all that are written after them: paths worth a dictionary."""
 
-    def __init__(self, target: WriteTarget, memory: int) -> None:
+    dictionary: list[str] | None = None
+
+
+class RecordWriter:
+    """Takes records bit by bit and writes them to a target; holds at most about `memory` bytes of them.
+
+    Writers of the same table may share their `habits`.
+    """
+
+    def __init__(self, target: WriteTarget, memory: int, habits: Habits | None = None) -> None:
         self._target = target
         self._memory = memory
         self._bytes = 0
         self._piles: dict[Key, _Pile] = {}
-        self._dictionary: list[str] | None = None
+        self._habits = habits or Habits()
         self._files: list[DataFile] = []
 
     def add(self, records: pa.Table) -> None:
@@ -89,8 +99,8 @@ class RecordWriter:
                 self._close(key, pile)
 
     def _open(self, pile: _Pile, rows: pa.Table) -> None:
-        if self._dictionary is None:
-            self._dictionary = _repetitive(rows)
+        if self._habits.dictionary is None:
+            self._habits.dictionary = _repetitive(rows)
         folder = Path(self._target.location.removeprefix("file://"))
         folder.mkdir(parents=True, exist_ok=True)
         pile.path = folder / f"dl-{uuid4()}.parquet"
@@ -99,7 +109,7 @@ class RecordWriter:
             pile.sink,
             rows.schema,
             compression=_COMPRESSION,
-            use_dictionary=self._dictionary,
+            use_dictionary=self._habits.dictionary,
             store_schema=False,
             store_decimal_as_integer=True,
         )

@@ -92,6 +92,7 @@ class SourceFeed:
 
     def consume(self, context: Context) -> Outcome:
         """Take in all that is pending, a commit per batch."""
+        self.prepare(context)
         state = self._ready()
         pending = self._pending(state, context)
         for event in pending.events:

@@ -18,7 +18,8 @@ from datalab.ingest.avro_schema import parse_schema
 from datalab.ingest.contracts import parse_contract
 from datalab.ingest.decode.avro_columns import decode_columns, has_columns
 from datalab.ingest.decode.container import write_long
-from datalab.ingest.decode.messages import Schemas, decode_messages
+from datalab.ingest.decode.framing import Schemas
+from datalab.ingest.decode.messages import decode_messages
 
 INNER = {"type": "record", "name": "local", "fields": [{"name": "uf", "type": ["string", "null"]}]}
 SCHEMA: dict[str, Any] = {

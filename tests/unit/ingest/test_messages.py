@@ -15,8 +15,9 @@ from tests.faults.mutants import mutants
 
 from datalab.ingest.avro_schema import parse_schema
 from datalab.ingest.contracts import parse_contract
-from datalab.ingest.decode import avro_run
-from datalab.ingest.decode.messages import NO_SCHEMA, Schemas, decode_messages, schema_ids
+from datalab.ingest.decode import avro_polars
+from datalab.ingest.decode.framing import NO_SCHEMA, Schemas, schema_ids
+from datalab.ingest.decode.messages import decode_messages
 from datalab.ingest.decode.wire import encoded_size, encoded_sizes, wire_schema, wire_type
 
 SCHEMA: dict[str, Any] = {
@@ -150,8 +151,8 @@ def test_mutants_among_good_messages(seed: int) -> None:
 
 def test_few_calls_for_few_bad_messages(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    real = avro_run.pl.read_avro
-    monkeypatch.setattr(avro_run.pl, "read_avro", lambda data: calls.append(1) or real(data))
+    real = avro_polars.pl.read_avro
+    monkeypatch.setattr(avro_polars.pl, "read_avro", lambda data: calls.append(1) or real(data))
     values = [message(record(at)) for at in range(4_000)]
     values[1_234] = values[1_234][:-1]
     accepted, rejects = decoded(values)

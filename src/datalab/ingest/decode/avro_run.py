@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 
 from datalab.ingest.avro_schema import AvroType
@@ -19,6 +18,7 @@ from datalab.ingest.decode.wire import Sizes, encoded_size, encoded_sizes
 from datalab.plugins import load
 
 _JUDGE = "datalab.ingest.decode.avro_judge:judge"
+_READ, _JOIN = (f"datalab.ingest.decode.avro_polars:{name}" for name in ("read", "join"))
 _HELD = 10_000
 _RAWS = "datalab.ingest.decode.avro_judge:raw_records"
 
@@ -56,7 +56,7 @@ class _Group:
     start: int
     stop: int
     bodies: tuple[Body, ...]
-    frame: pl.DataFrame
+    frame: Any  # polars'
 
 
 def decode_run(form: Form, reader: AvroType, run: Sequence[Body]) -> Iterator[Part]:
@@ -140,7 +140,7 @@ def _settled(form: Form, reader: AvroType, pieces: Sequence[Piece]) -> Part:
     return settle(wire, np.concatenate([piece.rows for piece in pieces]), raws, reader, form.writer)
 
 
-Test = Callable[[Form, Sequence[Body]], pl.DataFrame | None]
+Test = Callable[[Form, Sequence[Body]], Any]
 
 
 def _tested(form: Form, span: tuple[int, int], pick: Pick, test: Test) -> tuple[list[_Group], list[Body]]:
@@ -179,28 +179,20 @@ def _tested_again(form: Form, groups: Sequence[_Group], pick: Pick) -> tuple[lis
     return kept, bad
 
 
-def _decoded(form: Form, bodies: Sequence[Body]) -> pl.DataFrame | None:
+def _decoded(form: Form, bodies: Sequence[Body]) -> Any:
     """The records, or None unless there are as many as the blocks declare."""
     count, size = sum(body.count for body in bodies), sum(len(body.plain) for body in bodies)
     plain = (body.plain for body in bodies)
     container = b"".join([form.prefix, write_long(count), write_long(size), *plain, SYNC])
-    try:
-        frame = pl.read_avro(io.BytesIO(container))
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError):
-        return None
-    if frame.height != count:
-        return None
-    if form.head:
-        frame.drop_in_place(HEAD)
-    return frame
+    return load(_READ)(container, count, HEAD if form.head else None)
 
 
-def _decoded_exactly(form: Form, bodies: Sequence[Body]) -> pl.DataFrame | None:
+def _decoded_exactly(form: Form, bodies: Sequence[Body]) -> Any:
     frame = _decoded(form, bodies)
     return frame if frame is not None and _fits_alone(form, bodies, frame) else None
 
 
-def _fits_alone(form: Form, bodies: Sequence[Body], frame: pl.DataFrame) -> bool:
+def _fits_alone(form: Form, bodies: Sequence[Body], frame: Any) -> bool:
     groups = [_Group(0, 0, tuple(bodies), frame)]
     wire = _joined(groups)
     return wire is not None and _fits(form, wire, groups)
@@ -221,10 +213,8 @@ def _fits(form: Form, wire: pa.StructArray, groups: Sequence[_Group]) -> bool:
 def _joined(groups: Sequence[_Group]) -> pa.StructArray | None:
     if not groups:
         return None
-    frames = [group.frame for group in groups]
-    frame = frames[0] if len(frames) == 1 else pl.concat(frames)
-    records = frame.to_arrow().combine_chunks().to_struct_array()
-    return records.chunk(0) if isinstance(records, pa.ChunkedArray) else records
+    records: pa.StructArray = load(_JOIN)([group.frame for group in groups])
+    return records
 
 
 def _raws(form: Form, bodies: Sequence[Body], bad: Sequence[int]) -> list[bytes]:

@@ -3,48 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from datalab.ingest.avro_schema import SchemaProblem
 from datalab.ingest.contracts import Contract
 from datalab.ingest.decode.avro_form import Form, form_of, misfits
 from datalab.ingest.decode.avro_run import decode_records
+from datalab.ingest.decode.framing import HEAD, NO_SCHEMA, Ids, Schemas, schema_ids
 from datalab.ingest.decode.parts import Part
 from datalab.ingest.reasons import Reason, Reject
-
-HEAD = 5
-NO_SCHEMA = -1
-
-Ids = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Schemas:
-    """What the registry said: texts by id, and in words why there is none."""
-
-    texts: dict[int, bytes]
-    missing: dict[int, str]
-
-
-def schema_ids(values: pa.LargeBinaryArray) -> Ids:
-    """The schema id of each message; NO_SCHEMA where the value is null or not in the wire format."""
-    count = len(values)
-    _, offsets, data = values.buffers()
-    starts = np.frombuffer(offsets, dtype=np.int64, count=count + 1 + values.offset)[values.offset :]
-    sizes = np.diff(starts)
-    framed = sizes > HEAD
-    bytes_ = np.frombuffer(data, dtype=np.uint8) if data is not None and data.size else np.zeros(HEAD, np.uint8)
-    at = np.where(framed, starts[:-1], 0)
-    ids = np.zeros(count, dtype=np.int64)
-    for place in range(1, HEAD):
-        ids = ids << 8 | bytes_[at + place]
-    framed &= bytes_[at] == 0
-    return np.where(framed, ids, NO_SCHEMA)
 
 
 def decode_messages(values: pa.LargeBinaryArray, schemas: Schemas, contract: Contract) -> Iterator[Part]:

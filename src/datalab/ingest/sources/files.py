@@ -12,7 +12,7 @@ import pyarrow as pa
 from datalab.errors import SourceError
 from datalab.ingest.contracts import IN_FILE, Contract
 from datalab.ingest.isolate import run_jobs
-from datalab.ingest.jobs import FileDone, FileJob, Job
+from datalab.ingest.jobs import DECODE, FileDone, FileJob, Job
 from datalab.ingest.limits import Limits
 from datalab.ingest.rejected import rejected_table, unit_of
 from datalab.ingest.sources.base import Batch, Consumed, Ignored, Pending, Replayed, Run, StagedBatch
@@ -70,7 +70,7 @@ class FilesSource:
 
     def prepare(self, batch: Batch) -> None:
         """Start as many workers as the batch is worth."""
-        self._workers.warm(len(_shared_out(batch, self.limits)))
+        self._workers.warm(len(_shared_out(batch, self.limits)), DECODE)
 
     def stage(self, batch: Batch, target: WriteTarget, before: Mapping[str, Any], run: Run) -> StagedBatch:
         """Decode the batch's files in worker processes. A file that is still being written is left for later."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,11 +14,11 @@ import pyarrow as pa
 
 from datalab.errors import Fenced
 from datalab.ingest.contracts import IN_TOPIC, Contract, bronze_schema
-from datalab.ingest.decode.messages import NO_SCHEMA, schema_ids
+from datalab.ingest.decode.framing import NO_SCHEMA, schema_ids
 from datalab.ingest.evolution import grown
 from datalab.ingest.limits import Limits
 from datalab.ingest.message_isolate import MessageRun, run_messages, with_run
-from datalab.ingest.message_jobs import MESSAGES, MessageJob, MessagesDone
+from datalab.ingest.message_jobs import DECODE_MESSAGES, MESSAGES, MessageJob, MessagesDone
 from datalab.ingest.produced import Produced
 from datalab.ingest.rejected import refused_table
 from datalab.ingest.sources.base import Batch, Consumed, Evolved, Pending, Replayed, Run, StagedBatch
@@ -89,8 +90,9 @@ class KafkaSource:
         return Pending(batches, consumed=known, events=events)
 
     def prepare(self, batch: Batch) -> None:
-        """Start workers."""
-        self.workers.warm(min(self.limits.workers, 1 + batch.count // _WORTH_A_JOB))
+        """Start workers, and let messages come meanwhile."""
+        self._topic.start(batch.units)
+        self.workers.warm(min(self._beside, 1 + batch.count // _WORTH_A_JOB), DECODE_MESSAGES)
 
     def stage(self, batch: Batch, target: WriteTarget, before: Mapping[str, Any], run: Run) -> StagedBatch:
         """Read until the batch is through or a commit is due, and decode in worker processes meanwhile."""
@@ -98,7 +100,7 @@ class KafkaSource:
         self._begin(ranges, before)
         self._produced = Produced()
         try:
-            done = with_run(self.workers, self.limits.workers + 1, lambda work: self._read(ranges, target, run, work))
+            done = with_run(self.workers, self._beside, lambda work: self._read(ranges, target, run, work))
         except BaseException:
             self._give_up()
             raise
@@ -151,7 +153,11 @@ class KafkaSource:
             self._member.close()
             self._member = None
         self._topic.close()
-        self._registry.close()
+
+    @property
+    def _beside(self) -> int:
+        """How many workers decode at once: this process needs a core itself, to read."""
+        return max(1, min(self.limits.workers, (os.cpu_count() or 1) - 1))
 
     def _flow(self, target: WriteTarget) -> tuple[str, Any, str]:
         return self.name, target.name, self.contract.schema_id

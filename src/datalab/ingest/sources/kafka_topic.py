@@ -27,8 +27,8 @@ _SETTINGS: Mapping[str, Any] = {
     "fetch.queue.backoff.ms": 10,  # the default of 1000 lets a fast consumer mostly sleep
     "fetch.wait.max.ms": 20,
     "log_level": 0,
-    "max.partition.fetch.bytes": 4_194_304,
-    "queued.max.messages.kbytes": 65_536,
+    "max.partition.fetch.bytes": 1_048_576,
+    "queued.max.messages.kbytes": 16_384,
     "queued.min.messages": 100_000,
 }
 _AT_ONCE = 10_000  # larger batches decode no faster
@@ -62,6 +62,10 @@ class Topic:
         except KafkaException as error:
             raise self._unavailable(error.args[0]) from error
         return Log(self.topic, str(described.topic_id), partitions)
+
+    def start(self, ranges: Sequence[Range]) -> None:
+        """Let the messages of ranges come that will be read soon."""
+        self._positioned(ranges)
 
     def read(self, ranges: Sequence[Range], stop: threading.Event) -> Iterator[pa.RecordBatch]:
         """Messages (MESSAGES) of the ranges as they come, and what lies behind them; until all were reached, or `stop`.

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import http.client
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
-
-from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
-from confluent_kafka.schema_registry.error import SchemaRegistryError
+from urllib.error import HTTPError
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.request import Request, urlopen
 
 from datalab.errors import SourceUnavailable
-from datalab.ingest.decode.messages import Schemas
+from datalab.ingest.decode.framing import Schemas
 
 _NOT_FOUND = 404
+_DEEPEST = 32
 _NAMED = ("record", "enum", "fixed", "error")
 
 
@@ -20,8 +23,8 @@ class Registry:
     """Answers by id never change, so each is asked for once. What is not there may come, and is asked for again."""
 
     def __init__(self, url: str, seconds: float) -> None:
-        self._url = url
-        self._client = SchemaRegistryClient({"url": url, "timeout": seconds, "max.retries": 0})
+        self._url, self._headers = _without_password(url.rstrip("/"))
+        self._seconds = seconds
         self._texts: dict[int, bytes] = {}
 
     def schemas(self, ids: Iterable[int]) -> Schemas:
@@ -38,46 +41,60 @@ class Registry:
                     missing[schema_id] = "it is no Avro schema that can be used"
         return Schemas({each: self._texts[each] for each in wanted if each in self._texts}, missing)
 
-    def close(self) -> None:
-        """Disconnect. What was asked for stays known."""
-        self._client.close()
-
     def _asked(self, schema_id: int) -> bytes:
-        schema = self._answer(f"schema {schema_id}", lambda: self._client.get_schema(schema_id))
-        if (schema.schema_type or "AVRO") != "AVRO":
-            raise LookupError(f"it is of type {schema.schema_type}, not Avro")
+        schema = self._answer(f"schema {schema_id}", f"schemas/ids/{schema_id}")
+        kind = schema.get("schemaType") or "AVRO"
+        if kind != "AVRO":
+            raise LookupError(f"it is of type {kind}, not Avro")
         found: dict[str, Any] = {}
         self._collect(schema, found, 0)
-        try:
-            return json.dumps(inlined(json.loads(schema.schema_str or ""), found)).encode()
-        except ValueError as error:
-            raise LookupError("it is not JSON") from error
+        return json.dumps(inlined(_document(schema), found)).encode()
 
-    def _collect(self, schema: Schema, found: dict[str, Any], depth: int) -> None:
+    def _collect(self, schema: Mapping[str, Any], found: dict[str, Any], depth: int) -> None:
         """Named types of the schemas that a schema refers to, and of those that they do."""
-        for each in (schema.references or ()) if depth < 32 else ():
-            subject, version = str(each.subject), int(each.version or 0)
-            name = f"version {version} of {subject}"
-            used = self._answer(name, lambda at=(subject, version): self._client.get_version(*at).schema)
+        for each in (schema.get("references") or ()) if depth < _DEEPEST else ():
+            subject, version = str(each.get("subject")), int(each.get("version") or 0)
+            path = f"subjects/{quote(subject, safe='')}/versions/{version}"
+            used = self._answer(f"version {version} of {subject}", path)
             self._collect(used, found, depth + 1)
-            document = json.loads(used.schema_str or "")
-            found[str(each.name)] = document
+            found[str(each.get("name"))] = _document(used)
 
-    def _answer(self, what: str, ask: Any) -> Any:
+    def _answer(self, what: str, path: str) -> Mapping[str, Any]:
+        """LookupError where the registry says that there is none; SourceUnavailable where it says nothing sensible."""
         try:
-            return ask()
-        except SchemaRegistryError as error:
-            if error.http_status_code == _NOT_FOUND:
+            with urlopen(Request(f"{self._url}/{path}", headers=self._headers), timeout=self._seconds) as answer:  # noqa: S310 - the address is the user's own
+                found = json.load(answer)
+        except HTTPError as error:
+            error.close()
+            if error.code == _NOT_FOUND:
                 raise LookupError("the registry does not know it") from error
             raise self._unavailable(what, error) from error
-        except Exception as error:
-            if isinstance(error, OSError) or type(error).__module__.startswith(("httpx", "httpcore", "requests")):
-                raise self._unavailable(what, error) from error
-            raise
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise self._unavailable(what, error) from error
+        if not isinstance(found, dict):
+            raise self._unavailable(what, ValueError("its answer is no object"))
+        return found
 
     def _unavailable(self, what: str, error: Exception) -> SourceUnavailable:
         words = f"the schema registry at {self._url} does not give {what}: {error}"
         return SourceUnavailable(words, "is it up? datalab services health registry")
+
+
+def _without_password(url: str) -> tuple[str, dict[str, str]]:
+    """An address without the user and the password in it, and the header that carries them."""
+    parts = urlsplit(url)
+    headers = {"Accept": "application/vnd.schemaregistry.v1+json, application/json"}
+    if parts.username is not None:
+        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])), headers
+
+
+def _document(schema: Mapping[str, Any]) -> Any:
+    try:
+        return json.loads(schema.get("schema") or "")
+    except ValueError as error:
+        raise LookupError("it is not JSON") from error
 
 
 def inlined(document: Any, named: Mapping[str, Any]) -> Any:

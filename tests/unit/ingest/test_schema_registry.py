@@ -1,0 +1,90 @@
+"""The schema registry over HTTP: what it answers, what it does not, and who is asking."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from datalab.errors import SourceUnavailable
+from datalab.ingest.sources.registry import Registry
+
+RECORD = {"type": "record", "name": "r", "fields": [{"name": "u", "type": "uf"}]}
+UF = {"type": "enum", "name": "uf", "symbols": ["SP"]}
+ANSWERS: dict[str, tuple[int, Any]] = {
+    "/schemas/ids/1": (200, {"schema": '"string"'}),
+    "/schemas/ids/2": (
+        200,
+        {"schema": json.dumps(RECORD), "references": [{"name": "uf", "subject": "a/uf", "version": 3}]},
+    ),
+    "/subjects/a%2Fuf/versions/3": (200, {"schema": json.dumps(UF), "subject": "a/uf", "version": 3, "id": 9}),
+    "/schemas/ids/3": (200, {"schema": "syntax = …", "schemaType": "PROTOBUF"}),
+    "/schemas/ids/4": (200, {"schema": "{"}),
+    "/schemas/ids/5": (503, {"message": "later"}),
+    "/schemas/ids/6": (200, ["no object"]),
+}
+
+
+@pytest.fixture
+def asked() -> list[tuple[str, str | None]]:
+    return []
+
+
+@pytest.fixture
+def address(asked: list[tuple[str, str | None]]) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append((self.path, self.headers.get("Authorization")))
+            status, answer = ANSWERS.get(self.path, (404, {"error_code": 40403}))
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(json.dumps(answer).encode())
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_each_schema_is_asked_for_once(address: str, asked: list[tuple[str, str | None]]) -> None:
+    registry = Registry(f"http://{address}/", 5)
+    found = registry.schemas([1, 7, 1])
+    assert (found.texts, found.missing) == ({1: b'"string"'}, {7: "the registry does not know it"})
+    assert registry.schemas([1]).texts == {1: b'"string"'}
+    assert asked == [("/schemas/ids/1", None), ("/schemas/ids/7", None)]
+
+
+def test_references_are_written_out(address: str) -> None:
+    (text,) = Registry(f"http://{address}", 5).schemas([2]).texts.values()
+    assert json.loads(text) == {**RECORD, "fields": [{"name": "u", "type": UF}]}
+
+
+def test_what_cannot_be_used_is_said(address: str) -> None:
+    missing = Registry(f"http://{address}", 5).schemas([3, 4]).missing
+    assert missing == {3: "it is of type PROTOBUF, not Avro", 4: "it is not JSON"}
+
+
+@pytest.mark.parametrize("schema_id", [5, 6])
+def test_trouble_is_not_an_answer(address: str, schema_id: int) -> None:
+    with pytest.raises(SourceUnavailable, match=f"schema {schema_id}"):
+        Registry(f"http://{address}", 5).schemas([schema_id])
+
+
+def test_user_and_password_go_into_a_header_and_into_no_message(
+    address: str, asked: list[tuple[str, str | None]]
+) -> None:
+    registry = Registry(f"http://ana:s%40nha@{address}", 5)
+    registry.schemas([1])
+    assert asked == [("/schemas/ids/1", "Basic YW5hOnNAbmhh")]
+    with pytest.raises(SourceUnavailable) as raised:
+        registry.schemas([5])
+    assert "nha" not in str(raised.value)
