@@ -13,6 +13,7 @@ from pydantic_core import to_json
 
 from datalab import __version__
 from datalab.serving import answers
+from datalab.serving.bursts import Bursts
 from datalab.serving.docs_page import docs_page
 from datalab.serving.guard import CALL, Call, Gate, Guard, Handler
 from datalab.serving.openapi import complete, problem_responses
@@ -51,7 +52,8 @@ def build_app(
     app = FastAPI(title="DataLab", version=__version__, docs_url=None, redoc_url=None, openapi_url=None,
                   lifespan=lifespan)  # fmt: skip
     whole = replace(gate, policies={**gate.policies, **{k: p for each in extensions for k, p in each.policies.items()}})
-    declared = _declared(service, app, route)
+    bursts = Bursts(service.burst)
+    declared = _declared(service, bursts, app, route)
     for (method, path), entry in declared.items():
         app.add_api_route(path, _endpoint(entry.handler), methods=[method], **_described(entry, whole.policies, path))
     for extension in extensions:
@@ -62,7 +64,8 @@ def build_app(
     if problems:
         raise AssertionError("; ".join(problems))
     hot = (("POST", f"/v1/{route}"), ("POST", f"/v1/{route}/batch"))
-    return Guard(app, whole, {endpoint: declared[endpoint].handler for endpoint in hot})
+    direct = {endpoint: declared[endpoint].handler for endpoint in hot}
+    return Guard(app, whole, direct, {f"/v1/{route}": bursts.add})
 
 
 def endpoints(app: FastAPI) -> list[Endpoint]:
@@ -70,7 +73,7 @@ def endpoints(app: FastAPI) -> list[Endpoint]:
     return [(method, route.path) for route in app.routes for method in getattr(route, "methods", None) or ("*",)]  # type: ignore[attr-defined]
 
 
-def _declared(service: Service, app: FastAPI, route: str) -> dict[Endpoint, Declared]:
+def _declared(service: Service, bursts: Bursts, app: FastAPI, route: str) -> dict[Endpoint, Declared]:
     async def document(_: Call) -> Answer:
         return Answer(200, to_json(app.openapi()))
 
@@ -78,7 +81,7 @@ def _declared(service: Service, app: FastAPI, route: str) -> dict[Endpoint, Decl
         return docs_page(app.openapi())
 
     return {
-        ("POST", f"/v1/{route}"): Declared(service.credit_score, "Score one request.", answers.Resultado),
+        ("POST", f"/v1/{route}"): Declared(bursts.ask, "Score one request.", answers.Resultado),
         ("POST", f"/v1/{route}/batch"): Declared(service.credit_score_batch, "Score many requests.", answers.Lote),
         ("GET", "/v1/model-info"): Declared(service.model_info, "The model that is live.", answers.Informacao),
         ("POST", "/v1/scores/{score_id}/review"): Declared(

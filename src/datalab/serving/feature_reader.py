@@ -15,15 +15,16 @@ from datalab.serving.lookup import Features, LookupPlan, Request, View
 _THREADS = 4
 _FAILURES_TO_OPEN = 5
 _OPEN_SECONDS = 1.0
-_CAREFUL_SECONDS = 10.0
+_CAREFUL_READS = 20
 _ROWS_PER_DEADLINE = 100
+_MOST_IN_PLACE = 32
 
 
 class FeatureReader:
     """Reads from one store. An embedded store answers in place; it is trusted to bound its own waiting.
 
-    A shared store, and an embedded one that was slow lately, is read in a thread that is not waited for beyond the
-    deadline. After several failures in a row the store is left alone for a second.
+    A shared store, and an embedded one that was slow a few reads ago, is read in a thread that is not waited for beyond
+    the deadline. After several failures in a row the store is left alone for a second.
     """
 
     def __init__(self, store: OnlineStore, deadline: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -35,27 +36,32 @@ class FeatureReader:
         self._busy = 0
         self._failures = 0
         self._open_until = 0.0
-        self._careful_until = 0.0 if not store.capabilities.shared else float("inf")
+        self._careful = _CAREFUL_READS if store.capabilities.shared else 0  # reads in a thread that are to come
 
     async def read(self, plan: LookupPlan, requests: Sequence[Request]) -> list[Features]:
         """The features of each request; never raises for what the store does."""
-        now = self._clock()
-        if now < self._open_until:
+        if self.reads_in_place(len(requests)):
+            return self.read_now(plan, requests)
+        if self._clock() < self._open_until:
             return self._without(plan, requests, "lookup_failed")
-        if now < self._careful_until or len(requests) > 1:
-            return await self._read_in_thread(plan, requests)
-        return self.read_now(plan, requests)
+        return await self._read_in_thread(plan, requests)
+
+    def reads_in_place(self, requests: int) -> bool:
+        """Whether `read` would wait for no thread."""
+        return requests <= _MOST_IN_PLACE and not self._careful
 
     def read_now(self, plan: LookupPlan, requests: Sequence[Request]) -> list[Features]:
         """The same in this thread, for as long as the store takes."""
         started = self._clock()
+        if started < self._open_until:
+            return self._without(plan, requests, "lookup_failed")
         try:
             found = plan.read(self._store, requests, datetime.now(UTC))
         except DataLabError:
             return self._failed(plan, requests, "lookup_failed")
         finally:
             if self._clock() - started > self._deadline:
-                self._careful_until = max(self._careful_until, self._clock() + _CAREFUL_SECONDS)
+                self._careful = _CAREFUL_READS  # slow once may have been chance: some quick ones end it
         self._failures = 0
         return found
 
@@ -89,6 +95,8 @@ class FeatureReader:
         except DataLabError:
             return self._failed(plan, requests, "lookup_failed")
         self._failures = 0
+        if not self._store.capabilities.shared and self._careful:
+            self._careful -= 1
         return found
 
     def _finished(self, work: asyncio.Future[list[Features]]) -> None:
@@ -98,6 +106,8 @@ class FeatureReader:
 
     def _failed(self, plan: LookupPlan, requests: Sequence[Request], reason: str) -> list[Features]:
         self._failures += 1
+        if self._careful:
+            self._careful = _CAREFUL_READS
         if self._failures >= _FAILURES_TO_OPEN:
             self._failures = 0
             self._open_until = self._clock() + _OPEN_SECONDS
@@ -105,4 +115,4 @@ class FeatureReader:
 
     @staticmethod
     def _without(plan: LookupPlan, requests: Sequence[Request], reason: str) -> list[Features]:
-        return [plan.nothing(reason)] * len(requests) if plan.views else [Features({}, {})] * len(requests)
+        return [plan.nothing(reason)] * len(requests) if plan.views else [Features({}, {}, {})] * len(requests)

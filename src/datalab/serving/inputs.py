@@ -82,16 +82,26 @@ class Vector:
         self.inputs = tuple(inputs)
         self.numbers = tuple(place for place, part in enumerate(inputs) if part.kind != "category")
         self.texts = tuple(place for place, part in enumerate(inputs) if part.kind == "category")
-        self._origins = tuple(part.origin for part in inputs)
-        self._kinds = tuple(part.kind for part in inputs)
+        self.names = tuple(part.name for part in inputs)
+        self._columns = tuple(inputs[place].name for place in (*self.numbers, *self.texts))
+        self._origins = tuple((part.origin, part.origin.view, part.origin.feature) for part in inputs)
 
     def raw(self, request: Mapping[str, Any], found: Found) -> list[Any]:
         """The values of one row, as they are found."""
-        return [origin.value(request, found) for origin in self._origins]
+        values = []
+        for origin, view, feature in self._origins:
+            stored = found.get(view)
+            value = stored.get(feature) if stored else None
+            values.append(origin.value(request, found) if value is None else value)
+        return values
 
     def arrays(self, rows: Sequence[Sequence[Any]]) -> tuple[Matrix, Matrix]:
         """Numbers as float32 [inputs, rows], texts as objects [inputs, rows]."""
-        numbers = np.array([[_number(row[place]) for row in rows] for place in self.numbers], dtype=np.float32)
+        values = [[row[place] for row in rows] for place in self.numbers]
+        try:
+            numbers = np.array(values, dtype=np.float32)  # None becomes NaN
+        except (TypeError, ValueError):  # something that is no number
+            numbers = np.array([[_number(value) for value in column] for column in values], dtype=np.float32)
         texts = np.empty((len(self.texts), len(rows)), dtype=object)
         for index, place in enumerate(self.texts):
             texts[index] = [_text(row[place]) for row in rows]
@@ -99,10 +109,8 @@ class Vector:
 
     def feeds(self, numbers: Matrix, texts: Matrix) -> dict[str, Matrix]:
         """What the model is called with: a column [rows, 1] per input."""
-        feeds = {self.inputs[place].name: numbers[index].reshape(-1, 1) for index, place in enumerate(self.numbers)}
-        for index, place in enumerate(self.texts):
-            feeds[self.inputs[place].name] = texts[index].reshape(-1, 1)
-        return feeds
+        columns = numbers.reshape(*numbers.shape, 1), texts.reshape(*texts.shape, 1)
+        return dict(zip(self._columns, (*columns[0], *columns[1]), strict=True))
 
 
 def _input(record: Mapping[str, Any]) -> Input:

@@ -41,6 +41,7 @@ class KeyStore:
         self._path = state / KEY_FILE
         self._read_at: tuple[int, int, int] | None = None
         self._known: dict[str, ApiKey] = {}
+        self._verified: dict[bytes, ApiKey] = {}  # by the digest of the whole text; until the file changes
         self.refresh()
 
     def all(self) -> tuple[ApiKey, ...]:
@@ -71,6 +72,15 @@ class KeyStore:
 
     def verify(self, text: str) -> ApiKey | None:
         """The key behind a text that a caller sent; None where it is none, or was revoked."""
+        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+        key = self._verified.get(digest)
+        if key is None:
+            key = self._checked(text)
+            if key is not None:
+                self._verified[digest] = key
+        return key
+
+    def _checked(self, text: str) -> ApiKey | None:
         prefix, _, rest = text.partition("_")
         number, _, secret = rest.partition("_")
         if prefix == _PREFIX and number not in self._known:
@@ -86,14 +96,14 @@ class KeyStore:
         try:
             status = self._path.stat()
         except FileNotFoundError:
-            self._known, self._read_at = {}, None
+            self._known, self._verified, self._read_at = {}, {}, None
             return
         version = (status.st_mtime_ns, status.st_size, status.st_ino)
         if version == self._read_at:
             return
         if status.st_mode & 0o077:
             raise ApiKeyError(f"the keys in {self._path} can be read by others", f"chmod 600 {self._path}")
-        self._known, self._read_at = self._load(), version
+        self._known, self._verified, self._read_at = self._load(), {}, version
 
     def _load(self) -> dict[str, ApiKey]:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from datalab.errors import ModelRefused
 from datalab.features.online.base import Lookup, OnlineStore, Stored
@@ -22,18 +22,13 @@ class Degradation:
     views: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Features:
-    """What was found for one request: the stored features of each view, and the entity that was asked for."""
+class Features(NamedTuple):
+    """What was found for one request: the stored features of each view, their values, and the entity asked for."""
 
     stored: Mapping[str, Stored | None]
+    values: Mapping[str, Mapping[str, Any] | None]
     entities: Mapping[str, tuple[Any, ...]]
     degraded: Degradation | None = None
-
-    @property
-    def values(self) -> dict[str, Mapping[str, Any] | None]:
-        """The feature values by view."""
-        return {view: None if found is None else found.values for view, found in self.stored.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +50,7 @@ class LookupPlan:
 
     def nothing(self, reason: str) -> Features:
         """What a request has when the store gave no answer."""
-        return Features(dict.fromkeys(self.views), {}, Degradation(reason, tuple(self.views)))
+        return Features(dict.fromkeys(self.views), {}, {}, Degradation(reason, tuple(self.views)))
 
     def read(self, store: OnlineStore, requests: Sequence[Request], now: datetime) -> list[Features]:
         """The features of each request; each entity is read once. OnlineStoreError."""
@@ -79,7 +74,7 @@ class LookupPlan:
                 for row in rows if answer is not None else ():
                     stored[row][name] = answer
                     values[row][name] = answer.values  # type: ignore[union-attr] # not None: see the line above
-        return [Features(each, named, _missing(each)) for each, named in zip(stored, entities, strict=True)]
+        return [Features(*each, _missing(each[0])) for each in zip(stored, values, entities, strict=True)]
 
     def _read_one(self, store: OnlineStore, request: Request, now: datetime) -> Features:
         """The same for one request, which is the case that must be quick."""
@@ -97,7 +92,7 @@ class LookupPlan:
             for lookup, answer in zip(wanted, store.read(wanted, now) if wanted else (), strict=True):
                 if answer is not None:
                     stored[lookup.view], values[lookup.view] = answer, answer.values
-        return Features(stored, entities, _missing(stored))
+        return Features(stored, values, entities, _missing(stored))
 
 
 def lookup_plan(manifest: Mapping[str, Any], inputs: Iterable[Input]) -> LookupPlan:
@@ -142,5 +137,6 @@ def _columns(entity: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
 
 
 def _missing(stored: Mapping[str, Stored | None]) -> Degradation | None:
-    missing = tuple(view for view, found in stored.items() if found is None)
-    return Degradation("unknown_entity", missing) if missing else None
+    if None not in stored.values():
+        return None
+    return Degradation("unknown_entity", tuple(view for view, found in stored.items() if found is None))

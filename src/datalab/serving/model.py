@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import onnxruntime
 
 from datalab.errors import ModelRefused
@@ -23,6 +24,7 @@ from datalab.serving.request_form import RequestForm
 
 OUTPUT = "probability"
 _CHUNK = 500
+_ALONE = 50  # rows that are not worth a thread
 Verdict = tuple[float, list[Reason]]
 _SILENT = 4
 
@@ -62,8 +64,11 @@ class LiveModel:
         """P(default) and the reasons of a raw input row. ModelFailed."""
         return self._judge([row])[0]
 
-    def judge_many(self, rows: Sequence[Sequence[Any]]) -> Iterator[Verdict]:
+    def judge_many(self, rows: Sequence[Sequence[Any]]) -> Iterable[Verdict]:
         """The same of many rows, in order: parts of them are computed side by side while the first are taken."""
+        return self._judge(rows) if len(rows) <= _ALONE else self._in_parts(rows)
+
+    def _in_parts(self, rows: Sequence[Sequence[Any]]) -> Iterator[Verdict]:
         parts = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
         with ThreadPoolExecutor(os.cpu_count() or 1, "judge") as pool:
             for verdicts in pool.map(self._judge, parts):
@@ -73,8 +78,8 @@ class LiveModel:
         answers = self._run(*self.reasons.spread(*self.vector.arrays(rows))).reshape(len(rows), -1)
         if not (answers.min() >= 0 and answers.max() <= 1):  # NaN is neither
             raise ModelFailed(f"{self.name} {self.version} answered something that is no probability")
-        by_row = answers.tolist()
-        return [(row[0], reasons) for row, reasons in zip(by_row, self.reasons.read(by_row), strict=True)]
+        whole = answers.astype(np.float64)
+        return [*zip(whole[:, 0].tolist(), self.reasons.read(whole), strict=True)]
 
     def _run(self, numbers: Matrix, texts: Matrix) -> Matrix:
         try:

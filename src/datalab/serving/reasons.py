@@ -49,20 +49,19 @@ class Reasons:
             self._spread(texts, self._texts, self._reference_texts),
         )
 
-    def read(self, answers: Sequence[Sequence[float]]) -> list[list[Reason]]:
+    def read(self, answers: Matrix) -> list[list[Reason]]:
         """The strongest reasons of each row, from the answers [rows, variations]; of equal ones the first input's."""
-        return [self._read(row) for row in answers]
-
-    def _read(self, answers: Sequence[float]) -> list[Reason]:
-        own = answers[0]
-        effects = [own - other for other in answers[1:]]
-        sizes = [abs(effect) for effect in effects]
-        strongest = sorted(range(len(sizes)), key=sizes.__getitem__, reverse=True)[: self._most]
+        effects = answers[:, :1] - answers[:, 1:]
+        strongest = (-np.abs(effects)).argsort(axis=1, kind="stable")[:, : self._most]
         return [
-            {**(self._raises if effects[group] > 0 else self._lowers)[group], "efeito": round(effects[group], 6)}
-            for group in strongest
-            if sizes[group] > _NEGLIGIBLE
+            [self._reason(group, row[group]) for group in groups if abs(row[group]) > _NEGLIGIBLE]
+            for row, groups in zip(effects.tolist(), strongest.tolist(), strict=True)
         ]
+
+    def _reason(self, group: int, effect: float) -> Reason:
+        reason = (self._raises if effect > 0 else self._lowers)[group].copy()
+        reason["efeito"] = round(effect, 6)
+        return reason
 
     def _spread(self, values: Matrix, places: tuple[Matrix, Matrix], reference: Matrix) -> Matrix:
         inputs, rows = values.shape

@@ -16,6 +16,7 @@ _MOST_ERRORS = 20
 _BOUNDS = {"minimum": "ge", "maximum": "le", "exclusiveMinimum": "gt", "exclusiveMaximum": "lt"}
 _LENGTHS = {"minLength": "min_length", "maxLength": "max_length", "pattern": "pattern"}
 _LONGEST_TEXT = 256
+_WHOLE = {"minimum": -(2**63), "maximum": 2**63 - 1}  # what the lake, and most callers, keep as a whole number
 _WORDS = ("title", "description", "enum", *_BOUNDS, *_LENGTHS)
 
 
@@ -134,7 +135,7 @@ def _core_type(field: Field) -> core_schema.CoreSchema:
     bounds = {ours: field[name] for name, ours in _BOUNDS.items() if name in field}
     match field["type"]:
         case "integer":
-            whole = core_schema.int_schema(strict=True, **bounds)
+            whole = core_schema.int_schema(strict=True, **{"ge": _WHOLE["minimum"], "le": _WHOLE["maximum"], **bounds})
             return core_schema.no_info_before_validator_function(_whole, whole)
         case "number":
             return core_schema.float_schema(strict=True, allow_inf_nan=False, **bounds)
@@ -154,6 +155,8 @@ def _json_field(field: Field) -> dict[str, Any]:
     schema = {name: field[name] for name in _WORDS if name in field}
     if field["type"] == "string" and "enum" not in field:
         schema.setdefault("maxLength", _LONGEST_TEXT)
+    if field["type"] == "integer" and "enum" not in field:
+        schema = {**_WHOLE, **schema}
     if not field.get("optional"):
         return {"type": field["type"], **schema}
     if "enum" in schema:

@@ -23,7 +23,7 @@ class ScoreIds:
     """
 
     def __init__(self, key: bytes, clock: Callable[[], float] = time.time) -> None:
-        self._key = key
+        self._hash = hmac.new(key, _PURPOSE, "sha256")  # copied for each id: the key is taken in once
         self._clock = clock
         self._last = 0
         self._chance = os.urandom(4).hex()
@@ -45,4 +45,6 @@ class ScoreIds:
         return _WORDS[body[-1]] if hmac.compare_digest(signature, self._signature(body)) else None
 
     def _signature(self, body: str) -> str:
-        return hmac.digest(self._key, _PURPOSE + body.encode("ascii"), "sha256")[:8].hex()
+        own = self._hash.copy()
+        own.update(body.encode("ascii"))
+        return own.digest()[:8].hex()

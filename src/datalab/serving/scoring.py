@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic_core import to_json
 
@@ -25,10 +24,10 @@ WORDS = {
     "lookup_slow": "os dados de {views} não chegaram a tempo: pontuado só com o pedido",
 }
 Row = Mapping[str, Any]
+Scored = dict[str, Any] | Problem
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(NamedTuple):
     """Who asks, since when (`time.perf_counter()`), and whether the live model is known to be stale."""
 
     key_id: str
@@ -44,39 +43,61 @@ class Scorer:
         self._ids = ids
         self._log = log
 
+    def prompt(self, rows: int) -> bool:
+        """Whether `score_now` may be called for so many rows: neither features nor the disk are waited for."""
+        return self._log.sync == "process" and self._reader.reads_in_place(rows)
+
+    def score_now(self, model: LiveModel, rows: Sequence[Row], callers: Sequence[Caller]) -> list[Scored]:
+        """An answer or a problem for each row; rows of different callers do not share their problems."""
+        return self._each(model, rows, self._reader.read_now(model.plan, rows), callers)
+
+    async def score_each(self, model: LiveModel, rows: Sequence[Row], callers: Sequence[Caller]) -> list[Scored]:
+        """The same, waiting for features and the disk where that is needed."""
+        outcomes = self._each(model, rows, await self._reader.read(model.plan, rows), callers)
+        try:
+            await self._log.settled()
+        except ScoreLogFailed:
+            return [Problem("not_recorded")] * len(rows)
+        return outcomes
+
     async def score(self, model: LiveModel, row: Row, caller: Caller) -> dict[str, Any]:
         """One answer. Problem where it cannot be given or recorded."""
-        (answer,) = await self._scored(model, [row], caller, in_thread=False)
-        return answer
+        (outcome,) = await self.score_each(model, [row], [caller])
+        if isinstance(outcome, Problem):
+            raise outcome
+        return outcome
 
     async def score_many(self, model: LiveModel, rows: Sequence[Row], caller: Caller) -> list[dict[str, Any]]:
-        """An answer for each row, in order; all are recorded or none is answered."""
-        return await self._scored(model, rows, caller, in_thread=True)
-
-    async def _scored(
-        self, model: LiveModel, rows: Sequence[Row], caller: Caller, *, in_thread: bool
-    ) -> list[dict[str, Any]]:
+        """An answer for each row, in order; all are recorded or none is answered. Problem."""
         found = await self._reader.read(model.plan, rows)
         try:
-            if in_thread:
-                answers = await asyncio.to_thread(self._judged, model, rows, found, caller)
-            else:
-                answers = self._judged(model, rows, found, caller)
+            answers = await asyncio.to_thread(self._judged, model, rows, found, [caller] * len(rows))
             await self._log.settled()
-        except ScoreLogFailed as error:
-            raise Problem("not_recorded") from error
-        except ModelFailed as error:
-            raise Problem("internal", "the model failed at this request") from error
+        except (ScoreLogFailed, ModelFailed) as error:
+            raise _problem(error) from error
         return answers
 
+    def _each(
+        self, model: LiveModel, rows: Sequence[Row], found: Sequence[Features], callers: Sequence[Caller]
+    ) -> list[Scored]:
+        try:
+            return [*self._judged(model, rows, found, callers)]
+        except ModelFailed as error:
+            if len(rows) == 1:
+                return [_problem(error)]
+            alone = zip(rows, found, callers, strict=True)
+            return [self._each(model, [row], [features], [caller])[0] for row, features, caller in alone]
+        except ScoreLogFailed as error:
+            return [_problem(error)] * len(rows)
+
     def _judged(
-        self, model: LiveModel, rows: Sequence[Row], found: Sequence[Features], caller: Caller
+        self, model: LiveModel, rows: Sequence[Row], found: Sequence[Features], callers: Sequence[Caller]
     ) -> list[dict[str, Any]]:
         inputs = [model.vector.raw(row, each.values) for row, each in zip(rows, found, strict=True)]
         now = datetime.now(UTC)
         answers, lines = [], []
-        judged = [model.judge(inputs[0])] if len(rows) == 1 else model.judge_many(inputs)
-        for row, each, values, verdict in zip(rows, found, inputs, judged, strict=True):
+        judged = model.judge_many(inputs)
+        for row, each, values, verdict, caller in zip(rows, found, inputs, judged, callers, strict=True):
             answer = self._answer(model, row, each, verdict, caller, now)
             answers.append(answer)
             record = self._record(model, row, each, values, answer, caller)
@@ -137,7 +158,7 @@ class Scorer:
             "entity": _entity(model.plan, features),
             "request": row,
             "features": {name: self._source(model.plan, features, name) for name in features.stored},
-            "inputs": {part.name: value for part, value in zip(model.vector.inputs, values, strict=True)},
+            "inputs": dict(zip(model.vector.names, values, strict=True)),
             "probability": answer["probabilidade_inadimplencia"],
             "score": answer["score"],
             "decision": answer["decisao"],
@@ -156,8 +177,14 @@ class Scorer:
             "snapshot": stored.snapshot,
             "timestamp": stored.timestamp,
             "entity": dict(zip(self._reader.columns(view), features.entities[name], strict=True)),
-            "values": {feature: stored.values.get(feature) for feature in view.used},
+            "values": dict(zip(view.used, map(stored.values.get, view.used), strict=True)),
         }
+
+
+def _problem(error: ScoreLogFailed | ModelFailed) -> Problem:
+    if isinstance(error, ScoreLogFailed):
+        return Problem("not_recorded")
+    return Problem("internal", "the model failed at this request")
 
 
 def _entity(plan: LookupPlan, features: Features) -> list[Any]:

@@ -180,7 +180,7 @@ def run_server(app: Guard, address: Address, limits: Limits) -> None:
         app,
         host=address.host,
         port=address.port,
-        http=bounded_protocol(limits),
+        http=bounded_protocol(limits, app.straight),
         ws="none",
         loop="uvloop",
         lifespan="on",

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic_core import to_json
 
+from datalab.serving.bursts import Asked
 from datalab.serving.guard import Call
 from datalab.serving.keeper import ModelKeeper, info
 from datalab.serving.metrics import Metrics
 from datalab.serving.model import LiveModel
 from datalab.serving.problems import Answer, Problem
 from datalab.serving.reviews import Reviewer
-from datalab.serving.scoring import Caller, Scorer
+from datalab.serving.scoring import Caller, Scored, Scorer
 
 _TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 
@@ -33,13 +34,31 @@ class Service:
     metrics: Metrics = field(default_factory=Metrics)
     backlog: Callable[[], int] = _no_backlog
 
-    async def credit_score(self, call: Call) -> Answer:
-        """Score one request."""
-        model = self._model()
-        row = model.form.read(call.body)
-        answer = await self.scorer.score(model, row, self._caller(call))
-        self._count(answer)
-        return Answer(200, to_json(answer))
+    def burst(self, asked: Sequence[Asked]) -> Awaitable[None] | None:
+        """Score requests that came together, each for itself; an awaitable where features or the disk are waited for.
+
+        One model answers all of them.
+        """
+        try:
+            model = self._model()
+        except Problem as problem:
+            for each in asked:
+                each.answer(problem)
+            return None
+        good, rows = [], []
+        for each in asked:
+            try:
+                rows.append(model.form.read(each.call.body))
+                good.append(each)
+            except Problem as problem:
+                each.answer(problem)
+        if not good:
+            return None
+        callers = [self._caller(each.call) for each in good]
+        if not self.scorer.prompt(len(rows)):
+            return self._waited(good, self.scorer.score_each(model, rows, callers))
+        self._tell(good, self.scorer.score_now(model, rows, callers))
+        return None
 
     async def credit_score_batch(self, call: Call) -> Answer:
         """Score many requests."""
@@ -79,6 +98,17 @@ class Service:
             "datalab_log_backlog_bytes": ("Bytes of the log that are not in the lake yet.", self.backlog()),
         }
         return Answer(200, self.metrics.text(gauges).encode(), _TEXT)
+
+    async def _waited(self, asked: Sequence[Asked], work: Awaitable[Sequence[Scored]]) -> None:
+        self._tell(asked, await work)
+
+    def _tell(self, asked: Sequence[Asked], outcomes: Sequence[Scored]) -> None:
+        for each, outcome in zip(asked, outcomes, strict=True):
+            if isinstance(outcome, Problem):
+                each.answer(outcome)
+            else:
+                self._count(outcome)
+                each.answer(Answer(200, to_json(outcome)))
 
     def _model(self) -> LiveModel:
         model = self.keeper.live

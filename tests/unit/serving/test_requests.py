@@ -9,6 +9,7 @@ import pytest
 from tests.unit.serving.models import FIELDS, REQUEST
 
 from datalab.serving.limits import Limits, Rate, too_deep
+from datalab.serving.problems import Problem
 from datalab.serving.request_form import RequestForm, narrower
 
 JSON = {"content-type": "application/json"}
@@ -58,6 +59,15 @@ def test_a_wrong_field_is_refused_by_name(served, changes, field):
 def test_a_missing_field_is_named_and_an_optional_one_may_be_null(served):
     assert send(served, b"{}").json()["errors"][0]["field"] == "id_proponente"
     assert send(served, json.dumps({**REQUEST, "cultura_principal": None})).status_code == 200
+
+
+def test_a_whole_number_that_nothing_could_keep_is_refused():
+    form = RequestForm([{"name": "n", "type": "integer"}], 1)
+    assert form.read(b'{"n": -9223372036854775808}') == {"n": -(2**63)}
+    for text in ("9223372036854775808", "1e30", "1" + "0" * 400):
+        with pytest.raises(Problem):
+            form.read(b'{"n": %s}' % text.encode())
+    assert form.schema()["properties"]["n"] == {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}
 
 
 def test_a_whole_number_may_be_written_with_a_point(served):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,16 +23,14 @@ class OnlineCapabilities:
     shared: bool
 
 
-@dataclass(frozen=True)
-class Lookup:
+class Lookup(NamedTuple):
     """One entity of one view; values stand in the order of the view's entity columns."""
 
     view: str
     entity: tuple[Any, ...]
 
 
-@dataclass(frozen=True)
-class Stored:
+class Stored(NamedTuple):
     """Features of an entity: values by name, when they held (UTC), and the gold table and snapshot they came from."""
 
     values: Mapping[str, Any]

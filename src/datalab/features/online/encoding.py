@@ -20,12 +20,16 @@ _MOMENT = "timestamp[us, tz=UTC]"
 _DAY = "date32[day]"
 _PLAIN = frozenset({"bool", "int32", "int64", "float", "double", "string"})
 _ESCAPED = r'["\\\\\x00-\x1f]'
+_quote = json.encoder.encode_basestring
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 
 
 def key_of(entity: Sequence[Any]) -> str:
     """The key of an entity; equal values give equal keys, and values of other types other keys."""
-    return _encode([_text(part) for part in entity])
+    try:
+        return "[" + ",".join([_quote(part) for part in entity]) + "]"
+    except TypeError:  # not all of them are texts
+        return _encode([_text(part) for part in entity])
 
 
 def entity_of(key: str) -> tuple[Any, ...]:
@@ -131,11 +135,18 @@ def _text(part: Any) -> Any:
 
 def decoder(layout: Layout) -> Callable[[str], dict[str, Any]]:
     """From the text of a row to its features by name."""
-    names = layout.features
-    special = {name: _READERS[_family(kind)] for name, kind in zip(names, layout.kinds, strict=True) if _family(kind)}
+    names, families = layout.features, [_family(kind) for kind in layout.kinds]
+    unlike = [f or k for f, k in zip(families, layout.kinds, strict=True) if (f or k) not in _NO_WHOLE_NUMBERS]
+    decode_json: Any = json.JSONDecoder(parse_int=None if unlike else float)  # without whole numbers all are reals
+    scan = decode_json.scan_once
+    read_apart = {f for f in families if f and (unlike or f != "real")}
+    special = {name: _READERS[f] for name, f in zip(names, families, strict=True) if f in read_apart}
 
     def decode(text: str) -> dict[str, Any]:
-        values = dict(zip(names, json.loads(text), strict=True))
+        try:
+            values = dict(zip(names, scan(text, 0)[0], strict=True))
+        except StopIteration as error:
+            raise ValueError("not a row of features") from error
         for name, read in special.items():
             if values[name] is not None:
                 values[name] = read(values[name])
@@ -144,6 +155,7 @@ def decoder(layout: Layout) -> Callable[[str], dict[str, Any]]:
     return decode
 
 
+_NO_WHOLE_NUMBERS = frozenset({"bool", "string", "real", "decimal"})
 _FAMILIES = {_MOMENT: "moment", _DAY: "day", "float": "real", "double": "real"}
 _READERS: Mapping[str, Callable[[Any], Any]] = {
     "moment": moment_of,

@@ -39,10 +39,11 @@ class Reader:
         """The row as it is served at `now`; with None, however old it is."""
         if row.features is None:
             return None
-        layout, decode, ttl = self._known.get(row.layout) or self._learn(row.layout)
-        if now is not None and ttl is not None and row.timestamp + ttl < microseconds_of(now):
+        snapshot, timestamp, number, features = row
+        layout, decode, ttl = self._known.get(number) or self._learn(number)
+        if now is not None and ttl is not None and timestamp + ttl < microseconds_of(now):
             return None
-        return Stored(decode(row.features), moment_of(row.timestamp), row.snapshot, layout.table)
+        return Stored(decode(features), moment_of(timestamp), snapshot, layout.table)  # type: ignore[arg-type]
 
     def _learn(self, number: int) -> tuple[Layout, Callable[[str], dict[str, Any]], int | None]:
         text = self._fetch(number)

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import lru_cache
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,13 +72,15 @@ class SqliteStore:
 
     def read(self, wanted: Sequence[Lookup], now: datetime) -> list[Stored | None]:
         """One answer per lookup, in order, from one state of the file."""
-        found: list[Stored | None] = [None] * len(wanted)
-        with self._errors():
+        try:
             connection = self._connection("reader")
-            for start in range(0, len(wanted), _MOST_LOOKUPS):
-                part = wanted[start : start + _MOST_LOOKUPS]
-                for place, *row in connection.execute(*self._question(connection, part, start)):
-                    found[place] = self._reader(wanted[place].view).stored(Row(*row), now)
+            rows = self._rows(connection, wanted)
+            found: list[Stored | None] = [None] * len(wanted)
+            readers = {view: self._reader(view) for view in {lookup.view for lookup in wanted}}
+            for place, *row in rows:
+                found[place] = readers[wanted[place].view].stored(Row(*row), now)
+        except (sqlite3.Error, OSError) as error:
+            raise self._error(error) from error
         return found
 
     def position(self, view: str) -> Position:
@@ -145,18 +148,16 @@ class SqliteStore:
             connection.executemany(_UPSERT, records)
             return connection.total_changes - before
 
-    def _question(
-        self, connection: sqlite3.Connection, wanted: Sequence[Lookup], start: int
-    ) -> tuple[str, list[int | str]]:
-        values = ",".join(["(?,?,?)"] * len(wanted))
-        arguments: list[int | str] = []
-        for place, lookup in enumerate(wanted, start):
-            arguments += (place, self._id(connection, lookup.view), key_of(lookup.entity))
-        sql = (
-            f"WITH w(place, view, entity) AS (VALUES {values}) "
-            f"SELECT w.place, {_ROW} FROM w CROSS JOIN features f ON f.view = w.view AND f.entity = w.entity"
-        )
-        return sql, arguments
+    def _rows(self, connection: sqlite3.Connection, wanted: Sequence[Lookup]) -> list[tuple[Any, ...]]:
+        rows: list[tuple[Any, ...]] = []
+        ids = {view: self._id(connection, view) for view in {lookup.view for lookup in wanted}}
+        for start in range(0, len(wanted), _MOST_LOOKUPS):
+            part = wanted[start : start + _MOST_LOOKUPS]
+            arguments: list[int | str] = []
+            for place, (view, entity) in enumerate(part, start):
+                arguments += (place, ids[view], key_of(entity))
+            rows += connection.execute(_question(len(part)), arguments).fetchall()
+        return rows
 
     def _id(self, connection: sqlite3.Connection, view: str) -> int:
         """The number of a view; -1, not remembered, where nothing was written of it."""
@@ -207,10 +208,22 @@ class SqliteStore:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            raise OnlineStoreError(
-                f"the online store {self._path.name} cannot be used: {error}",
-                "a writer that holds it too long, a full disk or a damaged file: it can be deleted and filled anew",
-            ) from error
+            raise self._error(error) from error
+
+    def _error(self, error: Exception) -> OnlineStoreError:
+        return OnlineStoreError(
+            f"the online store {self._path.name} cannot be used: {error}",
+            "a writer that holds it too long, a full disk or a damaged file: it can be deleted and filled anew",
+        )
+
+
+@lru_cache(256)
+def _question(lookups: int) -> str:
+    values = ",".join(["(?,?,?)"] * lookups)
+    return (
+        f"WITH w(place, view, entity) AS (VALUES {values}) "
+        f"SELECT w.place, {_ROW} FROM w CROSS JOIN features f ON f.view = w.view AND f.entity = w.entity"
+    )
 
 
 def _connect(path: Path, timeout: float) -> sqlite3.Connection:
