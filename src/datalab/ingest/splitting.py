@@ -16,6 +16,7 @@ from datalab.lake.table import PartitionField
 Key = tuple[Any, ...]
 Codes = npt.NDArray[np.int64]
 
+_FEW = 16
 _UNITS = {"years": "Y", "months": "M", "days": "D", "hours": "h"}
 
 
@@ -33,9 +34,14 @@ def split(records: pa.Table, partition: Sequence[PartitionField]) -> Iterator[tu
 
 def _sorted(records: pa.Table, codes: Codes, keys: Sequence[Key]) -> Iterator[tuple[Key, pa.Table]]:
     order = np.argsort(codes, kind="stable")
-    rows = records.take(pa.array(order))
     ends = np.searchsorted(codes[order], np.arange(len(keys)), side="right").tolist()
-    for key, start, end in zip(keys, [0, *ends], ends, strict=False):
+    spans = list(zip(keys, [0, *ends], ends, strict=False))
+    if len(keys) <= _FEW:  # copies of their own: slices of one table would hold on to all of it
+        for key, start, end in spans:
+            yield key, records.take(pa.array(order[start:end]))
+        return
+    rows = records.take(pa.array(order))
+    for key, start, end in spans:
         yield key, rows.slice(start, end - start)
 
 

@@ -16,6 +16,7 @@ from tests.faults.mutants import mutants
 from datalab.ingest.avro_schema import parse_schema
 from datalab.ingest.contracts import parse_contract
 from datalab.ingest.decode import avro_polars
+from datalab.ingest.decode.container import write_long
 from datalab.ingest.decode.framing import NO_SCHEMA, Schemas, schema_ids
 from datalab.ingest.decode.messages import decode_messages
 from datalab.ingest.decode.wire import encoded_size, encoded_sizes, wire_schema, wire_type
@@ -168,3 +169,12 @@ def test_sizes_one_by_one_add_up() -> None:
     array = pa.array(rows, wire_type(kind))
     assert encoded_sizes(array, kind).tolist() == [len(body) for body in bodies]
     assert int(np.sum(encoded_sizes(array, kind))) == encoded_size(array, kind)
+
+
+@pytest.mark.parametrize(
+    "values", [[], [0], [-64, 63], [-65, 64], [64, 8191], [-1, -64], [-64, -65], [2**62, 2**63 - 1], [-(2**63), 5]]
+)
+def test_sizes_of_longs(values: list[int]) -> None:
+    kind = parse_schema({"type": "record", "name": "r", "fields": [{"name": "n", "type": "long"}]})
+    array = pa.array([{"n": value} for value in values], wire_type(kind))
+    assert encoded_size(array, kind) == sum(len(write_long(value)) for value in values)
