@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,10 +10,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from pyiceberg.expressions import EqualTo
+from sqlglot import exp
 from tests.contracts.formats_files import PLAIN, plain_catalog
 from tests.journeys.shop import Row, Shop
 
-from datalab.engine.base import Engine
+from datalab.engine.base import Engine, Query
 from datalab.engine.duckdb import DuckDBEngine
 from datalab.errors import Fenced
 from datalab.lake.lake import Lake, open_lake
@@ -22,7 +24,7 @@ from datalab.lake.maintenance.goals import Goals
 from datalab.lake.maintenance.vacuum import vacuum
 from datalab.lake.provenance import Provenance
 from datalab.lake.restore import restore
-from datalab.lake.table import Change, DataFile, Marking, Rewriting, TableState
+from datalab.lake.table import Change, DataFile, Difference, Marking, Rewriting, TableState
 from datalab.names import TableName
 
 SILVER, GOLD = TableName.parse("silver.pedidos"), TableName.parse("gold.por_uf")
@@ -185,14 +187,40 @@ def test_expiry_and_cleaning_keep_the_marks_of_what_is_live(marked: Shop, tmp_pa
     assert values(marked) == plain(marked, tmp_path) == corrected(3, 4)
 
 
-def test_many_rows_or_many_steps_write_the_file_again(marked: Shop) -> None:
+def test_many_rows_write_the_file_again(marked: Shop) -> None:
     (first,) = live(marked.lake)
     correct(marked, *range(300))
     assert first.path not in {file.path for file in live(marked.lake)}
-    for version in range(3, 14):
-        correct(marked, 900 + version, version=version)
-    assert max(len(file.gone) for file in live(marked.lake)) <= 8
-    assert values(marked) == corrected(*range(300), *range(903, 914))
+    assert values(marked) == corrected(*range(300))
+
+
+def test_many_steps_are_joined_and_any_two_snapshots_still_compare(marked: Shop, tmp_path: Path) -> None:
+    snapshots = [marked.lake.require(SILVER).snapshot or 0]
+    for version in range(2, 9):
+        state = correct(marked, 900 + version, 950 + version, version=version)
+        newest = marked.lake.history(state)[-1]
+        assert (newest.rows_added, newest.rows_removed, newest.rows_total) == (2, 2, 1000)
+        snapshots.append(newest.id)
+    assert sorted(len(file.gone) for file in live(marked.lake))[-1] == 3
+    assert values(marked) == plain(marked, tmp_path) == corrected(*range(902, 909), *range(952, 959))
+    state = marked.lake.require(SILVER)
+    for first, since in enumerate(snapshots):
+        for steps, until in enumerate(snapshots[first + 1 :], 1):
+            assert _rows(marked, marked.lake.changed(state, since, until)) == (2 * steps, 2 * steps)
+            assert _rows(marked, marked.lake.format("iceberg").diff(state, since, until)) == (2 * steps, 2 * steps)
+    restore(marked.lake, SILVER, snapshots[3], "r")
+    assert values(marked) == plain(marked, tmp_path) == corrected(*range(902, 905), *range(952, 955))
+    state = marked.lake.require(SILVER)
+    assert _rows(marked, marked.lake.changed(state, snapshots[-1], state.snapshot or 0)) == (8, 8)
+
+
+def _rows(shop: Shop, difference: Difference) -> tuple[int, int]:
+    """The rows that are on one side only."""
+    sides = []
+    for relation in (difference.added, difference.removed):
+        query = Query(exp.select("id", "versao").from_("t"), {"t": relation}, datetime.now(UTC))
+        sides.append(Counter(map(str, shop.engine.read(query).read_all().to_pylist())))
+    return (sides[0] - sides[1]).total(), (sides[1] - sides[0]).total()
 
 
 def test_a_property_says_that_files_are_written_again(engine: Engine, tmp_path: Path) -> None:

@@ -11,12 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datalab.engine.faults import translated
-from datalab.engine.relations import FIELD_ID, FILE, ROW
+from datalab.engine.relations import FIELD_ID, FILE, ROW, positions_of
 from datalab.engine.session import Session
 from datalab.engine.writing import ACCEPTED, Folder, Written
 from datalab.lake.table import DataFile, Marking, Marks, WriteTarget
 
-MOST_GONE, MOST_MARKS = 0.25, 8  # more, and a file is written again: reading past so many costs about as much
+MOST_GONE = 0.25  # more, and a file is written again: reading past so many rows costs about as much
+MOST_MARKS = 4  # more delete files of one data file are joined: each has to be opened
 
 
 def _column(name: str, kind: pa.DataType, identifier: int) -> pa.Field[Any]:
@@ -35,8 +36,7 @@ def markable(target: WriteTarget, files: Iterable[DataFile], leaving: Mapping[st
 def _is_markable(target: WriteTarget, file: DataFile, leaving: int) -> bool:
     before = sum(marks.rows for marks in file.gone)
     whole = file.rows + before
-    few = before + leaving <= whole * MOST_GONE and len(file.gone) < MOST_MARKS
-    return whole >= target.mark_rows and few
+    return whole >= target.mark_rows and before + leaving <= whole * MOST_GONE
 
 
 def marked(session: Session, folder: Folder, files: Iterable[DataFile], places: str) -> tuple[Marking, ...]:
@@ -44,16 +44,24 @@ def marked(session: Session, folder: Folder, files: Iterable[DataFile], places: 
     known = {file.path: file for file in files}
     if not known:
         return ()
-    rows = session.arrow(f"SELECT {FILE} AS path, list({ROW} ORDER BY {ROW}) AS rows FROM {places} GROUP BY {FILE}")
+    joined = [file for file in known.values() if len(file.gone) >= MOST_MARKS]
+    place = f"SELECT {FILE} AS path, {ROW} AS row FROM {places}" + "".join(
+        f" UNION ALL SELECT * FROM {positions_of(file.gone)}" for file in joined
+    )
+    rows = session.arrow(f"SELECT path, list(row ORDER BY row) AS rows FROM ({place}) GROUP BY path")
     paths, positions = rows.column("path").to_pylist(), rows.column("rows")
     drafts = [
         _written(folder.path, known[path], positions[index].values) for index, path in enumerate(paths) if path in known
     ]
     kept = folder.keep(Written(ACCEPTED, draft) for _, draft in drafts)
     return tuple(
-        Marking(file, (*file.gone, Marks(draft.path, draft.rows, draft.size)))
+        Marking(file, (*(() if file in joined else file.gone), _marks(draft)), joined=file in joined)
         for (file, _), draft in zip(drafts, kept, strict=True)
     )
+
+
+def _marks(draft: DataFile) -> Marks:
+    return Marks(draft.path, draft.rows, draft.size)
 
 
 def _written(folder: Path, file: DataFile, positions: pa.Array) -> tuple[DataFile, DataFile]:

@@ -13,8 +13,17 @@ from datalab.engine.dialect import is_repeatable
 from datalab.engine.order import Order
 from datalab.engine.ranges import sampled_range
 from datalab.engine.recording import rewritten
-from datalab.engine.relations import FILE, ROW, columns, file_rows
-from datalab.engine.rewriting import Existing, Gone, Rewrite, existing_rows, rewrite, rewrite_places, same_key
+from datalab.engine.relations import FILE, ROW, columns, file_rows, unmarked
+from datalab.engine.rewriting import (
+    Existing,
+    Gone,
+    Rewrite,
+    existing_rows,
+    never_null,
+    rewrite,
+    rewrite_places,
+    same_key,
+)
 from datalab.engine.session import Session
 from datalab.engine.staging import (
     CONTESTED,
@@ -90,9 +99,9 @@ def _without(session: Session, folder: Folder, target: WriteTarget, existing: Ex
     """The rows of keys leave: by their places, where the table's files are known."""
     if existing is None or not existing.split:
         return rewrite(session, folder, target, existing, gone)
-    same = same_key(gone.keys, "old", "gone")
-    place = f"SELECT {FILE}, {ROW} FROM {existing.view} old SEMI JOIN {gone.table} gone ON {same}"
-    places = Gone((FILE, ROW), session.table(place), gone.record)
+    same = same_key(gone.keys, "old", "gone", never_null(session, gone.table, gone.keys))
+    found = f"SELECT {FILE}, {ROW} FROM {existing.all_rows} old SEMI JOIN {gone.table} gone ON {same}"
+    places = Gone((FILE, ROW), session.table(unmarked(found, existing.files)), gone.record)
     return rewrite_places(session, folder, target, existing, places)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from datalab.engine.marking import markable, marked
 from datalab.engine.pruning import files_with_keys
 from datalab.engine.ranges import MAX_RANGES, in_order, range_of_files, sampled_range
-from datalab.engine.relations import FILE, ROW, columns, file_rows, quoted
+from datalab.engine.relations import FILE, ROW, columns, file_rows, quoted, with_marked
 from datalab.engine.session import Session
 from datalab.engine.writing import ACCEPTED, BUCKET, Folder, Written, write
 from datalab.lake.table import DataFile, Marking, Relation, WriteTarget
@@ -26,13 +26,15 @@ ENTERED, LEFT = 1, 2
 class Existing:
     """Rows of a table that a change may meet: a view that tells the file of each row, and the files.
 
-    Not `split`: the rows come out of the format's own scan, which does not tell their files.
+    Not `split`: the rows come out of the format's own scan, which does not tell their files. `all_rows` is a view that
+    has the rows that are marked as gone, too: what is found in it has to go through `unmarked`.
     """
 
     view: str
     files: tuple[DataFile, ...]
     schema: pa.Schema
     split: bool = True
+    all_rows: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,12 +85,26 @@ def existing_rows(session: Session, current: Relation | None, rows: str, keys: S
     files = files_with_keys(session, rows, keys, current.files, current.schema)
     if not files:
         return None
-    return Existing(session.view(file_rows(current.schema, files, position=True)), files, current.schema)
+    view = session.view(file_rows(current.schema, files, position=True))
+    marked_too = any(file.gone for file in files)
+    every = session.view(file_rows(current.schema, with_marked(files), position=True)) if marked_too else view
+    return Existing(view, files, current.schema, all_rows=every)
 
 
-def same_key(keys: Sequence[str], left: str, right: str) -> str:
-    """A join condition: all keys are equal, NULL equal to NULL."""
-    return " AND ".join(f"{left}.{quoted(key)} IS NOT DISTINCT FROM {right}.{quoted(key)}" for key in keys)
+def same_key(keys: Sequence[str], left: str, right: str, never_null: Collection[str] = ()) -> str:
+    """A join condition: all keys are equal, NULL equal to NULL.
+
+    Keys that are `never_null` on one side are compared plainly: only then does DuckDB leave out row groups by them.
+    """
+    words = {key: "=" if key in never_null else "IS NOT DISTINCT FROM" for key in keys}
+    return " AND ".join(f"{left}.{quoted(key)} {word} {right}.{quoted(key)}" for key, word in words.items())
+
+
+def never_null(session: Session, rows: str, keys: Sequence[str]) -> frozenset[str]:
+    """The keys that have a value in every row of a table."""
+    missing = ", ".join(f"coalesce(bool_or({quoted(key)} IS NULL), false)" for key in keys)
+    (found,) = session.rows(f"SELECT {missing} FROM {rows}")
+    return frozenset(key for key, is_missing in zip(keys, found, strict=True) if not is_missing)
 
 
 def rewrite(

@@ -9,8 +9,8 @@ from datalab.engine.base import Staged, Upsert, Work
 from datalab.engine.order import Order
 from datalab.engine.ranges import sampled_range
 from datalab.engine.recording import rewritten
-from datalab.engine.relations import FILE, ROW, columns, file_rows, quoted
-from datalab.engine.rewriting import Existing, Gone, Rewrite, existing_rows, rewrite_places, same_key
+from datalab.engine.relations import FILE, ROW, columns, file_rows, quoted, unmarked
+from datalab.engine.rewriting import Existing, Gone, Rewrite, existing_rows, never_null, rewrite_places, same_key
 from datalab.engine.session import Session
 from datalab.engine.staging import FAILED, batch, set_aside
 from datalab.engine.writing import Folder, write
@@ -99,12 +99,13 @@ def _latest(session: Session, order: Order, rows: str) -> str:
 
 def _met(session: Session, order: Order, latest: str, existing: Existing) -> str:
     """The present rows of the batch's keys: their place, and whether the new row is greater. Empty without any."""
-    same = same_key(order.keys, "new", "old")
+    same = same_key(order.keys, "new", "old", never_null(session, latest, order.keys))
     place = f"old.{FILE}, old.{ROW}"
-    met = session.table(
+    found = (
         f"SELECT {columns(order.keys, 'new')}, {place}, {order.later('new', 'old')} AS {_WINS} "
-        f"FROM {existing.view} old JOIN {latest} new ON {same}"
+        f"FROM {existing.all_rows} old JOIN {latest} new ON {same}"
     )
+    met = session.table(unmarked(found, existing.files))
     tied = f"SELECT DISTINCT {FILE} FROM {met} WHERE {_WINS} IS NULL"
     paths = {path for (path,) in session.rows(tied)}
     if not paths:

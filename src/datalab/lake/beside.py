@@ -21,7 +21,7 @@ _DETAIL = "changes"
 
 def noted(changes: RowChanges | None, marked: Iterable[Marking] = ()) -> dict[str, Any]:
     """What the provenance's `details` say of the rows that came and went; marks say it of their rows themselves."""
-    marks = sum(each.rows for marking in marked for each in marking.fresh)
+    marks = sum(marking.went for marking in marked)
     if changes is None or not (changes.copies or changes.files or marks):
         return {}
     copies = [Path(path).name for path in changes.copies]

@@ -236,10 +236,14 @@ class RowChanges:
 
 @dataclass(frozen=True)
 class Marking:
-    """A live file that stays, and all the marks that it has from now on."""
+    """A live file that stays, and all the marks that it has from now on.
+
+    `joined`: the fresh ones hold the positions of those that it has no more, too.
+    """
 
     file: DataFile
     gone: tuple[Marks, ...]
+    joined: bool = False
 
     @property
     def fresh(self) -> tuple[Marks, ...]:
@@ -248,8 +252,20 @@ class Marking:
 
     @property
     def lifted(self) -> tuple[Marks, ...]:
-        """The marks that it has no more: their rows are back."""
+        """The marks that it has no more."""
         return tuple(marks for marks in self.file.gone if marks not in self.gone)
+
+    @property
+    def went(self) -> int:
+        """Rows that are gone, and were not before."""
+        return sum(marks.rows for marks in self.fresh) - (
+            sum(marks.rows for marks in self.lifted) if self.joined else 0
+        )
+
+    @property
+    def back(self) -> int:
+        """Rows that were gone before, and are there again."""
+        return 0 if self.joined else sum(marks.rows for marks in self.lifted)
 
 
 @dataclass(frozen=True)

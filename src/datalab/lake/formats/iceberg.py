@@ -23,7 +23,7 @@ from datalab.lake.formats.base import FormatCapabilities, Overtaken, require_liv
 from datalab.lake.formats.iceberg_catalog import open_catalog
 from datalab.lake.formats.iceberg_files import known_entry, to_deletes, to_manifest
 from datalab.lake.formats.iceberg_live import Manifests, changed_marks, has_deletes
-from datalab.lake.formats.iceberg_metadata import slim
+from datalab.lake.formats.iceberg_metadata import Draft, slim
 from datalab.lake.formats.iceberg_reshape import is_reshaped, reshape
 from datalab.lake.formats.iceberg_schema import TRANSFORMS, partition_spec, to_arrow, to_iceberg
 from datalab.lake.formats.iceberg_snapshot import Rewrite
@@ -139,7 +139,7 @@ class IcebergFormat:
     def commit(self, state: TableState, change: Change) -> TableState:
         """One snapshot and the table's properties, in one transaction."""
         table = _draft(state.handle)
-        transaction = table.transaction()
+        transaction = Draft(table)
         if is_reshaped(state.handle, state.schema):
             reshape(transaction, normalise(state.schema))
         metadata = transaction.table_metadata
@@ -163,7 +163,7 @@ class IcebergFormat:
         touched = (*change.remove, *(marking.file for marking in change.marked))
         if not touched and not any(file.gone for file in change.add):
             return None
-        back = sum(each.rows for marking in change.marked for each in marking.lifted)
+        back = sum(marking.back for marking in change.marked)
         snapshot = Rewrite(transaction, {**said, BACK_KEY: str(back)} if back else said)
         _take_away(snapshot, change, require_live(state, self.files(state).files, touched))
         return snapshot

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pyiceberg.exceptions import CommitFailedException
+from pyiceberg.table import Table, Transaction
 from pyiceberg.table.refs import MAIN_BRANCH
 from pyiceberg.table.update import (
     AddSnapshotUpdate,
@@ -16,8 +17,23 @@ from pyiceberg.table.update import (
 )
 
 if TYPE_CHECKING:
-    from pyiceberg.table import Table
     from pyiceberg.table.metadata import TableMetadata
+
+
+class Draft(Transaction):
+    """A transaction that works out its metadata once per step: PyIceberg copies all of it each time it is looked at."""
+
+    def __init__(self, table: Table) -> None:
+        super().__init__(table)
+        self._seen: tuple[TableMetadata, tuple[TableUpdate, ...], TableMetadata] | None = None
+
+    @property
+    def table_metadata(self) -> TableMetadata:
+        """The metadata with the updates so far."""
+        whole, updates = self._table.metadata, self._updates
+        if self._seen is None or self._seen[0] is not whole or self._seen[1] is not updates:
+            self._seen = (whole, updates, super().table_metadata)
+        return self._seen[2]
 
 
 def slim(metadata: TableMetadata) -> TableMetadata:

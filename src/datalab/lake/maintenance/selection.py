@@ -10,7 +10,6 @@ from datalab.lake.maintenance.goals import Goals
 from datalab.lake.table import DataFile
 
 _WORN = 10  # a tenth of a file's rows
-_STEPS = 4
 _NEWS = 8  # upper layers are merged into the lower ones when they have an eighth of the bytes
 
 
@@ -55,9 +54,9 @@ def _group(partition: tuple[Any, ...], files: Sequence[DataFile], order: Sequenc
 
 
 def _is_worn(file: DataFile) -> bool:
-    """Whether so many rows of a file are marked as gone, or in so many steps, that reading past them costs much."""
+    """Whether so many rows of a file are marked as gone that reading past them costs much."""
     gone = sum(marks.rows for marks in file.gone)
-    return len(file.gone) > _STEPS or 0 < file.rows + gone <= gone * _WORN
+    return 0 < file.rows + gone <= gone * _WORN
 
 
 def _small_to_merge(files: Sequence[DataFile]) -> tuple[DataFile, ...]:
