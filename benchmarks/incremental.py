@@ -14,8 +14,8 @@ from benchmarks.scratch import Scratch, reset
 from benchmarks.spine import once
 
 CHANGED = 1_000
-# 2.5 s and 0.5 s where plain DuckDB needs 2.4 s
-MAX_ALL, MAX_FARMER = 1.04, 0.21
+MAX_ALL, MAX_FARMER = 2.5, 0.5  # seconds
+USUAL = 2.4  # seconds of the peer on the machine that these goals were set for
 BINDING_ROWS = 10_000_000
 FARMER = "gold.proponente_features_agro"
 
@@ -37,11 +37,13 @@ def incremental(scratch: Scratch, table_format: str, rows: int, repeat: int) -> 
 
 
 def _goals(recent: Measured, peer: float) -> list[Goal]:
-    """Against the peer of the same run."""
-    farmer = float(recent.answer["alone"][FARMER]["seconds"])
+    """In seconds, and in ratio to the peer of the same run: other machines, and busy ones, are slower at both."""
+    whole, farmer = _middle(recent, "seconds"), float(recent.answer["alone"][FARMER]["seconds"])
     return [
-        Goal("silver and three views, ratio to the views anew", _middle(recent, "seconds") / peer, MAX_ALL),
-        Goal("the farmer's view by itself, ratio to the views anew", farmer / peer, MAX_FARMER),
+        Goal("silver and three views", whole, MAX_ALL, "s"),
+        Goal("silver and three views, ratio to the views anew", whole / peer, MAX_ALL / USUAL),
+        Goal("the farmer's view by itself", farmer, MAX_FARMER, "s"),
+        Goal("the farmer's view by itself, ratio to the views anew", farmer / peer, MAX_FARMER / USUAL),
     ]
 
 

@@ -30,7 +30,8 @@ class Goal:
     def __str__(self) -> str:
         sign = "≥" if self.at_least else "≤"
         mark = "ok  " if self.kept else "MISS"
-        return f"{mark}  {self.what}: {self.value:,.2f} {self.unit}".rstrip() + f" (goal {sign} {self.bound:,g})"
+        bound = f"(goal {sign} {round(self.bound, 2):,g})"
+        return f"{mark}  {self.what}: {self.value:,.2f} {self.unit}".rstrip() + f" {bound}"
 
 
 @dataclass(frozen=True)

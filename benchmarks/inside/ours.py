@@ -39,8 +39,9 @@ def changes(project: str, table_format: str, rows: int, spread: str, rounds: int
     """
     for module in _LOADED_LATE:
         import_module(module)
-    whole = [_after_change(project, table_format, rows, spread, Wish(ingest=False)) for _ in range(rounds)]
     tables = [SILVER, *VIEWS]
+    every = Wish(tables=tuple(map(TableName.parse, tables)), ingest=False)
+    whole = [_after_change(project, table_format, rows, spread, every) for _ in range(rounds)]
     first, *others = (Wish(tables=(TableName.parse(table),), ingest=False) for table in tables)
     alone = [_after_change(project, table_format, rows, spread, first)]
     alone += [_timed(project, table_format, wish) for wish in others]

@@ -201,13 +201,14 @@ def test_many_steps_are_joined_and_any_two_snapshots_still_compare(marked: Shop,
         newest = marked.lake.history(state)[-1]
         assert (newest.rows_added, newest.rows_removed, newest.rows_total) == (2, 2, 1000)
         snapshots.append(newest.id)
-    assert sorted(len(file.gone) for file in live(marked.lake))[-1] == 3
+    assert max(len(file.gone) for file in live(marked.lake)) == 3
     assert values(marked) == plain(marked, tmp_path) == corrected(*range(902, 909), *range(952, 959))
     state = marked.lake.require(SILVER)
-    for first, since in enumerate(snapshots):
-        for steps, until in enumerate(snapshots[first + 1 :], 1):
-            assert _rows(marked, marked.lake.changed(state, since, until)) == (2 * steps, 2 * steps)
-            assert _rows(marked, marked.lake.format("iceberg").diff(state, since, until)) == (2 * steps, 2 * steps)
+    for first, last in ((0, 7), (3, 5), (4, 7)):
+        wanted = (2 * (last - first), 2 * (last - first))
+        since, until = snapshots[first], snapshots[last]
+        assert _rows(marked, marked.lake.changed(state, since, until)) == wanted
+        assert _rows(marked, marked.lake.format("iceberg").diff(state, since, until)) == wanted
     restore(marked.lake, SILVER, snapshots[3], "r")
     assert values(marked) == plain(marked, tmp_path) == corrected(*range(902, 905), *range(952, 955))
     state = marked.lake.require(SILVER)
