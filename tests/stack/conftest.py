@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import os
-import random
-import socket
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from tests.ports import free_port
 
 from datalab.errors import ServiceError
 from datalab.platform.services.control import Control
 from datalab.platform.services.describe import find_service
 from datalab.platform.services.fetch import require_programs
-
-
-def free_port() -> int:
-    """Below the range that the system hands out by itself, so that nobody gets it in between."""
-    while True:
-        port = random.randrange(20_000, 30_000)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 def server(name: str, folder: Path) -> Control:

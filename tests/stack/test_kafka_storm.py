@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pytest
 from tests.faults.message_ledger import Messages, compare, gaps
-from tests.stack.conftest import free_port
+from tests.ports import free_port
 from tests.stack.storm import KEYS, Crew, Gate, Sender, Watch, bad_numbers, number_of
 from tests.stack.topics import SCHEMA, TARGET, Filled
 

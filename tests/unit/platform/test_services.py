@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import socket
 import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import yaml
 from tests.conftest import Answer
+from tests.ports import free_port
 
 from datalab.errors import ConfigError, ServiceError
 from datalab.platform.services.control import Control
@@ -35,15 +34,6 @@ WEB = {
     "start_seconds": 20,
     "stop_seconds": 5,
 }
-
-
-def free_port() -> int:
-    """Below the range that the system hands out by itself, so that nobody gets it in between."""
-    while True:
-        port = random.randrange(20_000, 30_000)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 def control(folder: Path, **changes: object) -> Control:

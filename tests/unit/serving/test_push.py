@@ -19,7 +19,7 @@ import fastavro
 import httpx
 import pytest
 from tests.journeys.pedidos import FIELDS, Pedidos, order
-from tests.unit.platform.test_services import free_port
+from tests.ports import free_port
 
 from datalab.events import Bus
 from datalab.platform.serving import wire_app, wire_keys, wire_service

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from datalab.lake.formats.local import sync
+
 OPEN, JOURNAL = ".part", ".journal"
 
 
@@ -103,7 +105,7 @@ class Segment:
         else:
             part.unlink()
             journal_of(self.path).unlink()
-        sync_folder(self.path.parent)
+        sync(self.path.parent)
         os.close(self._data)
         os.close(self._journal)
 
@@ -131,7 +133,7 @@ def recover(part: Path) -> None:
         else:
             part.unlink()
             journal_of(path).unlink(missing_ok=True)
-        sync_folder(part.parent)
+        sync(part.parent)
     except BlockingIOError:
         return
     finally:
@@ -160,15 +162,6 @@ def _sound(part: Path, journal: Path) -> Iterator[Entry]:
             if len(body) != entry.size or digest_of(body) != entry.digest:
                 return
             yield entry
-
-
-def sync_folder(folder: Path) -> None:
-    """Force the names in a folder to disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _write_all(descriptor: int, body: bytes) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 from uuid import uuid4
 
 from datalab.errors import IdempotencyConflict, StorageFull
-from datalab.ingest.push.journal import OPEN, Entry, Segment, digest_of, entries, journal_of, recover, sync_folder
+from datalab.ingest.push.journal import OPEN, Entry, Segment, digest_of, entries, journal_of, recover
+from datalab.lake.formats.local import sync
 
 _KEYS_KEPT = 24 * 3600.0
 
@@ -115,7 +116,7 @@ class PushLog:
             self._seal(self._segment)
         if self._segment is None:
             self._segment = Segment(self._folder / _name(".jsonl"), now)
-            sync_folder(self._folder)
+            sync(self._folder)
         return self._segment
 
     def _is_due(self, segment: Segment, now: float) -> bool:

@@ -35,10 +35,11 @@ def flush(locations: Iterable[str]) -> None:
     """Force files on the local disk, and the folders that name them, out of the caches; others are left alone."""
     paths = [path for location in locations if (path := local_path(location)) is not None]
     for path in [*paths, *{path.parent for path in paths}]:
-        _sync(path)
+        sync(path)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Force a file, or the names in a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
