@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,8 +21,6 @@ from datalab.serving.reasons import Reason, Reasons
 from datalab.serving.request_form import RequestForm
 
 OUTPUT = "probability"
-_CHUNK = 500
-_ALONE = 50  # rows that are not worth a thread
 Verdict = tuple[float, list[Reason]]
 _SILENT = 4
 
@@ -62,19 +58,10 @@ class LiveModel:
 
     def judge(self, row: Sequence[Any]) -> Verdict:
         """P(default) and the reasons of a raw input row. ModelFailed."""
-        return self._judge([row])[0]
+        return self.judge_many([row])[0]
 
-    def judge_many(self, rows: Sequence[Sequence[Any]]) -> Iterable[Verdict]:
-        """The same of many rows, in order: parts of them are computed side by side while the first are taken."""
-        return self._judge(rows) if len(rows) <= _ALONE else self._in_parts(rows)
-
-    def _in_parts(self, rows: Sequence[Sequence[Any]]) -> Iterator[Verdict]:
-        parts = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
-        with ThreadPoolExecutor(os.cpu_count() or 1, "judge") as pool:
-            for verdicts in pool.map(self._judge, parts):
-                yield from verdicts
-
-    def _judge(self, rows: Sequence[Sequence[Any]]) -> list[Verdict]:
+    def judge_many(self, rows: Sequence[Sequence[Any]]) -> list[Verdict]:
+        """The same of many rows, in order, in one call of the model; thread-safe. ModelFailed."""
         answers = self._run(*self.reasons.spread(*self.vector.arrays(rows))).reshape(len(rows), -1)
         if not (answers.min() >= 0 and answers.max() <= 1):  # NaN is neither
             raise ModelFailed(f"{self.name} {self.version} answered something that is no probability")

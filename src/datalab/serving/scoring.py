@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -25,6 +27,7 @@ WORDS = {
 }
 Row = Mapping[str, Any]
 Scored = dict[str, Any] | Problem
+_PART = 500
 
 
 class Caller(NamedTuple):
@@ -33,6 +36,15 @@ class Caller(NamedTuple):
     key_id: str
     started: float
     stale: bool = False
+
+
+class Begun(NamedTuple):
+    """Rows whose verdicts are on their way."""
+
+    rows: Sequence[Row]
+    found: Sequence[Features]
+    inputs: Sequence[list[Any]]
+    verdicts: Callable[[], Sequence[Verdict]]
 
 
 class Scorer:
@@ -68,13 +80,24 @@ class Scorer:
         return outcome
 
     async def score_many(self, model: LiveModel, rows: Sequence[Row], caller: Caller) -> list[dict[str, Any]]:
-        """An answer for each row, in order; all are recorded or none is answered. Problem."""
-        found = await self._reader.read(model.plan, rows)
+        """An answer for each row, in order; all are recorded or none is answered. Problem.
+
+        While one part's features are read, those before are computed.
+        """
+        parts = [rows[start : start + _PART] for start in range(0, len(rows), _PART)]
+        pool = ThreadPoolExecutor(min(len(parts), os.cpu_count() or 1), "judge")
         try:
-            answers = await asyncio.to_thread(self._judged, model, rows, found, [caller] * len(rows))
+            begun = []
+            for part in parts:
+                found = await self._reader.read(model.plan, part)
+                inputs = _inputs(model, part, found)
+                begun.append(Begun(part, found, inputs, pool.submit(model.judge_many, inputs).result))
+            answers = await asyncio.to_thread(self._recorded, model, begun, [caller] * len(rows))
             await self._log.settled()
         except (ScoreLogFailed, ModelFailed) as error:
             raise _problem(error) from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
         return answers
 
     def _each(
@@ -93,15 +116,21 @@ class Scorer:
     def _judged(
         self, model: LiveModel, rows: Sequence[Row], found: Sequence[Features], callers: Sequence[Caller]
     ) -> list[dict[str, Any]]:
-        inputs = [model.vector.raw(row, each.values) for row, each in zip(rows, found, strict=True)]
-        now = datetime.now(UTC)
-        answers, lines = [], []
-        judged = model.judge_many(inputs)
-        for row, each, values, verdict, caller in zip(rows, found, inputs, judged, callers, strict=True):
-            answer = self._answer(model, row, each, verdict, caller, now)
-            answers.append(answer)
-            record = self._record(model, row, each, values, answer, caller)
-            lines.append(to_json(record, inf_nan_mode="null", fallback=str))
+        inputs = _inputs(model, rows, found)
+        verdicts = model.judge_many(inputs)
+        return self._recorded(model, [Begun(rows, found, inputs, lambda: verdicts)], callers)
+
+    def _recorded(self, model: LiveModel, begun: Sequence[Begun], callers: Iterable[Caller]) -> list[dict[str, Any]]:
+        now, callers = datetime.now(UTC), iter(callers)
+        answers: list[dict[str, Any]] = []
+        lines: list[bytes] = []
+        for rows, found, inputs, verdicts in begun:
+            for row, each, values, verdict in zip(rows, found, inputs, verdicts(), strict=True):
+                caller = next(callers)
+                answer = self._answer(model, row, each, verdict, caller, now)
+                answers.append(answer)
+                record = self._record(model, row, each, values, answer, caller)
+                lines.append(to_json(record, inf_nan_mode="null", fallback=str))
         lines.append(b"")
         self._log.append(b"\n".join(lines))
         return answers
@@ -179,6 +208,10 @@ class Scorer:
             "entity": dict(zip(self._reader.columns(view), features.entities[name], strict=True)),
             "values": dict(zip(view.used, map(stored.values.get, view.used), strict=True)),
         }
+
+
+def _inputs(model: LiveModel, rows: Sequence[Row], found: Sequence[Features]) -> list[list[Any]]:
+    return [model.vector.raw(row, each.values) for row, each in zip(rows, found, strict=True)]
 
 
 def _problem(error: ScoreLogFailed | ModelFailed) -> Problem:
