@@ -15,7 +15,7 @@ from datalab.engine.base import Query
 from datalab.engine.dialect import sql_of, translate
 from datalab.engine.faults import fault, translated
 from datalab.engine.mistakes import mistake
-from datalab.engine.relations import casts, columns, file_rows, literal, memory_rows, quoted
+from datalab.engine.relations import FILE, casts, columns, file_rows, literal, memory_rows, quoted
 from datalab.engine.sources import Source, mentioned, require_known, substitute, table_names
 from datalab.lake.table import Relation
 from datalab.names import is_internal
@@ -123,7 +123,7 @@ class Session:
             return casts(relation.schema, self._scanned(relation.scan(), relation.schema))
         if relation.memory is not None:
             return memory_rows(relation.schema, self.registered(relation.memory))
-        return file_rows(relation.schema, relation.files)
+        return file_rows(relation.schema, relation.files, position=relation.located)
 
     def compile(self, query: Query) -> str:
         """The query in DuckDB's SQL, over views of its relations. UntranslatableFunction, UnknownTable."""
@@ -135,7 +135,7 @@ class Session:
         return sql_of(tree)
 
     def _source(self, relation: Relation, shown: frozenset[str]) -> Source:
-        names = relation.schema.names
+        names = [*relation.schema.names, *([FILE] if relation.located else [])]
         hidden = tuple(name for name in names if is_internal(name) and name.lower() in shown)
         kept = [name for name in names if not is_internal(name) or name in hidden]
         rows = self.relation(relation)

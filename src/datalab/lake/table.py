@@ -102,12 +102,14 @@ class Relation:
     has them). `scan` is set where the files cannot be read as they are (row-level deletes, foreign layouts): it
     answers a pyarrow RecordBatchReader of the rows, and the engine must use it instead of `files`.
     Columns that start with `__` are internal: hidden from `SELECT *`.
+    `located`: a query of the files may ask for `__file`, the path that a row was read from.
     """
 
     schema: pa.Schema
     files: tuple[DataFile, ...] = ()
     memory: pa.Table | None = None
     scan: Callable[[], pa.RecordBatchReader] | None = field(default=None, compare=False)
+    located: bool = False
 
     @property
     def rows(self) -> int:

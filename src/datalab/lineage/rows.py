@@ -11,10 +11,11 @@ import pyarrow as pa
 from sqlglot import exp
 
 from datalab.engine.base import Engine, Query
+from datalab.engine.relations import FILE
 from datalab.errors import SnapshotNotFound
 from datalab.lake.lake import Lake
 from datalab.lake.table import Relation, TableState
-from datalab.lineage.narrow import Span, files_with, restrictions, span
+from datalab.lineage.narrow import Span, files_with, restrictions, sharpest, span
 from datalab.lineage.strands import INPUT
 from datalab.names import TableName, is_internal
 from datalab.pipelines.cdc import SEQUENCE
@@ -23,6 +24,7 @@ PARENT = "__parent"
 _NUMBER, _ROWS, _WANTED = "__number", "rows_read", "wanted_row"
 _PARENT = exp.column(PARENT, table=_WANTED)
 _AT_ONCE = 2_000
+_FEW_FILES = 4
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,8 @@ class Tables:
         if not search.wanted.num_rows:
             return Found(table.relation.schema.append(pa.field(PARENT, pa.int64())).empty_table(), {})
         most = max(_AT_ONCE, search.limit * search.wanted.num_rows) if search.limit else 0
-        tree, relations = _asked(table, search)
+        spans = _spans(search, table.relation.schema)
+        tree, relations = _asked(table, search, spans, self._narrowed(table, spans))
         everything = tree.select(_PARENT, *_columns(table.columns))
         rows = self.ask(everything.limit(most + 1) if most else everything, relations)
         if not most or rows.num_rows <= most:
@@ -119,6 +122,24 @@ class Tables:
         totals = self.ask(counting, relations)
         counts = dict(zip(totals.column(PARENT).to_pylist(), totals.column("n").to_pylist(), strict=True))
         return Found(_first(rows, search), counts)
+
+    def _narrowed(self, table: Standing, spans: Sequence[Sequence[Span]]) -> Relation:
+        """The files that may hold the rows: by their bounds, and, where many are left, by one column that is read."""
+        relation = table.relation
+        if relation.scan is not None or relation.memory is not None:
+            return relation
+        files = files_with(relation.files, spans, relation.schema)
+        sharp = sharpest(spans, relation.schema) if len(files) > _FEW_FILES else None
+        if sharp is None:
+            return replace(relation, files=files)
+        field, condition = sharp
+        name, place = str(table.state.name), exp.column(exp.to_identifier(FILE, quoted=True), table=INPUT)
+        tree = exp.select(place).distinct().from_(exp.alias_(exp.to_table(name), INPUT, table=True)).where(condition)
+        narrow = Relation(pa.schema([field]), files, located=True)
+        hit = set(self.ask(tree, {name: narrow}).column(0).to_pylist())
+        if not hit <= {file.path for file in files}:  # read under other names than the table has them
+            return replace(relation, files=files)
+        return replace(relation, files=tuple(file for file in files if file.path in hit))
 
     def compute(self, rows: pa.Table, expressions: Mapping[str, exp.Expr]) -> pa.Table:
         """Expressions over rows that were read, in the order of the rows."""
@@ -140,12 +161,10 @@ def links_of(wanted: pa.Table) -> tuple[Link, ...]:
     return tuple(Link(name, column) for name, column in zip(names, _columns(names), strict=True))
 
 
-def _asked(table: Standing, search: Search) -> tuple[exp.Select, dict[str, Relation]]:
-    """The rows looked for beside the wanted ones, no column selected yet, from the files that may hold them."""
-    spans = _spans(search, table.relation.schema)
-    relation = table.relation
-    if relation.scan is None and relation.memory is None:
-        relation = replace(relation, files=files_with(relation.files, spans, relation.schema))
+def _asked(
+    table: Standing, search: Search, spans: Sequence[Sequence[Span]], relation: Relation
+) -> tuple[exp.Select, dict[str, Relation]]:
+    """The rows looked for beside the wanted ones, no column selected yet."""
     wanted = search.wanted.append_column(PARENT, pa.array(range(search.wanted.num_rows), pa.int64()))
     name = str(table.state.name)
     source = exp.alias_(exp.to_table(name), INPUT, table=True)

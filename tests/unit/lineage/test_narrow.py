@@ -9,7 +9,7 @@ import pytest
 import sqlglot
 
 from datalab.lake.table import DataFile
-from datalab.lineage.narrow import files_with, restrictions, span
+from datalab.lineage.narrow import files_with, restrictions, sharpest, span
 from datalab.lineage.resolve import resolved
 from datalab.lineage.strands import strands
 from datalab.names import TableName
@@ -77,3 +77,24 @@ def test_conditions_and_files_of_several_wanted_rows() -> None:
         DataFile("unknown", 5, 1),
     ]
     assert [file.path for file in files_with(files, spans, SCHEMA)] == ["has 3", "has null", "unknown"]
+
+
+def test_files_are_looked_through_by_a_number_or_moment_that_is_known_exactly() -> None:
+    number, text, moment = (sqlglot.parse_one(f"input_row.{name}", read="spark") for name in ("n", "texto", "quando"))
+
+    def chosen(*columns: tuple[object, list[object]]) -> str | None:
+        spans = [[span(column, value, SCHEMA) for column, value in zip(*pair, strict=True)] for pair in _rows(columns)]
+        found = sharpest(spans, SCHEMA)
+        return found and found[0].name
+
+    assert chosen((text, ["a", "b"]), (number, [3, 5])) == "n"
+    assert chosen((text, ["a"]), (moment, [NOON])) == "quando"
+    assert chosen((text, ["a"])) is None
+    assert chosen((number, [3, None])) is None, "a row without it is wanted too"
+    assert chosen((number, [*range(65)])) is None, "bounds of many say little"
+    assert sharpest([], SCHEMA) is None
+
+
+def _rows(columns: tuple[tuple[object, list[object]], ...]) -> list[tuple[list[object], list[object]]]:
+    names = [name for name, _ in columns]
+    return [(names, list(values)) for values in zip(*(values for _, values in columns), strict=True)]
