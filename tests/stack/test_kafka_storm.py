@@ -80,18 +80,20 @@ def weather(storm: Storm, project: Path, servers: tuple[Control, Control, Gate])
         sender.join()
         assert crew.dead() == [], crew.said()
         crew.end()
+        shared = sum(stands(lake).values())
         until_lag_zero(project)
         watch.end()
     finally:
         crew.end()
     assert sender.failed == []
+    assert shared > storm.messages / 10
     assert set(crew.codes) <= {0, *TOO_EARLY}, crew.said()
     assert (watch.ahead, watch.looks > storm.kills) == ([], True)
     good, bad = held(project)
     ledger = sender.ledger()
     sys.stdout.write(
         f"\n{len(ledger.numbers):,} messages, {len(good.numbers):,} in bronze, {len(bad.numbers):,} in quarantine, "
-        f"{watch.looks} looks at the group\n"
+        f"{shared:,} offsets consumed by those who came and went, {watch.looks} looks at the group\n"
     )
     assert len(ledger.numbers) == storm.messages
     assert compare(ledger, good, bad, bad_numbers(storm.messages), KEYS) == []
