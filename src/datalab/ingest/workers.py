@@ -28,6 +28,7 @@ _QUIET = {
     "RUST_BACKTRACE": "0",
 }
 _OUT_OF_MEMORY = ("memory allocation of", "bad_alloc", "MemoryError", "out of memory")
+_READY = b"datalab.ingest.worker: ready"
 _START_SECONDS = 60.0
 
 
@@ -88,6 +89,7 @@ class _Worker:
         self.call: Call | None = None
         self.deadline = 0.0
         self.fresh = True
+        self.started = False
 
     def begin(self, call: Call) -> None:
         """Send the call; time begins to run, with an allowance for a process that has just been started."""
@@ -97,15 +99,23 @@ class _Worker:
         with suppress(BrokenPipeError):  # its end is noticed when the answer is awaited
             self.connection.send((call.function, self.shared.pack(call.argument)))
 
+    def answered(self) -> None:
+        """It waits for the next call: what it wrote on the way, a line for each damaged record perhaps, is dropped."""
+        self.started = True
+        self.errors.seek(0)
+        self.errors.truncate()
+
     def end(self) -> str:
-        """End the process; answers the last words it wrote."""
+        """End the process; answers the last words it wrote since its last answer."""
         with suppress(ProcessLookupError):
             self.process.kill()
         self.process.wait()
         self.connection.close()
         self.shared.close()
         self.errors.seek(0)
-        words = self.errors.read()[-4_000:].decode("utf-8", "replace")
+        found = self.errors.read()
+        self.started = self.started or _READY in found
+        words = found[-4_000:].decode("utf-8", "replace")
         self.errors.close()
         return words
 
@@ -189,6 +199,7 @@ class Workers:
         if not good and isinstance(value, MemoryError):
             worker.end()
             return call, Died(Reason.TOO_LARGE, "decoding needs more memory than a worker may have")
+        worker.answered()
         self._idle.append(worker)
         return call, Value(value) if good else Failed(value)
 
@@ -201,7 +212,7 @@ class Workers:
     def _death(self, worker: _Worker) -> Died:
         code = worker.process.wait()
         words = worker.end()
-        if "datalab.ingest.worker: ready" not in words:
+        if not worker.started:
             raise WorkerCrashed(
                 f"a decoding process did not start: {words[-500:]}", "is ingest.worker_memory large enough?"
             )

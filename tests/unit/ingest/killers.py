@@ -46,3 +46,14 @@ def hold(size: int) -> int:
     """Memory of Arrow's allocator, then of Python's."""
     held = pa.allocate_buffer(64)
     return len(bytearray(size)) if held.size == 64 else 0
+
+
+def talk_and_crash(lines: int) -> None:
+    for number in range(lines):
+        os.write(2, f"line {number}: {'x' * 80}\n".encode())
+    crash(0)
+
+
+def talk(lines: int) -> int:
+    os.write(2, b"x" * 80 * lines)
+    return os.fstat(2).st_size

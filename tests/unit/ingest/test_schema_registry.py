@@ -28,6 +28,34 @@ ANSWERS: dict[str, tuple[int, Any]] = {
     "/schemas/ids/6": (200, ["no object"]),
 }
 
+LEVELS = 24
+
+
+def _twice(level: int) -> list[dict[str, Any]]:
+    """References of a schema that uses the next one under two names."""
+    return [{"name": f"n{level}{each}", "subject": f"s{level}", "version": 1} for each in "ab"]
+
+
+HOSTILE: dict[str, tuple[int, Any]] = {
+    "/schemas/ids/20": (200, {"schema": "[" * 100_000}),
+    "/schemas/ids/21": (200, {"schema": '{"type":' * 100_000}),
+    "/schemas/ids/22": (200, {"schema": json.dumps({"type": "record", "name": "r", "fields": [1, {"name": "x"}]})}),
+    "/schemas/ids/23": (200, {"schema": json.dumps({"type": "record", "name": "r", "fields": [{"name": "x"}]})}),
+    "/schemas/ids/24": (200, {"schema": 17}),
+    "/schemas/ids/25": (200, {"schema": '"int"', "references": [5]}),
+    "/schemas/ids/26": (200, {"schema": '"int"', "references": [{"name": "a", "subject": "b", "version": "x"}]}),
+}
+DOUBLING: dict[str, tuple[int, Any]] = {
+    "/schemas/ids/30": (200, {"schema": '"int"', "references": _twice(0)}),
+    **{
+        f"/subjects/s{level}/versions/1": (
+            200, {"schema": '"int"', "references": _twice(level + 1) if level < LEVELS else []}
+        )
+        for level in range(LEVELS + 1)
+    },
+}  # fmt: skip
+ANSWERS |= HOSTILE | DOUBLING
+
 
 @pytest.fixture
 def asked() -> list[tuple[str, str | None]]:
@@ -88,3 +116,18 @@ def test_user_and_password_go_into_a_header_and_into_no_message(
     with pytest.raises(SourceUnavailable) as raised:
         registry.schemas([5])
     assert "nha" not in str(raised.value)
+
+
+@pytest.mark.parametrize("path", HOSTILE)
+def test_a_hostile_schema_is_as_good_as_none(address: str, path: str) -> None:
+    schema_id = int(path.rpartition("/")[2])
+    found = Registry(f"http://{address}", 5).schemas([schema_id, 1])
+    assert set(found.texts) == {1}
+    assert found.missing[schema_id]
+
+
+def test_references_that_double_from_level_to_level_are_followed_once(
+    address: str, asked: list[tuple[str, str | None]]
+) -> None:
+    assert Registry(f"http://{address}", 5).schemas([30]).texts == {30: b'"int"'}
+    assert len(asked) <= 2 * (LEVELS + 1) + 1

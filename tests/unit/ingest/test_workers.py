@@ -67,3 +67,20 @@ def test_arrows_allocator_leaves_the_limit_to_the_data() -> None:
         workers.submit(Call("tests.unit.ingest.killers:hold", 100 << 20, 30.0))
         _, outcome = workers.next()
     assert outcome == Value(100 << 20)
+
+
+def test_a_worker_that_says_much_before_it_dies_had_started() -> None:
+    with Workers(1, 256 << 20) as workers:
+        workers.submit(Call(f"{KILLERS}:talk_and_crash", 500, 30.0))
+        _, outcome = workers.next()
+        assert isinstance(outcome, Died)
+        assert outcome.reason == "worker_crashed"
+
+
+def test_what_a_worker_says_does_not_pile_up() -> None:
+    with Workers(1, 256 << 20) as workers:
+        for _ in range(3):
+            workers.submit(Call(f"{KILLERS}:talk", 1_000, 30.0))
+            _, outcome = workers.next()
+            assert isinstance(outcome, Value)
+            assert outcome.value < 90_000

@@ -53,6 +53,8 @@ class Registry:
     def _collect(self, schema: Mapping[str, Any], found: dict[str, Any], depth: int) -> None:
         """Named types of the schemas that a schema refers to, and of those that they do."""
         for each in (schema.get("references") or ()) if depth < _DEEPEST else ():
+            if str(each.get("name")) in found:
+                continue
             subject, version = str(each.get("subject")), int(each.get("version") or 0)
             path = f"subjects/{quote(subject, safe='')}/versions/{version}"
             used = self._answer(f"version {version} of {subject}", path)
