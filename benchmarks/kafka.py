@@ -51,10 +51,13 @@ def _measured(scratch: Scratch, table_format: str, repeat: int, cluster: tuple[s
     print(f"  sending {records:,} records …", flush=True)
     measured("kafka_fill", bootstrap=bootstrap, registry=registry, contract=CONTRACT, landing=landing, records=records)
     raw = [measured("kafka_raw", bootstrap=bootstrap, records=records) for _ in range(repeat)]
-    ours, peers = [], []
+    ours, pairs, peers = [], [], []
     for number in range(repeat):
         folder = scratch.folder / "kafka" / f"ours-{number}"
-        ours.append(measured("kafka_ours", project=folder, bootstrap=bootstrap, registry=registry, fmt=table_format))
+        asked = {"project": folder, "bootstrap": bootstrap, "registry": registry, "fmt": table_format}
+        ours.append(measured("kafka_ours", **asked))
+        shutil.rmtree(folder)
+        pairs.append(measured("kafka_shared", **asked, records=records))
         shutil.rmtree(folder)
     for number in range(min(repeat, 2)):
         folder = scratch.folder / "kafka" / f"peer-{number}"
@@ -64,6 +67,7 @@ def _measured(scratch: Scratch, table_format: str, repeat: int, cluster: tuple[s
     lines = [
         _line("raw consume, nothing done", raw),
         _line("DataLab", ours),
+        _line("DataLab, two processes of one group", pairs),
         _line(f"fastavro, from_pylist, PyIceberg ({COMMON:,})", peers),
         *spark,
     ]

@@ -29,6 +29,7 @@ JOBS = {
     "kafka_raw": "kafka:raw",
     "kafka_common": "kafka:common",
     "kafka_ours": "kafka:ours",
+    "kafka_shared": "kafka:shared",
     "trace": "tracing:trace",
     "trace_back": "tracing:back",
     "trace_by_hand": "tracing:by_hand",

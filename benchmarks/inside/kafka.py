@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 TOPIC = "dados_produtores"
+BRONZE = "bronze.dados_produtores_agro"
 FETCH = {
     "fetch.queue.backoff.ms": 10,
     "fetch.min.bytes": 262_144,
@@ -117,27 +121,74 @@ def common(bootstrap: str, registry: str, folder: str, records: int, batch: int 
     return {"work": work, "cpu": used, "rows": found}
 
 
-def ours(project: str, bootstrap: str, registry: str, fmt: str) -> dict[str, Any]:
-    """The farmers' project: `datalab ingest --until-lag-zero` of its one topic, from the start to the last commit."""
+def _project(folder: str, bootstrap: str, registry: str, fmt: str) -> Path:
+    """The farmers' project on a cluster, for this process and those that it starts."""
     import os  # noqa: PLC0415
 
-    from datalab.cli.app import execute  # noqa: PLC0415
-    from datalab.platform.lab import Lab  # noqa: PLC0415
     from datalab.platform.project import create_project, templates  # noqa: PLC0415
-    from datalab.platform.settings import load  # noqa: PLC0415
 
-    create_project(templates()["agro"], Path(project))
+    create_project(templates()["agro"], Path(folder))
     os.environ.update({
         "DATALAB_ENV": "stack",
         "DATALAB__LAKE__FORMAT": fmt,
         "DATALAB__KAFKA__BOOTSTRAP": bootstrap,
         "DATALAB__KAFKA__REGISTRY": registry,
     })  # fmt: skip
+    return Path(folder)
+
+
+def ours(project: str, bootstrap: str, registry: str, fmt: str) -> dict[str, Any]:
+    """The farmers' project: `datalab ingest --until-lag-zero` of its one topic, from the start to the last commit."""
+    from datalab.cli.app import execute  # noqa: PLC0415
+    from datalab.platform.lab import Lab  # noqa: PLC0415
+    from datalab.platform.settings import load  # noqa: PLC0415
+
+    folder = _project(project, bootstrap, registry, fmt)
     started = time.monotonic()
-    code = execute(["ingest", "--until-lag-zero", "--quiet", "--project", project, "bronze.dados_produtores_agro"])
+    code = execute(["ingest", "--until-lag-zero", "--quiet", "--project", project, BRONZE])
     work = time.monotonic() - started
     if code:
         raise SystemExit(f"ingest ended with {code}")
-    with Lab(load(Path(project), "stack")) as lab:
-        rows = lab.query("SELECT count(*) AS n FROM bronze.dados_produtores_agro").read_all().column("n")[0].as_py()
+    with Lab(load(folder, "stack")) as lab:
+        rows = lab.query(f"SELECT count(*) AS n FROM {BRONZE}").read_all().column("n")[0].as_py()
     return {"work": work, "rows": rows}
+
+
+def shared(project: str, bootstrap: str, registry: str, fmt: str, records: int, processes: int = 2) -> dict[str, Any]:
+    """The same by several `datalab ingest --follow`, from the first look of one of them to the last commit.
+
+    The broker waits three seconds for members of a new group; that is not counted.
+    """
+    import os  # noqa: PLC0415
+
+    from datalab.lake.table import TableSpec  # noqa: PLC0415
+    from datalab.names import TableName  # noqa: PLC0415
+    from datalab.platform.lab import Lab  # noqa: PLC0415
+    from datalab.platform.settings import load  # noqa: PLC0415
+
+    folder = _project(project, bootstrap, registry, fmt)
+    os.environ["DATALAB__KAFKA__GROUP"] = uuid.uuid4().hex
+    with Lab(load(folder, "stack")) as lab:
+        feed = next(feed for feed in lab.feeds if feed.name == TOPIC)
+        lab.lake.define(feed.target, TableSpec(feed.schema, feed.partition, feed.comment))
+        command = [sys.executable, "-m", "datalab", "ingest", "--follow", "--quiet", "--project", project, BRONZE]
+        followers = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(processes)]
+        try:
+            while sum(_stands(lab.lake.require(TableName.parse(BRONZE)))) < records:
+                if any(follower.poll() is not None for follower in followers):
+                    raise SystemExit("a process that was to follow has ended")
+                time.sleep(0.1)
+            ended = datetime.now(UTC)
+        finally:
+            for follower in followers:
+                follower.terminate()
+            for follower in followers:
+                follower.wait()
+        sql = f"SELECT count(*) AS n, min(ingestion_timestamp) AS began FROM {BRONZE}"
+        (found,) = lab.query(sql).read_all().to_pylist()
+    return {"work": (ended - found["began"]).total_seconds(), "rows": found["n"]}
+
+
+def _stands(state: Any) -> Iterator[int]:
+    position = state.positions.get(TOPIC)
+    yield from position.offsets["partitions"].values() if position else ()
