@@ -208,4 +208,10 @@ def _recurs(array: pa.Array) -> bool:
 
 
 def _has_nan(rows: pa.Table) -> bool:
-    return any(kinds.is_floating(array.type) and pc.any(pc.is_nan(array)).as_py() for _, array in _columns(rows))
+    floating = rows.select([each.name for each in rows.schema if _may_float(each.type)])
+    return any(kinds.is_floating(array.type) and pc.any(pc.is_nan(array)).as_py() for _, array in _columns(floating))
+
+
+def _may_float(kind: pa.DataType) -> bool:
+    """Whether values of a type are, or hold, floating numbers."""
+    return kinds.is_floating(kind) or any(_may_float(kind.field(at).type) for at in range(kind.num_fields))
