@@ -275,3 +275,13 @@ def test_ingest_until_lag_zero(topic: Filled, tmp_path: Path, datalab: Callable[
     assert (row["source"], row["read"], row["written"], row["quarantined"]) == ("pedidos", 301, 300, 1)
     assert datalab("ingest", "--once", "--json", "--project", tmp_path).json["status"] == "nothing_to_do"
     assert datalab("ingest", "--once", "--follow", "--project", tmp_path).code == 3
+
+
+def test_large_messages_are_decoded_in_several_pieces(iceberg: World) -> None:
+    topic = iceberg.topic
+    schema_id = topic.register(SCHEMA)
+    topic.send([encoded({**record(at), "id": str(at) * 300_000}, SCHEMA, schema_id) for at in range(100, 180)])
+    iceberg.run()
+    whole(iceberg)
+    state = iceberg.lake.require(TARGET)
+    assert len(iceberg.lake.files(state).files) >= 2  # 72 MB, of which 32 MB are a piece

@@ -30,6 +30,7 @@ from datalab.ingest.workers import Workers
 from datalab.lake.table import WriteTarget
 
 _WORTH_A_JOB = 50_000
+_BYTES_OF_A_JOB = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -194,14 +195,14 @@ class KafkaSource:
 
     def _read(self, ranges: Sequence[Range], target: WriteTarget, run: Run, work: MessageRun) -> None:
         held: list[pa.RecordBatch] = []
-        count, total, began = 0, 0, time.monotonic()
+        count, total, size, began = 0, 0, 0, time.monotonic()
         for batch in self._topic.read(ranges, self.stop):
             held.append(batch)
             self._produced.add(batch.column("timestamp"))
-            count, total = count + batch.num_rows, total + batch.num_rows
-            if count >= _WORTH_A_JOB:
+            count, total, size = count + batch.num_rows, total + batch.num_rows, size + batch.nbytes
+            if count >= _WORTH_A_JOB or size >= _BYTES_OF_A_JOB:
                 work.submit(self._job(held, target, run))
-                held, count = [], 0
+                held, count, size = [], 0, 0
             if total >= self.pace.messages or time.monotonic() - began >= self.pace.seconds:
                 break
             if self._is_interrupted(ranges):

@@ -32,6 +32,8 @@ _SETTINGS: Mapping[str, Any] = {
     "queued.min.messages": 100_000,
 }
 _AT_ONCE = 10_000  # larger batches decode no faster
+_BYTES_AT_ONCE = 16 << 20
+_FIRST = 10  # until it is known how large messages are
 _TICK = 0.2
 
 
@@ -46,6 +48,7 @@ class Topic:
         self._settings = {**_SETTINGS, **options, "bootstrap.servers": bootstrap, "group.id": group}
         self._consumer: Consumer | None = None
         self._at: dict[int, int] = {}
+        self._at_once = _FIRST
 
     def look(self) -> Log:
         """What the topic holds now. SourceUnavailable where the broker does not say."""
@@ -76,7 +79,7 @@ class Topic:
         left = {each.partition: each.stop for each in ranges if each.start < each.stop}
         last = time.monotonic()
         while left and not stop.is_set():
-            found = consumer.consume(_AT_ONCE, timeout=_TICK)
+            found = consumer.consume(self._at_once, timeout=_TICK)
             messages, ended = found, []
             if any(map(Message.error, found)):
                 messages = [each for each in found if each.error() is None]
@@ -84,6 +87,7 @@ class Topic:
             if messages:
                 last = time.monotonic()
                 batch = _as_arrow(messages)
+                self._at_once = max(1, min(_AT_ONCE, _BYTES_AT_ONCE * batch.num_rows // batch.nbytes))
                 self._note(batch)
                 yield batch
             self._at.update({partition: end for partition, end in filter(None, ended) if end > self._at[partition]})
