@@ -15,6 +15,7 @@ from tests.stack.topics import TARGET, Filled, World, world
 from datalab.engine.base import Staged
 from datalab.errors import Fenced
 from datalab.ingest.ingest import ingest
+from datalab.ingest.sources import kafka_group
 from datalab.ingest.sources.base import Run
 from datalab.ingest.workers import Workers
 from datalab.platform.services.control import Control
@@ -131,3 +132,25 @@ def test_a_partition_that_was_given_away_is_not_begun(pair: tuple[World, World])
     third.feed.close()
     whole(one)
     assert one.lake.require(TARGET).positions["pedidos"].offsets["partitions"] == dict.fromkeys("0123", 10)
+
+
+def test_who_hangs_loses_its_partitions_and_comes_back(
+    kafka: Control, registry: Control, tmp_path: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_group, "_SETTINGS", {**kafka_group._SETTINGS, "max.poll.interval.ms": 10_000})
+    monkeypatch.setattr(kafka_group, "_HUNG", 1.0)
+    topic = Filled(kafka.addresses["bootstrap"], registry.addresses["url"], f"t{uuid.uuid4().hex[:8]}")
+    topic.make(2)
+    topic.send(good(topic, 0, 40))
+    with world(topic, tmp_path, workers) as hung:
+        other = hung.again()
+        for each in (hung, other):
+            each.feed.join()
+        until(lambda: len(parts(hung)) == len(parts(other)) == 1)
+        until(lambda: parts(other) == [0, 1])  # nobody asks the other one for a while
+        assert other.run().read == 40
+        until(lambda: len(parts(hung)) == len(parts(other)) == 1)
+        topic.send(good(topic, 40, 40))
+        assert hung.run().read == other.run().read == 20
+        other.feed.close()
+        whole(hung)

@@ -7,6 +7,7 @@ committed, and fetching knows nothing of rebalances. Whose rows land is decided 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -21,6 +22,7 @@ _SETTINGS: Mapping[str, Any] = {
     "enable.auto.offset.store": False,
     "heartbeat.interval.ms": 2_000,
     "log_level": 0,
+    "max.poll.interval.ms": 60_000,
     "partition.assignment.strategy": "cooperative-sticky",  # who keeps a partition goes on working
     "queued.min.messages": 1,
     "session.timeout.ms": 10_000,
@@ -28,6 +30,7 @@ _SETTINGS: Mapping[str, Any] = {
 _TICK = 0.2
 _HANDOVER = 10.0  # how long a partition that is asked back waits for the commit of what was read of it
 _FAREWELL = 3.0
+_HUNG = 240.0  # seconds without a sign of the reading thread after which this one stops to answer for it
 
 
 class Member:
@@ -43,6 +46,7 @@ class Member:
         self._stands: Mapping[int, int] = {}
         self._told: dict[int, int] = {}
         self._ended = threading.Event()
+        self._sign = time.monotonic()
         self._consumer = Consumer({**options, **_SETTINGS, "bootstrap.servers": bootstrap, "group.id": group,
                                    "on_commit": self._committed})  # fmt: skip
         self._consumer.subscribe([topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
@@ -51,16 +55,19 @@ class Member:
 
     def owned(self, patience: float) -> frozenset[int]:
         """The partitions of this process; waits for the group's first word. SourceUnavailable where it has none."""
+        self._sign = time.monotonic() + patience
         with self._changed:
             if not self._changed.wait_for(lambda: self._settled, patience):
                 raise SourceUnavailable(
                     f"the group {self._group} gives this process no part of {self._topic}",
                     "is the broker up? its log says what holds up the group",
                 )
+            self._sign = time.monotonic()
             return self._owned
 
     def begin(self, partitions: Iterable[int]) -> None:
         """Partitions are being read: who asks for one of them back waits for `done`. Fenced where one was lost."""
+        self._sign = time.monotonic()
         wanted = frozenset(partitions)
         with self._changed:
             if not wanted <= self._owned:
@@ -72,6 +79,7 @@ class Member:
 
     def done(self) -> None:
         """What was read is committed, or given up."""
+        self._sign = time.monotonic()
         with self._changed:
             self._busy = frozenset()
             self._changed.notify_all()
@@ -92,6 +100,9 @@ class Member:
 
     def _belong(self) -> None:
         while not self._ended.is_set():
+            if time.monotonic() - self._sign > _HUNG:
+                self._ended.wait(_TICK)
+                continue
             with suppress(KafkaException):
                 self._consumer.poll(_TICK)
                 self._tell()
