@@ -97,6 +97,21 @@ def test_what_is_lost_left_or_late_is_found(pedidos: Pedidos, monkeypatch: pytes
     assert {("no contract", "gold.por_uf"), ("no contract", "silver.pedidos")} <= findings(pedidos)
 
 
+def test_lost_marks_of_deleted_rows_are_found(
+    tmp_path: Path, datalab: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, warm: None
+) -> None:
+    monkeypatch.setenv("DATALAB__LAKE__FORMAT", "iceberg")
+    pedidos = Pedidos(tmp_path, datalab).create()
+    pedidos.pipeline("DROP ROW\n);\nCREATE FLOW", "DROP ROW\n) TBLPROPERTIES ('datalab.mark_rows' = '1');\nCREATE FLOW")
+    pedidos.deliver("d1", *[order(f"{number}", uf=f"U{number}") for number in range(12)])
+    pedidos.run()
+    pedidos.deliver("d2", order("3", uf="U3", valor=4, versao=2))
+    pedidos.run()
+    assert findings(pedidos, 0) == set()
+    next(data_folder(pedidos, "silver.pedidos").glob("gone-*.parquet")).unlink()
+    assert findings(pedidos) == {("entry without files", "silver.pedidos")}
+
+
 def test_a_table_that_cannot_be_read_is_a_finding_and_the_others_are_looked_at(pedidos: Pedidos) -> None:
     pedidos.deliver("d1", order("a"))
     pedidos.run()

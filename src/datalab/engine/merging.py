@@ -15,6 +15,7 @@ from datalab.engine.ranges import sampled_range
 from datalab.engine.recording import rewritten
 from datalab.engine.relations import FILE, ROW, columns, file_rows, unmarked
 from datalab.engine.rewriting import (
+    COPIED,
     Existing,
     Gone,
     Rewrite,
@@ -38,8 +39,6 @@ from datalab.engine.staging import (
 from datalab.engine.upserting import is_small, upsert_few
 from datalab.engine.writing import ACCEPTED, BUCKET, SCRATCH, Folder, write
 from datalab.lake.table import WriteTarget
-
-COPIED = "snappy"  # what is written again at every change: a third less work than zstd
 
 
 @dataclass(frozen=True)

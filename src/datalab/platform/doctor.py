@@ -166,7 +166,8 @@ def _left_tags(patient: _Patient) -> Iterator[Finding]:
 
 
 def _lost_files(patient: _Patient) -> Iterator[Finding]:
-    lost = [file.path for file in patient.files if (path := local_path(file.path)) is not None and not path.exists()]
+    named = (place for file in patient.files for place in file.paths)
+    lost = [place for place in named if (path := local_path(place)) is not None and not path.exists()]
     if lost:
         found = f"{len(lost):,} data files are gone: {Path(lost[0]).name} …"
         hint = f"datalab data restore {patient.name} --to a snapshot before them, or bring the files back"
