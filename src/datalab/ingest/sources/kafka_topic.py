@@ -28,7 +28,7 @@ _SETTINGS: Mapping[str, Any] = {
     "fetch.wait.max.ms": 20,
     "log_level": 0,
     "max.partition.fetch.bytes": 1_048_576,
-    "queued.max.messages.kbytes": 16_384,
+    "queued.max.messages.kbytes": 8_192,
     "queued.min.messages": 100_000,
 }
 _AT_ONCE = 10_000  # larger batches decode no faster
