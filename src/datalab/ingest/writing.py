@@ -24,6 +24,7 @@ _COMPRESSION = "snappy"  # twice as fast to write as zstd for half as many bytes
 _GROUP_ROWS = 122_880
 _FILE_SIZE = 256 << 20
 _OPEN_FILES = 64
+_SHARED = 4  # few rows of a small partition may hold on to the memory of many that are written already
 _SAMPLE = 20_000
 
 
@@ -55,7 +56,7 @@ class RecordWriter:
     def __init__(self, target: WriteTarget, memory: int, habits: Habits | None = None) -> None:
         self._target = target
         self._memory = memory
-        self._bytes = 0
+        self._bytes = self._taken = 0
         self._piles: dict[Key, _Pile] = {}
         self._habits = habits or Habits()
         self._files: list[DataFile] = []
@@ -67,9 +68,10 @@ class RecordWriter:
             pile.held.append(rows)
             pile.rows += rows.num_rows
             self._bytes += rows.nbytes
+            self._taken += rows.nbytes
             if pile.rows >= _GROUP_ROWS:
                 self._write(key, pile)
-        if self._bytes > self._memory:
+        if self._bytes > self._memory or self._taken > _SHARED * self._memory:
             self._finish()
 
     def finish(self) -> tuple[DataFile, ...]:
@@ -81,7 +83,7 @@ class RecordWriter:
         for key, pile in self._piles.items():
             self._write(key, pile)
             self._close(key, pile)
-        self._piles = {}
+        self._piles, self._taken = {}, 0
 
     def _write(self, key: Key, pile: _Pile) -> None:
         if not pile.held:

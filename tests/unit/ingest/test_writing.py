@@ -160,6 +160,21 @@ def test_little_memory_means_more_files_and_the_same_rows(tmp_path: Path, engine
     assert read(engine, SCHEMA, files) == table.to_pylist()
 
 
+def test_few_rows_of_many_partitions_do_not_hold_on_to_all_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "_GROUP_ROWS", 5_000)
+    uf = ["SP"] * 9_700 + [f"{at % 30}" for at in range(300)]
+    table = pa.table({"uf": uf, "n": pa.array(range(len(uf)), pa.int64())})
+    writer = RecordWriter(WriteTarget(NAME, str(tmp_path), table.schema, (PartitionField("uf"),)), 1 << 20)
+    before, most = pa.total_allocated_bytes(), 0
+    for _ in range(60):
+        writer.add(table)
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert sum(file.rows for file in writer.finish()) == 60 * len(uf)
+    assert most < 7 << 20
+
+
 def test_a_dictionary_only_where_values_recur(tmp_path: Path) -> None:
     count = 5_000
     table = pa.table({"id": [f"p{at}" for at in range(count)], "uf": ["SP", "MT"] * (count // 2)})
