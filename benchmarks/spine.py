@@ -1,4 +1,4 @@
-"""Bronze to silver to three gold views, against the same SQL in plain DuckDB, Parquet to Parquet, side by side."""
+"""Bronze to silver to the gold views, against the same SQL in plain DuckDB, Parquet to Parquet, side by side."""
 
 from __future__ import annotations
 

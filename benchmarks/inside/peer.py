@@ -16,7 +16,7 @@ SEQUENCE = "__sequence"
 
 
 def run(queries: str, folder: str, variant: str) -> dict[str, Any]:
-    """Bronze files to silver and three gold files in a new folder; `variant` is how the newest row is found.
+    """Bronze files to silver and gold files in a new folder; `variant` is how the newest row is found.
 
     `failed` where DuckDB cannot do it within its memory.
     """

@@ -43,7 +43,7 @@ def session(jars: str, folder: str, memory: str = "4g") -> SparkSession:
 
 
 def medallion(jars: str, folder: str, asked: dict[str, Any]) -> dict[str, Any]:
-    """Bronze files to a silver and three gold tables in Delta, with the project's own Spark SQL."""
+    """Bronze files to a silver table and the gold ones over it in Delta, with the project's own Spark SQL."""
     started = time.monotonic()
     spark = session(jars, folder)
     spark.range(1).count()

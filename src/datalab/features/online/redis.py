@@ -81,8 +81,8 @@ for i = 2, #ARGV do
   end
 end
 """
-_BATCH = 1_000
-_IN_FLIGHT = 8
+_BATCH = 100
+_IN_FLIGHT = 4
 _WRITER_PATIENCE = 30.0
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from datalab.errors import OnlineStoreError
 from datalab.features.online.base import Claim, Entry, Layout, Lookup, OnlineCapabilities, Position, Stored, Version
@@ -34,6 +35,7 @@ from datalab.features.online.reading import Reader, Row
 if TYPE_CHECKING:
     import pyarrow as pa
 
+T = TypeVar("T")
 _TABLES = """
 CREATE TABLE IF NOT EXISTS views (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, position TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS layouts (
@@ -51,8 +53,9 @@ _UPSERT = (
 )
 _ROW = "f.snapshot, f.timestamp, f.layout, f.content"
 _MOST_LOOKUPS = 5_000
-_BATCH = 2_000
+_BATCH = 10_000
 _WRITER_PATIENCE = 30.0
+_PAUSE = 0.0005
 
 
 class SqliteStore:
@@ -73,8 +76,8 @@ class SqliteStore:
     def read(self, wanted: Sequence[Lookup], now: datetime) -> list[Stored | None]:
         """One answer per lookup, in order, from one state of the file."""
         try:
-            connection = self._connection("reader")
-            rows = self._rows(connection, wanted)
+            connection = self._connection("lookups")
+            rows = self._patiently(lambda: self._rows(connection, wanted))
             found: list[Stored | None] = [None] * len(wanted)
             readers = {view: self._reader(view) for view in {lookup.view for lookup in wanted}}
             for place, *row in rows:
@@ -148,6 +151,19 @@ class SqliteStore:
             connection.executemany(_UPSERT, records)
             return connection.total_changes - before
 
+    def _patiently(self, read: Callable[[], T]) -> T:
+        """Read again while a writer commits: it takes milliseconds, SQLite's own waiting takes ever longer steps."""
+        until = 0.0
+        while True:
+            try:
+                return read()
+            except sqlite3.OperationalError as error:
+                now = time.monotonic()
+                until = until or now + self._timeout
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or now >= until:
+                    raise
+                time.sleep(_PAUSE)
+
     def _rows(self, connection: sqlite3.Connection, wanted: Sequence[Lookup]) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = []
         ids = {view: self._id(connection, view) for view in {lookup.view for lookup in wanted}}
@@ -194,10 +210,12 @@ class SqliteStore:
                 raise
 
     def _connection(self, use: str) -> sqlite3.Connection:
-        """This thread's connection for reading or for writing."""
+        """This thread's connection for writing, for lookups, or, as reader, for the rest."""
         connection: sqlite3.Connection | None = getattr(self._local, use, None)
         if connection is None:
-            connection = _connect(self._path, self._timeout if use == "reader" else _WRITER_PATIENCE)
+            connection = _connect(self._path, _WRITER_PATIENCE if use == "writer" else self._timeout)
+            if use == "lookups":
+                connection.execute("PRAGMA busy_timeout = 0")  # see _patiently
             setattr(self._local, use, connection)
             with self._lock:
                 self._opened.append(connection)
