@@ -25,7 +25,8 @@ class Follower:
         (project / "datalab.yaml").write_text(
             "name: p\n"
             "ingest: {workers: 1}\n"
-            f'kafka: {{bootstrap: "{topic.bootstrap}", registry: "{topic.registry}", commit_seconds: {seconds}}}\n'
+            f'kafka: {{bootstrap: "{topic.bootstrap}", registry: "{topic.registry}", '
+            f"commit_seconds: {seconds}, patience: 5}}\n"
             f"sources: {{pedidos: {{into: bronze.pedidos, contract: c.avsc, topic: {topic.name}}}}}\n"
         )
         self.port = free_port()

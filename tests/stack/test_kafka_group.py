@@ -134,6 +134,7 @@ def test_a_partition_that_was_given_away_is_not_begun(pair: tuple[World, World])
     assert one.lake.require(TARGET).positions["pedidos"].offsets["partitions"] == dict.fromkeys("0123", 10)
 
 
+@pytest.mark.full
 def test_who_hangs_loses_its_partitions_and_comes_back(
     kafka: Control, registry: Control, tmp_path: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:

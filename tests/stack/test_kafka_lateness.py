@@ -75,7 +75,9 @@ def test_messages_are_queryable_within_two_intervals(
     landed = f'datalab_ingest_records_total{{source="pedidos",to="bronze"}} {row["read"] - row["quarantined"]}'
     assert landed in follower.metrics().splitlines()
     assert follower.health() == (200, "well\n")
+    began = time.monotonic()
     follower.end()
+    sys.stdout.write(f"ended {time.monotonic() - began:.1f} s after it was asked to\n")
     assert same(tmp_path, topic)
 
 
@@ -100,5 +102,7 @@ def test_a_broker_that_is_away_turns_health_red(
     topic.send(values(topic, 50, 50))
     until(lambda: len(list(taken_in(tmp_path))) == 100)
     until(lambda: follower.health()[0] == 200)
-    follower.end()
+    said = follower.end()
+    assert "pedidos waits: " in said
+    assert "pedidos goes on after" in said
     assert same(tmp_path, topic)
