@@ -24,7 +24,8 @@ class Produced:
         step = max(1, len(millis) // _SAMPLE)
         if len(millis):
             moments = millis.to_numpy(zero_copy_only=False)
-            self._parts.append((moments[::step], len(millis) / len(moments[::step])))
+            sample = moments[::step].copy()  # which must not hold on to all of them
+            self._parts.append((sample, len(millis) / len(sample)))
 
     def ages(self, now: float) -> Mapping[float, int]:
         """About how many records are how old (upper bound in seconds; infinity for the rest) at `now`, since 1970."""

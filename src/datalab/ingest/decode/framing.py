@@ -29,10 +29,16 @@ def schema_ids(values: pa.LargeBinaryArray) -> Ids:
     starts = np.frombuffer(offsets, dtype=np.int64, count=count + 1 + values.offset)[values.offset :]
     sizes = np.diff(starts)
     framed = sizes > HEAD
-    bytes_ = np.frombuffer(data, dtype=np.uint8) if data is not None and data.size else np.zeros(HEAD, np.uint8)
+    whole = data is not None and data.size >= HEAD
+    bytes_ = np.frombuffer(data, dtype=np.uint8) if whole else np.zeros(HEAD, np.uint8)
     at = np.where(framed, starts[:-1], 0)
-    ids = np.zeros(count, dtype=np.int64)
-    for place in range(1, HEAD):
-        ids = ids << 8 | bytes_[at + place]
-    framed &= bytes_[at] == 0
-    return np.where(framed, ids, NO_SCHEMA)
+    words = np.ndarray((len(bytes_) - 3,), dtype=">u4", buffer=bytes_, strides=(1,))  # one at each offset
+    return np.where(framed & (bytes_[at] == 0), words[at + 1].astype(np.int64), NO_SCHEMA)
+
+
+def distinct(ids: Ids) -> list[int]:
+    """The ids that occur; most often it is one."""
+    if len(ids) and bool((ids == ids[0]).all()):
+        return [int(ids[0])]
+    found: list[int] = np.unique(ids).tolist()
+    return found

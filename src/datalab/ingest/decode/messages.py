@@ -13,7 +13,7 @@ from datalab.ingest.avro_schema import SchemaProblem
 from datalab.ingest.contracts import Contract
 from datalab.ingest.decode.avro_form import Form, form_of, misfits
 from datalab.ingest.decode.avro_run import decode_records
-from datalab.ingest.decode.framing import HEAD, NO_SCHEMA, Ids, Schemas, schema_ids
+from datalab.ingest.decode.framing import HEAD, NO_SCHEMA, Ids, Schemas, distinct, schema_ids
 from datalab.ingest.decode.parts import Part
 from datalab.ingest.reasons import Reason, Reject
 
@@ -21,7 +21,7 @@ from datalab.ingest.reasons import Reason, Reject
 def decode_messages(values: pa.LargeBinaryArray, schemas: Schemas, contract: Contract) -> Iterator[Part]:
     """Accepted records and rejects; their numbers are indexes of `values`."""
     ids = schema_ids(values)
-    for schema_id in np.unique(ids).tolist():
+    for schema_id in distinct(ids):
         rows = np.flatnonzero(ids == schema_id)
         if schema_id == NO_SCHEMA:
             yield _all_refused(values, rows, "", None)

@@ -9,12 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-import numpy as np
 import pyarrow as pa
 
 from datalab.errors import Fenced
 from datalab.ingest.contracts import IN_TOPIC, Contract, bronze_schema
-from datalab.ingest.decode.framing import NO_SCHEMA, schema_ids
+from datalab.ingest.decode.framing import NO_SCHEMA, distinct, schema_ids
 from datalab.ingest.evolution import grown
 from datalab.ingest.limits import Limits
 from datalab.ingest.message_isolate import MessageRun, run_messages, with_run
@@ -211,8 +210,8 @@ class KafkaSource:
             work.submit(self._job(held, target, run))
 
     def _job(self, messages: Sequence[pa.RecordBatch], target: WriteTarget | None, run: Run) -> MessageJob:
-        ids = np.unique(np.concatenate([schema_ids(each.column("value")) for each in messages]))
-        schemas = self._registry.schemas(int(each) for each in ids if each != NO_SCHEMA)
+        ids = {each for batch in messages for each in distinct(schema_ids(batch.column("value")))}
+        schemas = self._registry.schemas(ids - {NO_SCHEMA})
         if target is not None:
             self._grow(schemas.texts.values(), target)
         return MessageJob(tuple(messages), schemas, self.contract.text, self.topic, self.limits, run.now, target)
