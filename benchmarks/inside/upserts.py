@@ -54,7 +54,7 @@ def commits(project: str, table_format: str, count: int, rows: int) -> dict[str,
     schema = pa.schema([("id", pa.int64()), ("valor", pa.float64()), (SEQUENCE, pa.int64())])
     name, whole = TableName("silver", "commits"), TableName("silver", "whole")
     layout = {"datalab.cluster_by": "id", "datalab.file_rows": "65536"}
-    seconds = []
+    seconds, cpu = [], []
 
     def made(first: int, last: int) -> pa.Table:
         ids = list(range(first, last))
@@ -66,15 +66,16 @@ def commits(project: str, table_format: str, count: int, rows: int) -> dict[str,
         _upsert(lab, lab.lake.require(whole), made(0, count * rows), ("id",))
         for turn in range(count):
             batch_rows = made(turn * rows, (turn + 1) * rows)
-            started = time.monotonic()
-            _upsert(lab, lab.lake.require(name), batch_rows, ("id",))
-            seconds.append(time.monotonic() - started)
+            took = timed(lambda new: _upsert(lab, lab.lake.require(name), new, ("id",)), batch_rows)
+            seconds.append(took[0])
+            cpu.append(took[1])
         before = _read(lab, name)
         started = time.monotonic()
         list(optimize(lab, [name]))
         compaction = time.monotonic() - started
         after, single = _read(lab, name), _read(lab, whole)
     answer = {"first": median(seconds[:20]), "last": median(seconds[-20:]), "all": sum(seconds)}
+    answer |= {"first_cpu": median(cpu[:20]), "last_cpu": median(cpu[-20:])}
     return {**answer, "read": before, "compaction": compaction, "read_after": after, "read_whole": single}
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from datalab.lake.provenance import Position, Provenance
-from datalab.lake.table import DataFile, Marking, RowChanges, Snapshot, TableState
+from datalab.lake.table import DataFile, Difference, Marking, Relation, RowChanges, Snapshot, TableState
 
 CHANGES, STATE = "_changes", "_state"
 STATE_KEY = "state"
@@ -41,6 +41,18 @@ def changes_of(state: TableState, snapshot: Snapshot) -> RowChanges | None:
         return RowChanges() if not snapshot.rows_removed else None
     entered, left = (_files(state, CHANGES, note[side]) for side in ("entered", "left"))
     return RowChanges(entered, left, tuple(note["copies"]))
+
+
+def is_exact(difference: Difference) -> bool:
+    """Whether marks tell rows that went, and nothing else than marks and side files does: then none is a mere copy."""
+    removed = difference.removed.files
+    marked = [file for file in removed if file.only]
+    return bool(marked) and all(file.only or Path(file.path).parent.name == CHANGES for file in removed)
+
+
+def both_sides(difference: Difference) -> Relation:
+    """All rows that came or went."""
+    return Relation(difference.added.schema, (*difference.added.files, *difference.removed.files))
 
 
 def rows_changed(snapshot: Snapshot) -> int:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from sqlglot import exp
 
 from datalab.engine.base import Mode, Query, Replace, ReplaceGroups
-from datalab.lake.beside import STATE, state_files, state_noted
+from datalab.lake.beside import STATE, both_sides, is_exact, state_files, state_noted
 from datalab.lake.read import are_there
 from datalab.lake.table import DataFile, Difference, Relation, TableState
 from datalab.names import TableName
@@ -106,6 +106,8 @@ def _touched(context: Context, step: Step, query: Query, difference: Difference)
 def _touched_keys(context: Context, query: Query, groups: Grouping, difference: Difference) -> pa.Table:
     names, rewritten = difference.added.schema.names, bool(difference.removed.files)
     sides = {ADDED: difference.added, REMOVED: difference.removed}
+    if is_exact(difference):  # no row is there for its copy's sake: the keys of all of them are enough
+        rewritten, sides = False, {ADDED: both_sides(difference)}
 
     def ask(tree: exp.Query, relations: Mapping[str, Relation]) -> pa.Table:
         return context.engine.read(Query(tree, relations, context.now, query.origin)).read_all()
