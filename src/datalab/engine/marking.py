@@ -17,7 +17,7 @@ from datalab.engine.writing import ACCEPTED, Folder, Written
 from datalab.lake.table import DataFile, Marking, Marks, WriteTarget
 
 MOST_GONE = 0.25  # more, and a file is written again: reading past so many rows costs about as much
-MOST_MARKS = 4  # more delete files of one data file are joined: each has to be opened
+MOST_MARKS = 1  # more delete files of one data file are joined; where they outnumber the data files DuckDB joins badly
 
 
 def _column(name: str, kind: pa.DataType, identifier: int) -> pa.Field[Any]:
