@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
+from pyarrow.dataset import dataset
 
 from benchmarks.inside.project import opened
 from benchmarks.inside.upserts import KEYS, SEQUENCE, SPREADS, batch, present, timed, told
@@ -17,8 +19,10 @@ def merges(project: str, table_format: str, repeat: int, folder: str) -> dict[st
     with opened(project, table_format) as lab:
         batches = {spread: [batch(lab, spread, turn) for turn in range(repeat)] for spread in SPREADS}
         with present(lab) as connection:
-            rows = connection.execute("SELECT * FROM present ORDER BY data_solicitacao").to_arrow_reader(100_000)
-            write_deltalake(folder, rows)
+            connection.execute(f"SET temp_directory = '{folder}.spill'; SET memory_limit = '8GB'")
+            connection.execute(f"COPY (FROM present ORDER BY data_solicitacao) TO '{folder}.parquet'")
+        write_deltalake(folder, dataset(f"{folder}.parquet").scanner().to_reader())
+        Path(f"{folder}.parquet").unlink()
     found = {spread: [timed(_merging(folder, spread), rows) for rows in batches[spread]] for spread in SPREADS}
     return {name: told(runs) for name, runs in found.items()}
 
