@@ -16,6 +16,7 @@ import fastavro
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.avro_messages import PEDIDO
 from tests.faults.mutants import mutants
 
 from datalab.ingest.contracts import IN_TOPIC, bronze_schema, parse_contract
@@ -28,23 +29,7 @@ from datalab.ingest.workers import Workers
 from datalab.lake.table import WriteTarget
 from datalab.names import TableName
 
-SCHEMA: dict[str, Any] = {
-    "type": "record",
-    "name": "pedido",
-    "fields": [
-        {"name": "id", "type": "string"},
-        {"name": "n", "type": ["null", "long"]},
-        {"name": "v", "type": "double"},
-        {"name": "ok", "type": "boolean"},
-        {"name": "tipo", "type": {"type": "enum", "name": "tipo", "symbols": ["A", "B"]}},
-        {"name": "notas", "type": {"type": "array", "items": ["null", "string"]}},
-        {"name": "m", "type": {"type": "map", "values": "int"}},
-        {
-            "name": "local",
-            "type": ["null", {"type": "record", "name": "l", "fields": [{"name": "uf", "type": "string"}]}],
-        },
-    ],
-}
+SCHEMA = PEDIDO
 CONTRACT = parse_contract(json.dumps(SCHEMA))
 PARSED = fastavro.parse_schema(SCHEMA)
 SCHEMAS = Schemas({7: json.dumps(SCHEMA).encode()}, {})

@@ -17,7 +17,6 @@ from datalab.engine.writing import ACCEPTED, Folder, Written
 from datalab.lake.table import DataFile, Marking, Marks, WriteTarget
 
 MOST_GONE = 0.25  # more, and a file is written again: reading past so many rows costs about as much
-MOST_MARKS = 1  # more delete files of one data file are joined; where they outnumber the data files DuckDB joins badly
 
 
 def _column(name: str, kind: pa.DataType, identifier: int) -> pa.Field[Any]:
@@ -40,13 +39,16 @@ def _is_markable(target: WriteTarget, file: DataFile, leaving: int) -> bool:
 
 
 def marked(session: Session, folder: Folder, files: Iterable[DataFile], places: str) -> tuple[Marking, ...]:
-    """Marks of the rows of these files that are among `places`, a table of files and row numbers."""
+    """Marks of the rows of these files that are among `places`, a table of files and row numbers.
+
+    A file has one delete file, which takes up what was marked before: where they outnumber the data files DuckDB joins
+    badly.
+    """
     known = {file.path: file for file in files}
     if not known:
         return ()
-    joined = [file for file in known.values() if len(file.gone) >= MOST_MARKS]
     place = f"SELECT {FILE} AS path, {ROW} AS row FROM {places}" + "".join(
-        f" UNION ALL SELECT * FROM {positions_of(file.gone)}" for file in joined
+        f" UNION ALL SELECT * FROM {positions_of(file.gone)}" for file in known.values() if file.gone
     )
     rows = session.arrow(f"SELECT path, list(row ORDER BY row) AS rows FROM ({place}) GROUP BY path")
     paths, positions = rows.column("path").to_pylist(), rows.column("rows")
@@ -55,13 +57,9 @@ def marked(session: Session, folder: Folder, files: Iterable[DataFile], places: 
     ]
     kept = folder.keep(Written(ACCEPTED, draft) for _, draft in drafts)
     return tuple(
-        Marking(file, (*(() if file in joined else file.gone), _marks(draft)), joined=file in joined)
+        Marking(file, (Marks(draft.path, draft.rows, draft.size),), joined=bool(file.gone))
         for (file, _), draft in zip(drafts, kept, strict=True)
     )
-
-
-def _marks(draft: DataFile) -> Marks:
-    return Marks(draft.path, draft.rows, draft.size)
 
 
 def _written(folder: Path, file: DataFile, positions: pa.Array) -> tuple[DataFile, DataFile]:

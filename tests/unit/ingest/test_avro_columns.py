@@ -10,8 +10,8 @@ from typing import Any
 
 import fastavro
 import numpy as np
-import pyarrow as pa
 import pytest
+from tests import avro_messages
 from tests.faults.mutants import mutants
 
 from datalab.ingest.avro_schema import parse_schema
@@ -19,7 +19,6 @@ from datalab.ingest.contracts import parse_contract
 from datalab.ingest.decode.avro_columns import decode_columns, has_columns
 from datalab.ingest.decode.container import write_long
 from datalab.ingest.decode.framing import Schemas
-from datalab.ingest.decode.messages import decode_messages
 
 INNER = {"type": "record", "name": "local", "fields": [{"name": "uf", "type": ["string", "null"]}]}
 SCHEMA: dict[str, Any] = {
@@ -77,14 +76,7 @@ def message(row: dict[str, Any]) -> bytes:
 
 
 def decoded(values: list[bytes]) -> tuple[dict[int, Any], dict[int, Any]]:
-    accepted: dict[int, Any] = {}
-    rejects: dict[int, Any] = {}
-    for part in decode_messages(pa.array(values, pa.large_binary()), SCHEMAS, CONTRACT):
-        if part.records is not None and part.rows is not None:
-            accepted.update(zip(part.rows.tolist(), part.records.to_pylist(), strict=True))
-        rejects.update({reject.row: reject for reject in part.rejects})
-    assert sorted([*accepted, *rejects]) == list(range(len(values)))
-    return accepted, rejects
+    return avro_messages.decoded(values, SCHEMAS, CONTRACT)
 
 
 def strict(value: bytes) -> Any:

@@ -11,6 +11,8 @@ import fastavro
 import numpy as np
 import pyarrow as pa
 import pytest
+from tests import avro_messages
+from tests.avro_messages import PEDIDO
 from tests.faults.mutants import mutants
 
 from datalab.ingest.avro_schema import parse_schema
@@ -18,26 +20,9 @@ from datalab.ingest.contracts import parse_contract
 from datalab.ingest.decode import avro_polars
 from datalab.ingest.decode.container import write_long
 from datalab.ingest.decode.framing import NO_SCHEMA, Schemas, schema_ids
-from datalab.ingest.decode.messages import decode_messages
 from datalab.ingest.decode.wire import encoded_size, encoded_sizes, wire_schema, wire_type
 
-SCHEMA: dict[str, Any] = {
-    "type": "record",
-    "name": "pedido",
-    "fields": [
-        {"name": "id", "type": "string"},
-        {"name": "n", "type": ["null", "long"]},
-        {"name": "v", "type": "double"},
-        {"name": "ok", "type": "boolean"},
-        {"name": "tipo", "type": {"type": "enum", "name": "tipo", "symbols": ["A", "B"]}},
-        {"name": "notas", "type": {"type": "array", "items": ["null", "string"]}},
-        {"name": "m", "type": {"type": "map", "values": "int"}},
-        {
-            "name": "local",
-            "type": ["null", {"type": "record", "name": "l", "fields": [{"name": "uf", "type": "string"}]}],
-        },
-    ],
-}
+SCHEMA = PEDIDO
 PARSED = fastavro.parse_schema(SCHEMA)
 CONTRACT = parse_contract(json.dumps(SCHEMA))
 TEXT = json.dumps(SCHEMA).encode()
@@ -64,14 +49,7 @@ def message(row: dict[str, Any], schema_id: int = 7) -> bytes:
 
 
 def decoded(values: list[bytes | None]) -> tuple[dict[int, Any], dict[int, Any]]:
-    accepted: dict[int, Any] = {}
-    rejects: dict[int, Any] = {}
-    for part in decode_messages(pa.array(values, pa.large_binary()), SCHEMAS, CONTRACT):
-        if part.records is not None and part.rows is not None:
-            accepted.update(zip(part.rows.tolist(), part.records.to_pylist(), strict=True))
-        rejects.update({reject.row: reject for reject in part.rejects})
-    assert sorted([*accepted, *rejects]) == list(range(len(values)))
-    return accepted, rejects
+    return avro_messages.decoded(values, SCHEMAS, CONTRACT)
 
 
 def strict(value: bytes) -> Any:
