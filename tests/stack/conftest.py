@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.ports import free_port
+from tests.stack.topics import Filled
 
 from datalab.errors import ServiceError
 from datalab.platform.services.control import Control
@@ -41,3 +43,11 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Control]:
     made.start()
     yield made
     made.stop()
+
+
+@pytest.fixture
+def topic(kafka: Control, registry: Control) -> Filled:
+    """A new topic of three partitions."""
+    made = Filled(kafka.addresses["bootstrap"], registry.addresses["url"], f"t{uuid.uuid4().hex[:8]}")
+    made.make(3)
+    return made

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,18 +13,9 @@ from tests.stack.follower import Follower, until
 from tests.stack.test_kafka_faults import same, taken_in, values
 from tests.stack.topics import Filled
 
-from datalab.platform.services.control import Control
-
 __all__ = ["small_disk"]
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(240)]
 LEFT = (0, 40, 100)  # KiB
-
-
-@pytest.fixture
-def topic(kafka: Control, registry: Control) -> Filled:
-    made = Filled(kafka.addresses["bootstrap"], registry.addresses["url"], f"t{uuid.uuid4().hex[:8]}")
-    made.make(2)
-    return made
 
 
 @pytest.fixture

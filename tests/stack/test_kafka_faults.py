@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,18 +20,10 @@ import pytest
 from tests.stack.topics import SCHEMA, Filled, encoded, record
 
 from datalab.platform.lab import Lab
-from datalab.platform.services.control import Control
 from datalab.platform.settings import load
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 KILLS = int(os.environ.get("DATALAB_KILLS", "4"))
-
-
-@pytest.fixture
-def topic(kafka: Control, registry: Control) -> Filled:
-    made = Filled(kafka.addresses["bootstrap"], registry.addresses["url"], f"t{uuid.uuid4().hex[:8]}")
-    made.make(3)
-    return made
 
 
 @pytest.fixture

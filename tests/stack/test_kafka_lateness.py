@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,13 +22,6 @@ from datalab.platform.settings import load
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(180)]
 INTERVAL = 3  # seconds between commits
 SENT, RATE = 3_000, 200
-
-
-@pytest.fixture
-def topic(kafka: Control, registry: Control) -> Filled:
-    made = Filled(kafka.addresses["bootstrap"], registry.addresses["url"], f"t{uuid.uuid4().hex[:8]}")
-    made.make(2)
-    return made
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,13 +31,6 @@ OTHER = {**SCHEMA, "fields": [*SCHEMA["fields"], {"name": "cor", "type": "string
 def workers() -> Iterator[Workers]:
     with Workers(2, 1 << 30) as pool:
         yield pool
-
-
-@pytest.fixture
-def topic(kafka: Control, registry: Control) -> Filled:
-    made = Filled(kafka.addresses["bootstrap"], registry.addresses["url"], f"t{uuid.uuid4().hex[:8]}")
-    made.make(3)
-    return made
 
 
 @pytest.fixture(params=["iceberg", "delta"])

@@ -21,6 +21,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from sqlglot import parse_one
+from tests.contracts.source_suite import SCHEMA, TARGET
 
 from datalab.engine.base import Query
 from datalab.engine.duckdb import DuckDBEngine
@@ -35,17 +36,7 @@ from datalab.pipelines.execute import Context, Outcome
 from datalab.platform.feeds import SourceFeed
 from datalab.quality.quarantine import QUARANTINE
 
-SCHEMA: dict[str, Any] = {
-    "type": "record",
-    "name": "pedido",
-    "fields": [
-        {"name": "id", "type": "string"},
-        {"name": "valor", "type": "double"},
-        {"name": "tipo", "type": {"type": "enum", "name": "tipo", "symbols": ["FISICA", "JURIDICA"]}},
-        {"name": "nota", "type": ["null", "int"], "default": None},
-    ],
-}
-TARGET = TableName("bronze", "pedidos")
+__all__ = ["SCHEMA", "TARGET"]
 PATIENCE = 60.0
 
 

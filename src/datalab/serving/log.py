@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from datalab.errors import ScoreLogFailed
+from datalab.lake.formats.local import sync as sync_to_disk
 
 Sync = Literal["process", "disk"]
 SUFFIX = ".jsonl"
@@ -111,9 +112,7 @@ class RecordLog:
         fcntl.flock(file, fcntl.LOCK_EX)
         draft.rename(self._folder / name)
         if self.sync == "disk":
-            folder = os.open(self._folder, os.O_RDONLY)
-            os.fsync(folder)
-            os.close(folder)
+            sync_to_disk(self._folder)
         return file
 
     def _flush(self) -> None:
