@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -59,9 +60,14 @@ def _may_hold(file: DataFile, key: str, wanted: KeyRange) -> bool:
     if wanted.lowest is None:
         return False
     try:
-        return bool(lower <= wanted.highest and wanted.lowest <= upper)
+        return bool((lower <= wanted.highest or _is_nan(wanted.highest)) and wanted.lowest <= upper)
     except TypeError:
         return True
+
+
+def _is_nan(value: Any) -> bool:
+    """NaN, the highest of all numbers in SQL; Python says that no number lies below it."""
+    return isinstance(value, float) and math.isnan(value)
 
 
 def _meeting(
