@@ -26,6 +26,9 @@ ANSWERS: dict[str, tuple[int, Any]] = {
     "/schemas/ids/4": (200, {"schema": "{"}),
     "/schemas/ids/5": (503, {"message": "later"}),
     "/schemas/ids/6": (200, ["no object"]),
+    "/schemas/ids/8": (200, {"error": "please log in"}),
+    "/schemas/ids/9": (404, {"error_code": 404, "message": "HTTP 404 Not Found"}),
+    "/schemas/ids/10": (404, "default backend - 404"),
 }
 
 LEVELS = 24
@@ -101,10 +104,15 @@ def test_what_cannot_be_used_is_said(address: str) -> None:
     assert missing == {3: "it is of type PROTOBUF, not Avro", 4: "it is not JSON"}
 
 
-@pytest.mark.parametrize("schema_id", [5, 6])
+@pytest.mark.parametrize("schema_id", [5, 6, 8, 9, 10])
 def test_trouble_is_not_an_answer(address: str, schema_id: int) -> None:
     with pytest.raises(SourceUnavailable, match=f"schema {schema_id}"):
         Registry(f"http://{address}", 5).schemas([schema_id])
+
+
+def test_an_id_that_no_registry_gives_is_not_asked_for(address: str, asked: list[tuple[str, str | None]]) -> None:
+    assert Registry(f"http://{address}", 5).schemas([2**31]).missing == {2**31: "no registry gives such an id"}
+    assert asked == []
 
 
 def test_user_and_password_go_into_a_header_and_into_no_message(

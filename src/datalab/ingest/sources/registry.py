@@ -6,6 +6,7 @@ import base64
 import http.client
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
@@ -15,6 +16,8 @@ from datalab.errors import SourceUnavailable
 from datalab.ingest.decode.framing import Schemas
 
 _NOT_FOUND = 404
+_UNKNOWN = range(40400, 40500)  # a registry's own codes for what it does not have; a 404 without is another server's
+_HIGHEST_ID = 2**31 - 1
 _DEEPEST = 32
 _NAMED = ("record", "enum", "fixed", "error")
 
@@ -42,6 +45,8 @@ class Registry:
         return Schemas({each: self._texts[each] for each in wanted if each in self._texts}, missing)
 
     def _asked(self, schema_id: int) -> bytes:
+        if schema_id > _HIGHEST_ID:
+            raise LookupError("no registry gives such an id")
         schema = self._answer(f"schema {schema_id}", f"schemas/ids/{schema_id}")
         kind = schema.get("schemaType") or "AVRO"
         if kind != "AVRO":
@@ -67,19 +72,26 @@ class Registry:
             with urlopen(Request(f"{self._url}/{path}", headers=self._headers), timeout=self._seconds) as answer:  # noqa: S310 - the address is the user's own
                 found = json.load(answer)
         except HTTPError as error:
-            error.close()
-            if error.code == _NOT_FOUND:
+            if _is_unknown(error):
                 raise LookupError("the registry does not know it") from error
             raise self._unavailable(what, error) from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise self._unavailable(what, error) from error
-        if not isinstance(found, dict):
-            raise self._unavailable(what, ValueError("its answer is no object"))
+        if not isinstance(found, dict) or "schema" not in found:
+            raise self._unavailable(what, ValueError("its answer has no schema"))
         return found
 
     def _unavailable(self, what: str, error: Exception) -> SourceUnavailable:
         words = f"the schema registry at {self._url} does not give {what}: {error}"
         return SourceUnavailable(words, "is it up? datalab services health registry")
+
+
+def _is_unknown(error: HTTPError) -> bool:
+    """Whether a registry says so. A wrong address, or a proxy before a registry that is away, answers 404 as well."""
+    with error, suppress(OSError, http.client.HTTPException, ValueError):
+        answer = json.load(error) if error.code == _NOT_FOUND else None
+        return isinstance(answer, dict) and answer.get("error_code") in _UNKNOWN
+    return False
 
 
 def _without_password(url: str) -> tuple[str, dict[str, str]]:
