@@ -270,6 +270,8 @@ async def _received(receive: Receive, most: int) -> bytes | None:
 
 
 def _require_media(headers: Headers, known: Sequence[bytes]) -> None:
+    if _header(headers, b"content-encoding").lower() not in {b"", b"identity"}:
+        raise Problem("media_type", "bodies are taken as they are, without a content encoding")
     given = _header(headers, b"content-type")
     if given not in known and given.partition(b";")[0].strip().lower() not in known:
         raise Problem("media_type", f"one of {', '.join(each.decode() for each in known)}")

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -67,6 +68,17 @@ def test_a_request_that_comes_again_is_answered_as_before(tmp_path: Path) -> Non
     restarted = PushLog(tmp_path)
     assert restarted.append(b'{"n": 1}\n', 1, "k").repeated
     assert lines(tmp_path) == ['{"n": 1}']
+
+
+def test_keys_are_forgotten_after_a_day_while_the_process_lives(tmp_path: Path) -> None:
+    log = PushLog(tmp_path)
+    for number in range(3):
+        log.append(b'{"n": 1}\n', 1, f"k{number}")
+    log.seal_due(now=time.time() + 23 * 3600)
+    assert log.append(b'{"n": 1}\n', 1, "k2").repeated
+    log.seal_due(now=time.time() + 25 * 3600)
+    assert not log._known
+    assert not log.append(b'{"n": 2}\n', 1, "k2").repeated
 
 
 def test_containers_are_kept_as_they_came(tmp_path: Path) -> None:

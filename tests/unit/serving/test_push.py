@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import io
 import json
 import os
@@ -109,6 +110,7 @@ def test_the_same_request_is_stored_once(pedidos: Pedidos) -> None:
         ({"content": b"[1, \n2]", "type": "application/json"}, 422, "invalid"),
         ({"content": b"no container", "type": "application/avro"}, 422, "invalid"),
         ({"content": b"{}", "type": "text/plain"}, 415, "media_type"),
+        ({"content": gzip.compress(b"{}\n"), "headers": {"content-encoding": "gzip"}}, 415, "media_type"),
         ({"content": b"{}\n", "source": "clientes"}, 404, "not_found"),
         ({"content": b"{}\n", "headers": {"idempotency-key": "k" * 201}}, 422, "invalid"),
         ({"content": b"x" * (9 << 20)}, 413, "too_large"),

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from uuid import uuid4
 
@@ -33,9 +34,10 @@ class Receipt:
 
 @dataclass(frozen=True)
 class _Kept:
-    """A request that was seen; `segment` and `number` tell when it is on disk, where it was not when it was noted."""
+    """A request, and when it was seen; `segment` and `number` tell when it is on disk, where it was not yet."""
 
     entry: Entry
+    at: float
     segment: Segment | None = None
     number: int = 0
 
@@ -56,7 +58,7 @@ class PushLog:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for part in sorted(folder.glob(f"*{OPEN}")):
             recover(part)
-        self._known = {entry.key: _Kept(entry) for entry in _recent(folder) if entry.key}
+        self._known = {kept.entry.key: kept for kept in _recent(folder) if kept.entry.key}
 
     def append(self, body: bytes, rows: int, key: str = "") -> Receipt:
         """Store JSON lines (each ended by a line feed); answers when they are on disk.
@@ -68,7 +70,7 @@ class PushLog:
             if known is None:
                 segment = self._current()
                 entry = segment.write(key, body, rows)
-                kept = _Kept(entry, segment, segment.written.requests)
+                kept = _Kept(entry, time.time(), segment, segment.written.requests)
                 self._known.update({key: kept} if key else {})
             else:
                 kept = known
@@ -87,14 +89,17 @@ class PushLog:
                 entry = segment.write(key, body, rows)
             finally:
                 segment.seal()
-            self._known.update({key: _Kept(entry)} if key else {})
+            self._known.update({key: _Kept(entry, time.time())} if key else {})
         return Receipt(entry.file, entry.row, entry.rows)
 
     def seal_due(self, *, now: float | None = None) -> None:
-        """Seal the open file if it is old or large enough: to be called from time to time."""
+        """Seal the open file if it is old or large enough, and forget old keys: to be called from time to time."""
+        now = time.time() if now is None else now
         with self._lock:
-            if self._segment is not None and self._is_due(self._segment, time.time() if now is None else now):
+            if self._segment is not None and self._is_due(self._segment, now):
                 self._seal(self._segment)
+            for key in [*takewhile(lambda key: self._known[key].at < now - _KEYS_KEPT, self._known)]:
+                del self._known[key]
 
     def close(self) -> None:
         """Seal what is open."""
@@ -157,17 +162,18 @@ def _name(suffix: str) -> str:
     return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{time.time_ns() % 10**9:09d}-{uuid4().hex[:8]}{suffix}"
 
 
-def _recent(folder: Path) -> Iterator[Entry]:
+def _recent(folder: Path) -> Iterator[_Kept]:
     """The requests of the last day; journals of files that are older are removed."""
     oldest = time.time() - _KEYS_KEPT
     for journal in sorted(folder.glob(".*.journal")):
         path = folder / journal.name.removeprefix(".").removesuffix(".journal")
         if path.with_name(f"{path.name}{OPEN}").exists():
             continue
-        if journal.stat().st_mtime < oldest:
+        written = journal.stat().st_mtime
+        if written < oldest:
             journal.unlink(missing_ok=True)
         else:
-            yield from entries(journal_of(path))
+            yield from (_Kept(entry, written) for entry in entries(journal_of(path)))
 
 
 @contextmanager
