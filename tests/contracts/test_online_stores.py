@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import count
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tests.contracts.redis_server import PASSWORD, redis_server
 
 from datalab.errors import FeatureError, OnlineStoreError
-from datalab.features.online.base import Layout, Lookup, OnlineStore, Position, Superseded, Version
+from datalab.features.online.base import Layout, Lookup, OnlineStore, Position, Stored, Superseded, Version
 from datalab.features.online.encoding import layout_of
 from datalab.features.online.sqlite import SqliteStore
 from datalab.platform.online import wire_online_store
@@ -109,6 +109,21 @@ def test_many_entities_of_many_views_in_one_call(store: OnlineStore, view: str) 
     assert found[2500].values["gasto"] == -7.0
     assert found[2501] is None
     assert store.read([], NOW) == []
+
+
+def test_what_is_looked_up_next_may_hang_on_the_answers(store: OnlineStore, view: str) -> None:
+    put(store, view, 1, rows(("ana", 1.0), ("nome ana", 2.0), ("bia", 3.0)))
+    told: list[list[float | None]] = []
+
+    def more(found: Sequence[Stored | None]) -> list[Lookup]:
+        told.append([None if row is None else row.values["gasto"] for row in found])
+        asked = {2: [Lookup(view, (found[0].values["nome"],))] if found[0] else [], 3: [Lookup(view, ("bia",))]}
+        return asked.get(len(found), [])
+
+    found = store.read([Lookup(view, ("ana",)), Lookup(view, ("zoe",))], NOW, more)
+    assert [row and row.values["gasto"] for row in found] == [1.0, None, 2.0, 3.0]
+    assert told == [[1.0, None], [1.0, None, 2.0], [1.0, None, 2.0, 3.0]]
+    assert spent(store, view, "bia") == [3.0]
 
 
 def test_too_old_rows_are_not_served(store: OnlineStore, view: str) -> None:
@@ -311,6 +326,20 @@ def test_writers_side_by_side(place: Open, view: str) -> None:
     assert set(spent(last, view, *(f"c{number}" for number in range(300)))) == {5.0}
     assert last.position(view).done == Version(5, 5)
     last.close()
+
+
+def test_a_file_is_free_again_after_an_error_between_two_lookups(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "online.db")
+    put(store, "cliente", 1, rows(("ana", 1.0)))
+
+    def more(_: Sequence[Stored | None]) -> list[Lookup]:
+        raise ValueError("planned")
+
+    with pytest.raises(ValueError, match="planned"):
+        store.read([Lookup("cliente", ("ana",))], NOW, more)
+    put(store, "cliente", 2, rows(("ana", 2.0)))
+    assert spent(store, "cliente", "ana") == [2.0]
+    store.close()
 
 
 def test_a_damaged_file_is_said_to_be_one(tmp_path: Path) -> None:

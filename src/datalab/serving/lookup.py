@@ -78,20 +78,30 @@ class LookupPlan:
 
     def _read_one(self, store: OnlineStore, request: Request, now: datetime) -> Features:
         """The same for one request, which is the case that must be quick."""
-        stored: dict[str, Stored | None] = {}
+        stored: dict[str, Stored | None] = dict.fromkeys(self.views)
         entities: dict[str, tuple[Any, ...]] = {}
         values: dict[str, Mapping[str, Any] | None] = {}
-        for stage in self.stages:
-            wanted = []
-            for view in stage:
-                entity = tuple([origin.value(request, values) for origin in view.entity])
-                stored[view.name] = None
-                if None not in entity:
-                    entities[view.name] = entity
-                    wanted.append(Lookup(view.name, entity))
-            for lookup, answer in zip(wanted, store.read(wanted, now) if wanted else (), strict=True):
+        stages = iter(self.stages)
+
+        def take(found: Sequence[Stored | None]) -> list[Lookup]:
+            """Note the answers so far; what the next stage asks."""
+            for name, answer in zip(entities, found, strict=True):
                 if answer is not None:
-                    stored[lookup.view], values[lookup.view] = answer, answer.values
+                    stored[name], values[name] = answer, answer.values
+            for stage in stages:
+                wanted = []
+                for view in stage:
+                    entity = tuple([origin.value(request, values) for origin in view.entity])
+                    if None not in entity:
+                        entities[view.name] = entity
+                        wanted.append(Lookup(view.name, entity))
+                if wanted:
+                    return wanted
+            return []
+
+        first = take(())
+        if first:
+            store.read(first, now, take)
         return Features(stored, values, entities, _missing(stored))
 
 

@@ -33,12 +33,12 @@ class Troubled:
         self.error = None
         self.reads = 0
 
-    def read(self, wanted, now):
+    def read(self, wanted, now, more=None):
         self.reads += 1
         time.sleep(self.delay)
         if self.error is not None:
             raise self.error
-        return self._store.read(wanted, now)
+        return self._store.read(wanted, now, more)
 
     def position(self, view):
         return self._store.position(view)

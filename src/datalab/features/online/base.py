@@ -7,7 +7,7 @@ writers come in and however often they repeat themselves.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -37,6 +37,10 @@ class Stored(NamedTuple):
     timestamp: datetime
     snapshot: int
     table: str
+
+
+# What to look up next, given the answers so far; nothing at the end.
+More = Callable[[Sequence[Stored | None]], Sequence[Lookup]]
 
 
 @dataclass(frozen=True)
@@ -104,8 +108,12 @@ class OnlineStore(Protocol):
     name: str
     capabilities: OnlineCapabilities
 
-    def read(self, wanted: Sequence[Lookup], now: datetime) -> list[Stored | None]:
-        """One answer per lookup, in order, in one round trip; None where the entity is unknown, gone or expired."""
+    def read(self, wanted: Sequence[Lookup], now: datetime, more: More | None = None) -> list[Stored | None]:
+        """One answer per lookup, in order, in one round trip; None where the entity is unknown, gone or expired.
+
+        `more` is called with all answers so far until it names no further lookups; each time is one more round trip. A
+        store in a file answers all of them from one state of it, so `more` must be quick there.
+        """
 
     def position(self, view: str) -> Position:
         """How far a view is; an empty Position where nothing was ever written."""

@@ -21,6 +21,7 @@ from datalab.features.online.base import (
     Entry,
     Layout,
     Lookup,
+    More,
     OnlineCapabilities,
     Position,
     Stored,
@@ -102,8 +103,14 @@ class RedisStore:
         self._readers: dict[str, Reader] = {}
         self._gone: dict[Claim, list[str]] = {}
 
-    def read(self, wanted: Sequence[Lookup], now: datetime) -> list[Stored | None]:
-        """One answer per lookup, in order, in one round trip."""
+    def read(self, wanted: Sequence[Lookup], now: datetime, more: More | None = None) -> list[Stored | None]:
+        """One answer per lookup, in order, in one round trip for `wanted` and for each answer of `more`."""
+        found = self._found(wanted, now)
+        while more is not None and (further := more(found)):
+            found += self._found(further, now)
+        return found
+
+    def _found(self, wanted: Sequence[Lookup], now: datetime) -> list[Stored | None]:
         places: dict[str, list[int]] = {}
         for place, lookup in enumerate(wanted):
             places.setdefault(lookup.view, []).append(place)

@@ -19,7 +19,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from datalab.errors import OnlineStoreError
-from datalab.features.online.base import Claim, Entry, Layout, Lookup, OnlineCapabilities, Position, Stored, Version
+from datalab.features.online.base import (
+    Claim,
+    Entry,
+    Layout,
+    Lookup,
+    More,
+    OnlineCapabilities,
+    Position,
+    Stored,
+    Version,
+)
 from datalab.features.online.encoding import (
     encoded,
     entity_of,
@@ -73,18 +83,15 @@ class SqliteStore:
         self._ids: dict[str, int] = {}
         self._readers: dict[str, Reader] = {}
 
-    def read(self, wanted: Sequence[Lookup], now: datetime) -> list[Stored | None]:
+    def read(self, wanted: Sequence[Lookup], now: datetime, more: More | None = None) -> list[Stored | None]:
         """One answer per lookup, in order, from one state of the file."""
         try:
             connection = self._connection("lookups")
-            rows = self._patiently(lambda: self._rows(connection, wanted))
-            found: list[Stored | None] = [None] * len(wanted)
-            readers = {view: self._reader(view) for view in {lookup.view for lookup in wanted}}
-            for place, *row in rows:
-                found[place] = readers[wanted[place].view].stored(Row(*row), now)
+            if more is None:
+                return self._found(connection, wanted, now)
+            return self._found_at_once(connection, wanted, now, more)
         except (sqlite3.Error, OSError) as error:
             raise self._error(error) from error
-        return found
 
     def position(self, view: str) -> Position:
         """How far a view is."""
@@ -163,6 +170,26 @@ class SqliteStore:
                 if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or now >= until:
                     raise
                 time.sleep(_PAUSE)
+
+    def _found_at_once(
+        self, connection: sqlite3.Connection, wanted: Sequence[Lookup], now: datetime, more: More
+    ) -> list[Stored | None]:
+        """All within one transaction: to lock the file costs more than to look something up."""
+        connection.execute("BEGIN")
+        try:
+            found = self._found(connection, wanted, now)
+            while further := more(found):
+                found += self._found(connection, further, now)
+        finally:
+            if connection.in_transaction:
+                connection.execute("COMMIT")
+        return found
+
+    def _found(self, connection: sqlite3.Connection, wanted: Sequence[Lookup], now: datetime) -> list[Stored | None]:
+        found: list[Stored | None] = [None] * len(wanted)
+        for place, *row in self._patiently(lambda: self._rows(connection, wanted)):
+            found[place] = self._reader(wanted[place].view).stored(Row(*row), now)
+        return found
 
     def _rows(self, connection: sqlite3.Connection, wanted: Sequence[Lookup]) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = []
