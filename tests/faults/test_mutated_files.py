@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -258,3 +259,41 @@ def test_what_ends_its_worker_costs_its_block_alone(tmp_path: Path) -> None:
     assert {name: each.accepted for name, each in done.items()} == {"a": 60, "fat": 60, "b": 60}
     (reject,) = done["fat"].rejects
     assert (reject.row, reject.reason, reject.records) == (0, "too_large", 4_000_000)
+
+
+def _parquet(values: pa.Array, compression: str = "snappy") -> bytes:
+    sink = io.BytesIO()
+    schema = pa.schema([pa.field("v", pa.binary(), nullable=False)])
+    pq.write_table(pa.table({"v": values}, schema=schema), sink, use_dictionary=False, compression=compression)
+    return sink.getvalue()
+
+
+CONTRACT_OF_BYTES = json.dumps({"type": "record", "name": "p", "fields": [{"name": "v", "type": "bytes"}]})
+
+
+def test_what_needs_more_memory_than_a_worker_has_is_called_so(tmp_path: Path) -> None:
+    """Whatever the reader of a format makes of a failed allocation, it is not called damage; good files are kept."""
+    good = _parquet(pa.array([b"a", b"b"]))
+    bombs = {name: _parquet(pa.array([bytes(300 << 20)]), name) for name in ("zstd", "gzip", "brotli")}
+    jobs = []
+    for name, data in {"good": good, **bombs, "damaged": good[:-10] + bytes(10)}.items():
+        (tmp_path / name).write_bytes(data)
+        jobs.append(FileJob(name, str(tmp_path / name), "parquet", len(data)))
+    with Workers(1, 160 << 20) as workers:
+        job = Job(tuple(jobs), CONTRACT_OF_BYTES, Limits(), datetime.now(UTC))
+        done = {each.name: each for each in run_jobs(workers, [job]).files}
+    reasons = {name: [str(reject.reason) for reject in each.rejects] for name, each in done.items()}
+    assert reasons == {"good": [], **dict.fromkeys(bombs, ["too_large"]), "damaged": ["corrupt_file"]}
+    assert done["good"].accepted == 2
+
+
+def test_a_worker_that_is_short_of_memory_refuses_nothing(tmp_path: Path) -> None:
+    data = _parquet(pa.array([random.Random(at).randbytes(1 << 20) for at in range(40)]))
+    (tmp_path / "a").write_bytes(data)
+    wanted = FileJob("a", str(tmp_path / "a"), "parquet", len(data))
+    with Workers(1, 300 << 20) as workers:
+        workers.submit(Call("tests.unit.ingest.killers:keep", 250 << 20, 30.0))
+        assert workers.next()[1] == Value(250 << 20)
+        job = Job((wanted,), CONTRACT_OF_BYTES, Limits(), datetime.now(UTC))
+        (done,) = run_jobs(workers, [job]).files
+    assert (done.accepted, done.rejects) == (40, ())

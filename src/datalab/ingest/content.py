@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _MAPPED = 64 << 20
+_PIECE = 1 << 20
 
 
 class Unstable(Exception):
@@ -52,7 +53,21 @@ def has_size(path: str, size: int) -> bool:
     return False
 
 
+def can_be_read(path: str) -> bool:
+    """Whether the disk gives all bytes of a file."""
+    try:
+        with Path(path).open("rb", buffering=0) as file:
+            while file.read(_PIECE):
+                pass
+    except OSError:
+        return False
+    return True
+
+
 def _require_same(path: str, before: os.stat_result) -> None:
-    after = Path(path).stat()
+    try:
+        after = Path(path).stat()
+    except FileNotFoundError as error:
+        raise Unstable(path) from error
     if (before.st_size, before.st_mtime_ns, before.st_ino) != (after.st_size, after.st_mtime_ns, after.st_ino):
         raise Unstable(path)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 from uuid import uuid4
 
-from datalab.ingest.content import Unstable, has_size
+from datalab.ingest.content import Unstable, can_be_read, has_size
 from datalab.ingest.decode.spans import Span
 from datalab.ingest.jobs import COUNT, DECODE, DESCRIBE, Done, FileDone, Job, Unit
 from datalab.ingest.reasons import WHOLE, Reject
@@ -89,23 +89,42 @@ def _narrow(run: Run, job: Job, died: Died) -> Iterator[Done]:
     (each,) = job.files
     span = each.span
     if span is None:
-        counted = run(COUNT, job)
+        counted = _surely(run, COUNT, job)
         if isinstance(counted, Value):
             yield from _again(run, [_with_span(job, part) for part in _halves(Span(0, max(counted.value, 1)))])
+        elif isinstance(counted, Failed) and _of_machine(counted.error):
+            yield from _without_unstable(run, job, counted.error)
         else:
             yield _refused(job, died, Unit(WHOLE, 1, b"", each.size))
     elif span.stop - span.start > 1:
         yield from _again(run, [_with_span(job, part) for part in _halves(span)])
     elif each.format == "avro" and not span.alone:
         yield from _again(run, [_with_span(job, replace(span, alone=True))])
+    elif died.doubtful:
+        yield from _again(run, [job])
     else:
         yield from _killer(run, job, died)
+
+
+def _surely(run: Run, function: str, job: Job) -> Outcome:
+    """Asked again until the answer, or the lack of memory, is not that of a worker which had worked before."""
+    while isinstance(outcome := run(function, job), Died) and outcome.doubtful:
+        pass
+    return outcome
+
+
+def _of_machine(error: BaseException) -> bool:
+    """Whether a disk or a system failed, and not a decoder: then nothing is known of the data."""
+    return isinstance(error, Unstable) or (isinstance(error, OSError) and error.errno is not None)
 
 
 def _killer(run: Run, job: Job, died: Died) -> Iterator[Done]:
     """One unit that cannot be decoded as a whole: its first records as far as they can, the rest is refused."""
     (each,) = job.files
-    described = run(DESCRIBE, job)
+    described = _surely(run, DESCRIBE, job)
+    if isinstance(described, Failed) and _of_machine(described.error):
+        yield from _without_unstable(run, job, described.error)
+        return
     unit = described.value if isinstance(described, Value) else Unit(WHOLE, 1, b"", each.size)
     head = 0
     if each.span and each.span.alone and unit.row != WHOLE:
@@ -121,7 +140,7 @@ def _longest_head(run: Run, job: Job, records: int) -> int:
     good, bad, middle = 0, records, 1
     while bad - good > 1:
         trial = replace(_with_span(job, replace(each.span, head=middle)), target=None)
-        good, bad = (good, middle) if isinstance(run(DECODE, trial), Died) else (middle, bad)
+        good, bad = (good, middle) if isinstance(_surely(run, DECODE, trial), Died) else (middle, bad)
         middle = (good + bad) // 2
     return good
 
@@ -130,6 +149,8 @@ def _refused(job: Job, died: Died, unit: Unit) -> Done:
     (each,) = job.files
     if each.data is None and not has_size(each.path, each.size):  # a file cut short under a reader ends it, too
         return Done((FileDone(each.name, problem=UNFINISHED),))
+    if each.data is None and not can_be_read(each.path):  # and so does a disk that fails under a mapped file
+        return Done((FileDone(each.name, problem="it cannot be read"),))
     reject = Reject(unit.row, died.reason, died.detail, unit.raw, unit.raw_size, max(unit.records, 1))
     return Done((FileDone(each.name, unit.version, rejects=(reject,)),))
 

@@ -75,6 +75,8 @@ class MessageRun:
             yield outcome.value
         elif not isinstance(outcome, Died):
             raise outcome.error
+        elif job.count == 1 and outcome.doubtful:
+            yield from self._again(job)
         elif job.count == 1:
             yield _killed(job, outcome)
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 
 import numpy as np
@@ -56,7 +56,13 @@ def describe_job(job: Job) -> Unit:
 
 def _decode_file(job: Job, each: FileJob, writer: _Writer, small: Together) -> list[FileDone]:
     try:
-        with _bytes(each) as found:
+        with ExitStack() as stack:
+            try:
+                found = stack.enter_context(_bytes(each))
+            except FileNotFoundError:
+                return [FileDone(each.name, problem="it is gone")]
+            except OSError as error:
+                return [FileDone(each.name, problem=f"it cannot be read: {error.strerror}")]
             if each.version and found.version != each.version:
                 return [FileDone(each.name, found.version, problem="it has other content than when it was read")]
             if not may_join(each):
@@ -64,10 +70,6 @@ def _decode_file(job: Job, each: FileJob, writer: _Writer, small: Together) -> l
         return list(small.take(found))
     except Unstable as unstable:
         raise Unstable(each.name) from unstable
-    except FileNotFoundError:
-        return [FileDone(each.name, problem="it is gone")]
-    except OSError as error:
-        return [FileDone(each.name, problem=f"it cannot be read: {error.strerror}")]
 
 
 def _decode_opened(job: Job, found: Opened, writer: _Writer) -> FileDone:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe, wait
 from types import TracebackType
 from typing import IO, Any, Self
@@ -28,6 +28,7 @@ _QUIET = {
     "RUST_BACKTRACE": "0",
 }
 _OUT_OF_MEMORY = ("memory allocation of", "bad_alloc", "MemoryError", "out of memory")
+_TOO_MUCH = "decoding needs more memory than a worker may have"
 _READY = b"datalab.ingest.worker: ready"
 _START_SECONDS = 60.0
 
@@ -57,10 +58,19 @@ class Failed:
 
 @dataclass(frozen=True)
 class Died:
-    """The worker died of the call, or was ended: `reason` is worker_crashed, too_large or too_slow."""
+    """The worker died of the call, or was ended: `reason` is worker_crashed, too_large or too_slow.
+
+    It is `worn` if it had answered other calls before, and may have held memory since.
+    """
 
     reason: Reason
     detail: str
+    worn: bool = field(default=False, compare=False)
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether a new worker may have room for the same call."""
+        return self.worn and self.reason is Reason.TOO_LARGE
 
 
 Outcome = Value | Failed | Died
@@ -90,6 +100,7 @@ class _Worker:
         self.deadline = 0.0
         self.fresh = True
         self.started = False
+        self.worn = False
 
     def begin(self, call: Call) -> None:
         """Send the call; time begins to run, with an allowance for a process that has just been started."""
@@ -101,7 +112,7 @@ class _Worker:
 
     def answered(self) -> None:
         """It waits for the next call: what it wrote on the way, a line for each damaged record perhaps, is dropped."""
-        self.started = True
+        self.started = self.worn = True
         self.errors.seek(0)
         self.errors.truncate()
 
@@ -198,7 +209,7 @@ class Workers:
             return call, self._death(worker)
         if not good and isinstance(value, MemoryError):
             worker.end()
-            return call, Died(Reason.TOO_LARGE, "decoding needs more memory than a worker may have")
+            return call, Died(Reason.TOO_LARGE, _TOO_MUCH, worker.worn)
         worker.answered()
         self._idle.append(worker)
         return call, Value(value) if good else Failed(value)
@@ -217,5 +228,5 @@ class Workers:
                 f"a decoding process did not start: {words[-500:]}", "is ingest.worker_memory large enough?"
             )
         if code == -signal.SIGKILL or any(sign in words for sign in _OUT_OF_MEMORY):
-            return Died(Reason.TOO_LARGE, "decoding needs more memory than a worker may have")
+            return Died(Reason.TOO_LARGE, _TOO_MUCH, worker.worn)
         return Died(Reason.WORKER_CRASHED, f"the decoding process ended with code {code}")

@@ -57,3 +57,12 @@ def talk_and_crash(lines: int) -> None:
 def talk(lines: int) -> int:
     os.write(2, b"x" * 80 * lines)
     return os.fstat(2).st_size
+
+
+_KEPT: list[bytearray] = []
+
+
+def keep(size: int) -> int:
+    """Holds on to memory from then on."""
+    _KEPT.append(bytearray(size))
+    return size

@@ -96,3 +96,23 @@ def test_what_is_no_parquet_file() -> None:
     for data in (b"", b"PAR1", b"PAR1" + bytes(100) + b"PAR1"):
         accepted, (reject,) = decoded(data, "string")
         assert (accepted, reject.row, reject.reason) == ({}, -1, "corrupt_file")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pa.ArrowMemoryError("malloc of size 314572864 failed"),
+        OSError("zlib deflateInit failed: insufficient memory"),
+        OSError("Couldn't deserialize thrift: std::bad_alloc\n"),
+    ],
+)
+def test_a_lack_of_memory_is_not_the_files_fault(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(*_args: Any, **_options: Any) -> None:
+        raise error
+
+    good = column(["a"], pa.string())
+    for method in ("__init__", "iter_batches"):
+        with monkeypatch.context() as patched:
+            patched.setattr(pq.ParquetFile, method, fail)
+            with pytest.raises(MemoryError):
+                decoded(good, "string")

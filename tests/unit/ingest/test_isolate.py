@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import threading
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,11 +13,14 @@ import pytest
 
 from datalab.errors import StorageFull
 from datalab.ingest.content import Unstable
+from datalab.ingest.decode.framing import Schemas
 from datalab.ingest.isolate import conclude, in_own_folder, merge
 from datalab.ingest.jobs import COUNT, DECODE, DESCRIBE, Done, FileDone, FileJob, Job, Unit
 from datalab.ingest.limits import Limits
+from datalab.ingest.message_isolate import run_messages
+from datalab.ingest.message_jobs import MESSAGES, MessageJob, MessagesDone
 from datalab.ingest.reasons import Reason
-from datalab.ingest.workers import Died, Failed, Outcome, Value
+from datalab.ingest.workers import Call, Died, Failed, Outcome, Value
 from datalab.lake.table import WriteTarget
 from datalab.names import TableName
 
@@ -130,3 +135,58 @@ def test_a_jobs_folder_lies_in_its_tables_wherever_that_is() -> None:
         assert job.target is not None
         assert job.target.location.rpartition("/ingest-")[0] == place
     assert first.target != again.target
+
+
+def test_a_disk_that_fails_while_units_are_counted_or_described_is_not_the_records_fault() -> None:
+    for broken in (COUNT, DESCRIBE):
+
+        def run(function: str, wanted: Job, broken: str = broken) -> Outcome:
+            if function == broken:
+                return Failed(OSError(errno.EIO, "Input/output error"))
+            return Value(1) if function == COUNT else DEATH
+
+        with pytest.raises(OSError, match="Input/output"):
+            list(conclude(run, job("a"), DEATH))
+
+
+def test_a_file_that_the_disk_does_not_give_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datalab.ingest.isolate.can_be_read", lambda _path: False)
+    found = result(Deadly({"a": {3}}), job("a"))
+    assert (found["a"].rejects, found["a"].problem) == ((), "it cannot be read")
+
+
+def test_only_a_new_worker_proves_that_memory_does_not_suffice() -> None:
+    """Every second call is made of a worker that holds memory still."""
+    calls = 0
+
+    def run(function: str, wanted: Job) -> Outcome:
+        nonlocal calls
+        calls += 1
+        if calls % 2:
+            return Died(Reason.TOO_LARGE, "", worn=True)
+        return Deadly({})(function, wanted)
+
+    (done,) = merge(conclude(run, job("a"), Died(Reason.TOO_LARGE, "", worn=True))).files
+    assert (done.accepted, done.rejects) == (80, ())
+
+
+class Short:
+    """Workers whose first one is short of memory; the next has room."""
+
+    def __init__(self) -> None:
+        self.turn = threading.Lock()
+        self.calls: list[Call] = []
+
+    def submit(self, call: Call) -> None:
+        self.calls.append(call)
+
+    def next(self) -> tuple[Call, Outcome]:
+        first = len(self.calls) == 1
+        return self.calls[-1], Died(Reason.TOO_LARGE, "", worn=True) if first else Value(MessagesDone(accepted=1))
+
+
+def test_only_a_new_worker_proves_that_memory_does_not_suffice_for_a_message() -> None:
+    batch = pa.RecordBatch.from_pylist([{"value": b"x", "partition": 0, "offset": 0}], MESSAGES)
+    wanted = MessageJob((batch,), Schemas({}, {}), "", "topic", Limits(), datetime(2026, 1, 1, tzinfo=UTC))
+    done = run_messages(Short(), [wanted], 2)  # type: ignore[arg-type]
+    assert (done.accepted, done.refused) == (1, ())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 from datalab.ingest import content
 from datalab.ingest.content import Unstable, opened
 from datalab.ingest.contracts import bronze_schema, parse_contract
+from datalab.ingest.decode.parts import Part
 from datalab.ingest.decode.spans import Span
 from datalab.ingest.jobs import FileJob, Job
 from datalab.ingest.limits import Limits
@@ -94,3 +97,27 @@ def test_a_compressed_file_is_named_by_what_lies_on_disk(tmp_path: Path) -> None
     each = FileJob("a.jsonl.gz", str(path), "jsonl.gz", path.stat().st_size)
     (done,) = decode_job(Job((each,), TEXT, Limits(), NOW)).files
     assert (done.accepted, done.version.split("-")[0]) == (50, str(path.stat().st_size))
+
+
+def test_a_mapped_file_that_is_taken_away_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content, "_MAPPED", 1)
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(LINES)
+    with pytest.raises(Unstable), opened(str(path)):
+        path.unlink()
+
+
+def test_a_disk_that_fails_while_records_are_decoded_keeps_none_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some may be with the writer already: the file must not count as untouched."""
+
+    def failing(*_args: object) -> Iterator[Part]:
+        yield Part()
+        raise OSError(errno.EIO, "Input/output error")
+
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(LINES)
+    monkeypatch.setattr("datalab.ingest.work.decode", failing)
+    with pytest.raises(OSError, match="Input/output"):
+        decode_job(job(path))

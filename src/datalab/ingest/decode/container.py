@@ -11,12 +11,14 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from datalab.ingest.decode.scarcity import require_memory
 from datalab.ingest.reasons import Reason
 
 MAGIC = b"Obj\x01"
 SYNC = 16
 _MAX_HEADER = 2 << 20
 _MAX_VARINT = 10
+_TOO_WIDE = ("memory usage limit", "too much memory")  # what lzma and Zstandard call a window beyond their bounds
 CODECS = frozenset({"null", "deflate", "snappy", "zstandard", "bzip2", "xz"})
 
 
@@ -167,6 +169,9 @@ def decompress(codec: str, body: memoryview, limit: int) -> bytes | memoryview:
     try:
         plain = _decompress(codec, body, limit)
     except (zlib.error, lzma.LZMAError, OSError, ValueError, EOFError) as error:
+        require_memory(error)
+        if any(words in str(error).lower() for words in _TOO_WIDE):
+            raise Unreadable(Reason.TOO_LARGE, f"the block takes too much memory to decompress ({codec})") from error
         raise Unreadable(Reason.CORRUPT_BLOCK, f"the block cannot be decompressed ({codec})") from error
     if len(plain) > limit:
         raise Unreadable(Reason.TOO_LARGE, f"the block decompresses to more than {limit} bytes")
@@ -192,7 +197,8 @@ def _inflate(body: memoryview, limit: int) -> bytes:
     """Raw deflate; of a damaged stream what comes before the damage, if anything does."""
     try:
         return zlib.decompressobj(-zlib.MAX_WBITS).decompress(body, limit + 1)
-    except zlib.error:
+    except zlib.error as error:
+        require_memory(error)
         plain = b"".join(_sound_part(body, limit))
         if not plain:
             raise

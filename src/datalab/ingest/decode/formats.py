@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from datalab.ingest.contracts import Contract
 from datalab.ingest.decode.container import Unreadable
 from datalab.ingest.decode.parts import Described, Part, refused
+from datalab.ingest.decode.scarcity import require_memory
 from datalab.ingest.decode.spans import Span
 from datalab.ingest.limits import Limits
 from datalab.ingest.reasons import WHOLE, Reason
@@ -78,6 +79,7 @@ def plain_bytes(data: memoryview, kind: str, limits: Limits) -> memoryview:
                 if len(out) > limits.plain_bytes:
                     raise Unreadable(Reason.TOO_LARGE, f"decompresses to more than {limits.plain_bytes} bytes")
         except zlib.error as error:
+            require_memory(error)
             raise Unreadable(Reason.CORRUPT_FILE, "the gzip archive is damaged") from error
         if not stream.eof:
             raise Unreadable(Reason.CORRUPT_FILE, "the gzip archive ends early")

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from datalab.ingest.avro_schema import MISSING, AvroType
 from datalab.ingest.contracts import Contract
 from datalab.ingest.decode.parts import Described, Part, refused, settle
+from datalab.ingest.decode.scarcity import require_memory
 from datalab.ingest.decode.spans import Span
 from datalab.ingest.limits import Limits
 from datalab.ingest.reasons import WHOLE, Reason
@@ -42,6 +43,7 @@ def decode_parquet(data: memoryview, contract: Contract, _limits: Limits, span: 
         file = _open(data)
         wrong = _differences(file.schema_arrow, contract.record)
     except _BAD as error:
+        require_memory(error)
         yield refused(WHOLE, Reason.CORRUPT_FILE, f"not a readable Parquet file: {_words(error)}", data)
         return
     if wrong:
@@ -59,7 +61,8 @@ def count_groups(data: memoryview, _limits: Limits) -> int:
     """How many row groups the file has; 0 where it cannot be read."""
     try:
         return int(_open(data).num_row_groups)
-    except _BAD:
+    except _BAD as error:
+        require_memory(error)
         return 0
 
 
@@ -88,6 +91,7 @@ def _group(file: pq.ParquetFile, group: int, row: int, rows: int, record: AvroTy
         if sum(batch.num_rows for batch in batches) != rows:
             raise ValueError("its pages hold another number of rows than its footer says")
     except _BAD as error:
+        require_memory(error)
         yield refused(row, Reason.CORRUPT_FILE, f"row group {group}: {_words(error)}", b"", max(rows, 1))
         return
     for batch in batches:
