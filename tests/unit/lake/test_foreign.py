@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -225,3 +226,50 @@ def test_notes_of_others_in_a_commit_are_no_provenance(delta: Lake, tmp_path: Pa
         )
     history = delta.history(delta.require(PEDIDOS))
     assert [snapshot.provenance is None for snapshot in history] == [False, True, True, True, True]
+
+
+# One row is gone, the second: a portable Roaring bitmap of {1}, in the encoding of Delta's log.
+VECTOR = {
+    "storageType": "i",
+    "pathOrInlineDv": "^Bg9^0rr910000000000iXQKl0rr91000005c8Xg0rr91",
+    "sizeInBytes": 34,
+    "cardinality": 1,
+}
+FEATURE = ["deletionVectors"]
+
+
+def with_vector(state: TableState) -> Lake:
+    """What Spark does for DELETE where a table has deletion vectors."""
+    log, version = Path(state.location) / "_delta_log", state.handle.version()
+    lines = (log / f"{version:020}.json").read_text(encoding="utf-8").splitlines()
+    (add,) = [json.loads(line)["add"] for line in lines if '"add"' in line]
+    protocol = {"minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": FEATURE, "writerFeatures": FEATURE}
+    actions = [
+        {"protocol": protocol},
+        {"remove": {"path": add["path"], "dataChange": True, "deletionTimestamp": 1}},
+        {"add": {**add, "deletionVector": VECTOR}},
+        {"commitInfo": {"operation": "DELETE", "timestamp": 1}},
+    ]
+    text = "".join(f"{json.dumps(action)}\n" for action in actions)
+    (log / f"{version + 1:020}.json").write_text(text, encoding="utf-8")
+    return open_lake("delta", str(Path(state.location).parents[1]))
+
+
+def test_files_with_deletion_vectors_are_not_removed_by_their_path_alone(delta: Lake) -> None:
+    lake = with_vector(started(delta))
+    state = lake.require(PEDIDOS)
+    assert ids(lake.files(state)) == [1, 3]
+    grown = lake.commit(state, change(write(state, query(4, 4))))
+    assert ids(lake.files(grown)) == [1, 3, 4]
+    (old,) = lake.files(state).files
+    with pytest.raises(NotSupported, match="removing files with deletion vectors"):
+        lake.commit(grown, change(write(grown, query(5, 5)), remove=(old,)))
+    assert ids(lake.files(lake.require(PEDIDOS))) == [1, 3, 4]
+
+
+def test_files_of_deletion_vectors_are_no_strays(delta: Lake) -> None:
+    lake = with_vector(started(delta))
+    state = lake.require(PEDIDOS)
+    (Path(state.location) / "deletion_vector_d2c639aa-8816-431a-aaf6-d3fe2512ff61.bin").write_bytes(b"x")
+    (Path(state.location) / "left.bin").write_bytes(b"x")
+    assert [Path(file.path).name for file in lake.format("delta").upkeep.strays(state)] == ["left.bin"]

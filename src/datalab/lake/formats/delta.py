@@ -39,6 +39,7 @@ _DEFAULTS: dict[str, str | None] = {"delta.enableExpiredLogCleanup": "false", "d
 _ATTEMPTS = 10
 _ENCODED = re.compile("%[0-9A-Fa-f]{2}")
 _KEPT = 64
+_PURGE = "have the writer that made them write the files again: REORG TABLE … APPLY (PURGE) in Spark"
 
 
 def open_format(warehouse: str, _properties: Mapping[str, str]) -> DeltaFormat:
@@ -148,6 +149,9 @@ class DeltaFormat:
         rearranged = change.provenance.kind == "compact"
         adds = [add_action(file, layout, moment, rearranged=rearranged) for file in change.add]
         gone = require_live(state, self._live(state, state.handle), change.remove) if change.remove else []
+        if gone and _has_vectors(state.handle):
+            # Such a file is known by path and vector. delta-rs names the path alone, so that the file would stay.
+            raise NotSupported(ADAPTER, f"removing files with deletion vectors ({state.name})", _PURGE)
         removes = [remove_action(file, layout, moment, rearranged=rearranged) for file in gone]
         version = state.handle.version() + 1
         self._require_head(state)
@@ -256,9 +260,14 @@ def _is_foreign(table: DeltaTable, files: tuple[DataFile, ...], partitioned: boo
         return True
     if table.metadata().configuration.get("delta.columnMapping.mode", "none") != "none":
         return True
-    features = table.protocol().reader_features or []
-    vectors = pa.RecordBatchReader.from_stream(table.deletion_vectors()) if "deletionVectors" in features else ()
-    return any(batch.num_rows for batch in vectors)
+    return _has_vectors(table)
+
+
+def _has_vectors(table: DeltaTable) -> bool:
+    """Whether another writer deleted rows of live files by deletion vectors."""
+    if "deletionVectors" not in (table.protocol().reader_features or []):
+        return False
+    return any(batch.num_rows for batch in pa.RecordBatchReader.from_stream(table.deletion_vectors()))
 
 
 def _scan(table: DeltaTable, schema: pa.Schema) -> Callable[[], pa.RecordBatchReader]:

@@ -32,6 +32,7 @@ TAG = "datalab.tag."
 _LOCK = "datalab.lock"
 _CHECKPOINT_AFTER = 20
 _OURS = (CHANGES, STATE)
+_VECTORS = "deletion_vector_*.bin"  # other writers', which the log names in a code of its own
 
 Reload = Callable[[TableName, DeltaTable], TableState]
 Run = tuple[Sequence[Entry], Sequence[DataFile]]
@@ -89,7 +90,7 @@ class DeltaUpkeep:
         return files
 
     def strays(self, state: TableState) -> Iterator[File]:
-        """Files that no version in the log has; folders of others that begin with `_` are left alone."""
+        """Files that no version in the log has; others' deletion vectors and folders (`_…`) are left alone."""
         root, runs = Path(state.location), self._runs(state)
         named = {file.path for _, first in runs for file in first}
         named |= {absolute(path, root) for run, _ in runs for entry in run for path in entry.sizes}
@@ -99,7 +100,7 @@ class DeltaUpkeep:
             if inside.parts[0] == DELTA_LOG:
                 if _is_draft(inside):
                     yield file
-            elif file.path not in named and (inside.parts[0] in _OURS or not inside.parts[0].startswith("_")):
+            elif file.path not in named and not _is_of_others(inside):
                 yield file
 
     def metadata(self, state: TableState) -> Metadata:
@@ -194,6 +195,10 @@ def _files_of(log: Path, version: int) -> list[Path]:
 
 def _held(state: TableState, entries: Iterable[Entry]) -> frozenset[str]:
     return side_files(state, to_snapshots([*entries], Path(state.location), {}))
+
+
+def _is_of_others(inside: Path) -> bool:
+    return inside.match(_VECTORS) or (inside.parts[0].startswith("_") and inside.parts[0] not in _OURS)
 
 
 def _is_draft(inside: Path) -> bool:
