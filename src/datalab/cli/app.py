@@ -14,6 +14,7 @@ import typer.main
 from typer.core import TyperCommand, TyperGroup
 
 from datalab import __version__, plugins
+from datalab.cli.collector import seldom
 from datalab.cli.commands import COMMANDS
 from datalab.cli.failures import INTERRUPTED, OK, report
 from datalab.cli.options import add_options
@@ -80,7 +81,8 @@ def execute(args: Sequence[str]) -> int:
 def main() -> None:
     """Entry point of the script."""
     signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(execute(sys.argv[1:]))
+    with seldom():
+        sys.exit(execute(sys.argv[1:]))
 
 
 def _terminate(number: int, _frame: FrameType | None) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import pickle
 import pkgutil
@@ -21,7 +22,10 @@ _LATER = {"datalab.ingest.work": ("datalab.ingest.decode.avro_joined", "datalab.
 
 def main(descriptor: int, shared: int, memory: int, function: str) -> None:
     """Serve calls until the other end closes the pipe. What `function` needs is loaded before the limit is set."""
+    gc.disable()
     load_for(function)
+    gc.freeze()  # libraries stay: no search for circles while they load, and none among them later
+    gc.enable()
     _limit(memory)
     connection: Connection[Any, Any] = Connection(descriptor)
     sys.stdout.write(READY)
