@@ -69,7 +69,8 @@ class DataFile:
     stands for no other rows than those at these positions: such a file is part of a difference, never of a table.
     `partition` holds the transformed value of each partition field, in order (months: months since 1970-01, int).
     `lower` and `upper` bound the values of top-level columns where known; bounds of long strings may be truncated,
-    but always contain every value. `handle` is the format's own object, never compared and not kept when pickled.
+    but always contain every value. `older`: `partition` is of a layout that the table no longer has.
+    `handle` is the format's own object, never compared and not kept when pickled.
     """
 
     path: str
@@ -82,6 +83,7 @@ class DataFile:
     handle: Any = field(default=None, compare=False, repr=False)
     gone: tuple[Marks, ...] = ()
     only: tuple[Marks, ...] = ()
+    older: bool = field(default=False, compare=False)
 
     @property
     def key(self) -> tuple[str, ...]:

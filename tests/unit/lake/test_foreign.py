@@ -21,12 +21,16 @@ from pyiceberg.manifest import (
     ManifestWriterV2,
 )
 from pyiceberg.table.update.snapshot import _FastAppendFiles
+from pyiceberg.transforms import IdentityTransform
 from pyiceberg.typedef import Record
 from tests.contracts.formats_files import PEDIDOS, change, ids, plain_catalog, write
 
 from datalab.errors import NotAppendOnly, NotSupported
 from datalab.lake.lake import Lake, open_lake
+from datalab.lake.maintenance.compact import plan_compaction
+from datalab.lake.maintenance.goals import Goals
 from datalab.lake.provenance import Range
+from datalab.lake.restore import restore
 from datalab.lake.table import PartitionField, TableSpec, TableState
 
 PAIRS = pa.schema([("id", pa.int64()), ("uf", pa.string())])
@@ -136,6 +140,34 @@ def test_rows_deleted_by_position_are_left_out_by_the_tables_own_scan(iceberg: L
     assert ids(iceberg.files(two, one.snapshot)) == [1, 2, 3]
     with pytest.raises(NotSupported, match="row-level deletes"):
         iceberg.changed(two, one.snapshot, two.snapshot)
+
+
+def test_files_from_before_other_partitions_are_read_and_neither_merged_nor_brought_back(
+    iceberg: Lake, tmp_path: Path
+) -> None:
+    state = started(iceberg, PartitionField("uf"))
+    for number in range(4, 8):
+        state = iceberg.commit(state, change(write(state, query(number, number), ("SP",))))
+    with plain_catalog(tmp_path) as catalog, catalog.load_table(str(PEDIDOS)).update_spec() as update:
+        update.remove_field("uf")
+        update.add_field("id", IdentityTransform(), "id_igual")
+    state = iceberg.require(PEDIDOS)
+    for number in range(8, 12):
+        state = iceberg.commit(state, change(write(state, query(number, number), (number,))))
+    live = iceberg.files(state).files
+    assert ids(iceberg.files(state)) == [*range(1, 12)]
+    assert {file.older for file in live if file.partition == ("SP",)} == {True}
+    assert {group.partition for group in plan_compaction(iceberg, PEDIDOS, Goals()).groups} <= {
+        (8,),
+        (9,),
+        (10,),
+        (11,),
+    }
+    old = next(file for file in live if file.older)
+    without = iceberg.commit(state, change(write(state, query(20, 20), (20,)), remove=(old,)))
+    with pytest.raises(NotSupported, match="going back behind other partitions"):
+        restore(iceberg, PEDIDOS, state.snapshot or 0, "r")
+    assert ids(iceberg.files(without)) == ids(iceberg.files(iceberg.require(PEDIDOS)))
 
 
 def test_an_append_through_delta_rs_is_an_append(delta: Lake, tmp_path: Path) -> None:

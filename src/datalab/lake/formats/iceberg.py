@@ -51,6 +51,7 @@ _DEFAULTS = {
 }
 _ATTEMPTS = 10
 _KEPT = 1024
+_AGAIN = "datalab run TABLE --full-refresh computes its rows anew"
 
 
 def open_format(warehouse: str, properties: Mapping[str, str]) -> IcebergFormat:
@@ -143,6 +144,8 @@ class IcebergFormat:
         if is_reshaped(state.handle, state.schema):
             reshape(transaction, normalise(state.schema))
         metadata = transaction.table_metadata
+        if any(file.older for file in change.add):
+            raise NotSupported("Iceberg in DataLab", f"going back behind other partitions ({state.name})", _AGAIN)
         entries = [known_entry(file) or to_manifest(file, metadata, table.io) for file in change.add]
         transaction.set_properties(marks(change.provenance))
         said = {PROVENANCE_KEY: change.provenance.to_json()}

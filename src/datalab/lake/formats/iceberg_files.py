@@ -41,7 +41,7 @@ PATH_ID = 2147483546  # of the column `file_path` of a delete file
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def from_manifest(entry: IcebergFile, schema: Schema, spec: PartitionSpec) -> DataFile:
+def from_manifest(entry: IcebergFile, schema: Schema, spec: PartitionSpec, *, older: bool) -> DataFile:
     """A live file as the lake knows it; bounds are decoded when they are looked at."""
     return DataFile(
         path=entry.file_path,
@@ -52,6 +52,7 @@ def from_manifest(entry: IcebergFile, schema: Schema, spec: PartitionSpec) -> Da
         upper=_Bounds(schema, _reliable_upper(entry, schema)),
         nulls=_by_name(schema, entry.null_value_counts or {}),
         handle=entry,
+        older=older,
     )
 
 

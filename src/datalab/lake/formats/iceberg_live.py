@@ -42,7 +42,7 @@ class Manifests:
     """What manifests say; they never change, so that each is read once."""
 
     def __init__(self) -> None:
-        self._read = Recent[tuple[str, int], tuple[_Entry, ...]](_KEPT)
+        self._read = Recent[tuple[str, int, int], tuple[_Entry, ...]](_KEPT)
 
     def live(self, state: TableState, manifests: Iterable[ManifestFile]) -> Live:
         """The live files of a snapshot, from all of its manifests."""
@@ -69,7 +69,7 @@ class Manifests:
 
     def _of(self, state: TableState, manifest: ManifestFile) -> tuple[_Entry, ...]:
         metadata, io = state.handle.metadata, state.handle.io
-        key = (manifest.manifest_path, metadata.current_schema_id)
+        key = (manifest.manifest_path, metadata.current_schema_id, metadata.default_spec_id)
         return self._read.get(key, lambda: tuple(_read(metadata, io, manifest)))
 
 
@@ -80,10 +80,11 @@ def has_deletes(manifests: Iterable[ManifestFile]) -> bool:
 
 def _read(metadata: TableMetadata, io: FileIO, manifest: ManifestFile) -> Iterable[_Entry]:
     schema, spec = metadata.schema(), metadata.specs()[manifest.partition_spec_id]
+    older = spec.spec_id != metadata.default_spec_id
     for entry in manifest.fetch_manifest_entry(io, discard_deleted=True):
         file, sequence = entry.data_file, entry.sequence_number or 0
         if file.content == DataFileContent.DATA:
-            yield _Entry(sequence, from_manifest(file, schema, spec))
+            yield _Entry(sequence, from_manifest(file, schema, spec, older=older))
         elif file.content == DataFileContent.POSITION_DELETES and file.file_format == FileFormat.PARQUET:
             marks = Marks(file.file_path, file.record_count, file.file_size_in_bytes, file)
             yield _Entry(sequence, marks=marks, of=_only_path(file))

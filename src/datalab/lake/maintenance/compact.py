@@ -107,7 +107,7 @@ def _planned(
     live = lake.files(state)
     if live.scan is not None:
         return Compaction(state.name, problem="another writer deleted rows in a way that only it can merge")
-    files = [file for file in live.files if only is None or file.key in only]
+    files = [file for file in live.files if not file.older and (only is None or file.key in only)]
     groups = groups_to_merge(files, state.target().cluster, _aimed(state, live, goals))
     return Compaction(state.name, groups, snapshot=state.snapshot)
 
