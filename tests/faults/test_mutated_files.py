@@ -21,6 +21,7 @@ from tests.faults.mutants import mutants
 from tests.faults.strict_readers import SYNC, read_avro, read_csv, read_jsonl, read_parquet, schema_intact
 
 from datalab.ingest.contracts import arrow_field, parse_contract
+from datalab.ingest.decode.avro_form import form_of
 from datalab.ingest.decode.container import write_long
 from datalab.ingest.decode.formats import decode
 from datalab.ingest.isolate import run_jobs
@@ -28,7 +29,7 @@ from datalab.ingest.jobs import FileJob, Job
 from datalab.ingest.limits import Limits
 from datalab.ingest.workers import Call, Value, Workers
 
-_READERS = {"avro": read_avro, "csv": read_csv, "jsonl": read_jsonl, "parquet": read_parquet}
+_READERS = {"avro": read_avro, "flat": read_avro, "csv": read_csv, "jsonl": read_jsonl, "parquet": read_parquet}
 _EXCUSED = ("boolean byte", "outside the range", "index of a symbol", "does not fit")
 _LOCAL = {
     "name": "local",
@@ -55,12 +56,17 @@ _LOGICAL: list[dict[str, Any]] = [
 ]
 _CONTRACTS = {
     "avro": [*_FIELDS, *_NESTED, *_LOGICAL],
+    "flat": [*_FIELDS, _NESTED[0], *_LOGICAL],  # Avro that is read field by field
     "csv": [*_FIELDS, *_LOGICAL],
     "jsonl": [*_FIELDS, *_NESTED],
     "parquet": [*_FIELDS, *_NESTED, *_LOGICAL],
 }
 
 COMPARE = "tests.faults.test_mutated_files:compare"
+
+
+def _format(kind: str) -> str:
+    return "avro" if kind == "flat" else kind
 
 
 def _contract(kind: str) -> dict[str, Any]:
@@ -91,7 +97,7 @@ def _records(kind: str, count: int) -> list[dict[str, Any]]:
 
 def _good(kind: str, variant: int) -> bytes:
     records = _records(kind, 60)
-    if kind == "avro":
+    if _format(kind) == "avro":
         out = io.BytesIO()
         codec = ("null", "deflate")[variant % 2]
         schema = fastavro.parse_schema(_contract(kind))
@@ -140,15 +146,16 @@ def compare(task: tuple[str, tuple[bytes, ...]]) -> list[str]:
     kind, batch = task
     document = _contract(kind)
     contract = parse_contract(json.dumps(document))
-    return [
-        f"{number}: {problem}"
-        for number, data in enumerate(batch)
-        for problem in _problems(kind, data, document, contract)
-    ]
+    found: list[str] = []
+    for number, data in enumerate(batch):
+        if number % 10 == 0:
+            form_of.cache_clear()  # what was learnt of borders, and that it led nowhere, is forgotten
+        found.extend(f"{number}: {problem}" for problem in _problems(kind, data, document, contract))
+    return found
 
 
 def _problems(kind: str, data: bytes, document: Any, contract: Any) -> Iterator[str]:
-    parts = list(decode(memoryview(data), kind, contract, Limits()))
+    parts = list(decode(memoryview(data), _format(kind), contract, Limits()))
     accepted = [record for part in parts if part.records is not None for record in part.records.to_pylist()]
     rejects = [reject for part in parts for reject in part.rejects]
     rows = [row for part in parts if part.rows is not None for row in part.rows.tolist()]
@@ -157,7 +164,7 @@ def _problems(kind: str, data: bytes, document: Any, contract: Any) -> Iterator[
         yield "a record number was given twice"
     if kind == "jsonl" and len(taken) != sum(bool(line.strip(b" \t\r\n")) for line in data.split(b"\n")):
         yield "records read do not equal lines"
-    if kind == "avro" and not schema_intact(data, document):
+    if _format(kind) == "avro" and not schema_intact(data, document):
         return
     wanted = Counter(map(_key, _READERS[kind](data, document)))
     missing = wanted - Counter(map(_key, accepted))
@@ -183,12 +190,16 @@ def test_good_files_are_read_whole(kind: str) -> None:
     for variant in range(2):
         assert not compare((kind, (_good(kind, variant),)))
         parts = list(
-            decode(memoryview(_good(kind, variant)), kind, parse_contract(json.dumps(_contract(kind))), Limits())
+            decode(
+                memoryview(_good(kind, variant)), _format(kind), parse_contract(json.dumps(_contract(kind))), Limits()
+            )
         )
         assert [record for part in parts for record in part.records.to_pylist()] == _records(kind, 60)
 
 
-@pytest.mark.parametrize(("kind", "count"), [("avro", 1_000), ("csv", 600), ("jsonl", 600), ("parquet", 400)])
+@pytest.mark.parametrize(
+    ("kind", "count"), [("avro", 1_000), ("flat", 1_000), ("csv", 600), ("jsonl", 600), ("parquet", 400)]
+)
 def test_mutants(kind: str, count: int) -> None:
     _run(kind, count, seed=1)
 
@@ -283,7 +294,7 @@ def test_what_needs_more_memory_than_a_worker_has_is_called_so(tmp_path: Path) -
         job = Job(tuple(jobs), CONTRACT_OF_BYTES, Limits(), datetime.now(UTC))
         done = {each.name: each for each in run_jobs(workers, [job]).files}
     reasons = {name: [str(reject.reason) for reject in each.rejects] for name, each in done.items()}
-    assert reasons == {"good": [], **dict.fromkeys(bombs, ["too_large"]), "damaged": ["corrupt_file"]}
+    assert reasons == {"good": [], **{name: ["too_large"] for name in bombs}, "damaged": ["corrupt_file"]}
     assert done["good"].accepted == 2
 
 

@@ -1,4 +1,4 @@
-"""Avro container files: whole runs of blocks by polars; a block that does not add up, record by record."""
+"""Avro container files: whole runs of blocks at once; a block that does not add up, record by record."""
 
 from __future__ import annotations
 

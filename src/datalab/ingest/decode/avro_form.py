@@ -12,6 +12,7 @@ import pyarrow as pa
 from datalab.ingest.avro_schema import AvroType, fingerprint, load_json, min_size, parse_schema
 from datalab.ingest.contracts import parse_contract
 from datalab.ingest.decode.avro_binary import Read, reader_of
+from datalab.ingest.decode.avro_borders import Borders
 from datalab.ingest.decode.avro_columns import has_columns
 from datalab.ingest.decode.container import write_long
 from datalab.ingest.decode.wire import wire_schema, wire_type
@@ -46,6 +47,11 @@ class Form:
     def flat(self) -> bool:
         """Whether each field of a record holds one value at most."""
         return has_columns(self.writer)
+
+    @cached_property
+    def borders(self) -> Borders:
+        """What is known of the borders of its records."""
+        return Borders()
 
     @cached_property
     def wire(self) -> Any:

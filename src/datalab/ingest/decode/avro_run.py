@@ -1,8 +1,9 @@
-"""Runs of Avro blocks, decoded by polars with as few calls as the damage in them allows."""
+"""Runs of Avro blocks, field by field or by polars, with as few calls as the damage in them allows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from datalab.ingest.avro_schema import AvroType
+from datalab.ingest.decode.avro_binary import Malformed
+from datalab.ingest.decode.avro_borders import padded
 from datalab.ingest.decode.avro_columns import MOST_BYTES, decode_columns
 from datalab.ingest.decode.avro_form import HEAD, SYNC, Form
 from datalab.ingest.decode.container import write_long
@@ -20,6 +23,7 @@ from datalab.plugins import load
 _JUDGE = "datalab.ingest.decode.avro_judge:judge"
 _READ, _JOIN = (f"datalab.ingest.decode.avro_polars:{name}" for name in ("read", "join"))
 _HELD = 10_000
+_TASTED, _TASTED_BYTES = 300, 1 << 18
 _RAWS = "datalab.ingest.decode.avro_judge:raw_records"
 
 
@@ -61,7 +65,44 @@ class _Group:
 
 def decode_run(form: Form, reader: AvroType, run: Sequence[Body]) -> Iterator[Part]:
     """The records of a run of blocks; where it does not add up, the blocks at fault record by record."""
-    return _decode(form, reader, len(run), lambda start, stop: tuple(run[start:stop]))
+    part = _by_borders(form, reader, run) if form.flat else None
+    if part is not None:
+        yield part
+    else:
+        yield from _decode(form, reader, len(run), lambda start, stop: tuple(run[start:stop]))
+
+
+def _by_borders(form: Form, reader: AvroType, run: Sequence[Body]) -> Part | None:
+    """Field by field between guessed borders; None unless they are right and all records good."""
+    if form.borders.unknown:
+        _taste(form, run[0])
+    count = sum(body.count for body in run)
+    data = padded(body.plain for body in run) if form.borders.wanted else None
+    starts = form.borders.guess(data, count) if data is not None and len(data) < MOST_BYTES else None
+    if data is None or starts is None:
+        return None
+    wire, good = decode_columns(form.writer, memoryview(data), starts[:-1], starts[1:])
+    right = bool(good.all())
+    form.borders.judge(right)
+    if not right:
+        return None
+    body = memoryview(data)
+    return settle(wire, _numbers(run), lambda bad: [_between(body, starts, at) for at in bad], reader, form.writer)
+
+
+def _taste(form: Form, body: Body) -> None:
+    """Learn borders from the first records of a block."""
+    plain, sizes, at = bytes(body.plain[:_TASTED_BYTES]), list[int](), 0
+    with suppress(Malformed, UnicodeDecodeError):
+        while len(sizes) < min(body.count, _TASTED):
+            _, end = form.strict(plain, at)
+            sizes.append(end - at)
+            at = end
+    form.borders.learn(padded([plain[:at]]), np.array(sizes, dtype=np.int64))
+
+
+def _numbers(bodies: Sequence[Body]) -> Rows:
+    return np.concatenate([np.arange(body.row, body.row + body.count, dtype=np.int64) for body in bodies])
 
 
 def decode_records(form: Form, reader: AvroType, plain: memoryview, starts: Sizes) -> Iterator[Part]:
@@ -105,8 +146,9 @@ def _decode(form: Form, reader: AvroType, count: int, pick: Pick) -> Iterator[Pa
         bad, wire = [*bad, *short], _joined(groups)
     if wire is not None:
         bodies = [body for group in groups for body in group.bodies]
-        rows = np.concatenate([np.arange(body.row, body.row + body.count, dtype=np.int64) for body in bodies])
-        yield settle(wire, rows, lambda wanted: _raws(form, bodies, wanted), reader, form.writer)
+        if form.flat and not bad and not form.head and form.borders.wanted:
+            form.borders.learn(padded(body.plain for body in bodies), encoded_sizes(wire, form.writer))
+        yield settle(wire, _numbers(bodies), lambda wanted: _raws(form, bodies, wanted), reader, form.writer)
     if bad:
         yield from judged(form, reader, bad)
 
