@@ -14,7 +14,7 @@ from tests.journeys.shop import Row, Shop
 
 from datalab.engine.base import Engine, Query
 from datalab.engine.duckdb import DuckDBEngine
-from datalab.lake.beside import CHANGES, side_files
+from datalab.lake.beside import CHANGES, STATE, side_files
 from datalab.lake.lake import open_lake
 from datalab.lake.table import Relation
 from datalab.names import TableName
@@ -108,7 +108,8 @@ def test_every_side_file_is_named_by_a_commit(shop: Shop, tmp_path: Path) -> Non
     shop.run()
     for name in (SILVER, TableName.parse("gold.por_uf")):
         state = shop.lake.require(name)
-        found = {str(path) for path in Path(state.target().location).glob("_*/*.parquet")}
+        place = Path(state.target().location)
+        found = {str(path) for folder in (CHANGES, STATE) for path in (place / folder).glob("*")}
         assert found == side_files(state, shop.lake.history(state)) != set()
 
 

@@ -119,12 +119,18 @@ def file_rows(schema: pa.Schema, files: Sequence[DataFile], *, position: bool = 
     return " UNION ALL ".join(parts)
 
 
-def _rows_of(schema: pa.Schema, files: Iterable[DataFile], *, position: bool) -> str:
+def _rows_of(schema: pa.Schema, files: Sequence[DataFile], *, position: bool) -> str:
+    """DuckDB is told how many rows there are: where it knows the schema already it takes 1000 of each file for granted.
+
+    It then joins a large file the wrong way round.
+    """
     paths = ", ".join(literal(file.path) for file in files)
+    rows = sum(file.rows for file in files)
     wanted = (
         f"{columns(schema.names)}, filename AS {FILE}, file_row_number AS {ROW}" if position else columns(schema.names)
     )
-    return f"SELECT {wanted} FROM read_parquet([{paths}], schema = {_file_schema(schema)}, hive_partitioning = false)"
+    options = f"schema = {_file_schema(schema)}, hive_partitioning = false, explicit_cardinality = {rows}"
+    return f"SELECT {wanted} FROM read_parquet([{paths}], {options})"
 
 
 def _left_rows(schema: pa.Schema, files: Sequence[DataFile], *, position: bool) -> str:

@@ -17,11 +17,14 @@ from datalab.engine.base import Engine, Query, Work
 from datalab.errors import PipelineTypeError, UntranslatableFunction
 from datalab.lake.table import DataFile, Relation, WriteTarget
 from datalab.pipelines.aggregates import Kept
+from datalab.pipelines.pieces import Pieces
 from datalab.pipelines.upkeep import Upkeep
-from datalab.pipelines.upkeep_parts import Part, kept_columns
+from datalab.pipelines.upkeep_parts import Part, kept_columns, part_of
 
 _SAMPLE = 50_000
 _MOST_GROUPS = 200_000
+_MOST_SUMS = 3_000_000  # where nothing is kept but a few numbers of each group
+_SMALLEST = 2  # rows of a group, on average
 _MOST_PIECES = 16
 GROUPS = "groups"
 Files = Mapping[str, tuple[DataFile, ...]]
@@ -67,10 +70,9 @@ class Keeper:
 
     def make(self, largest_share: float) -> Keeping | None:
         """All of it from the rows. None where there are so many groups that keeping them is no gain."""
-        if self._share() > largest_share:
-            return None
-        groups = self._ask(self.upkeep.build())
-        if groups.num_rows > _MOST_GROUPS:
+        most = self._most(largest_share)
+        groups = self._ask(self.upkeep.build()) if most else None
+        if groups is None or groups.num_rows > most:
             return None
         files: dict[str, tuple[DataFile, ...]] = {}
         for part in self.upkeep.parts:
@@ -83,12 +85,15 @@ class Keeper:
                 files[f"window{part.number}"] = window
                 groups = self._joined(groups, self._below(part, window))
         groups = groups.select(self.groups.names).cast(self.groups)
-        files[GROUPS] = self._keep(self._select("_new"), self.groups, _new=groups)
+        files[GROUPS] = self._new((self.pieces.write(groups),))
         return Keeping(files, tuple(self.made), groups, groups.select(list(self.upkeep.keys)))
 
     def advance(self, files: Files, changes: pa.Table) -> Keeping:
         """The same after a change: `changes` has the rows that came (`_w` 1) and went (-1). Lost."""
-        before = Relation(self.groups, files[GROUPS])
+        try:
+            before = self.pieces.find(files[GROUPS], changes.select(list(self.upkeep.keys)))
+        except pa.ArrowInvalid as error:  # an earlier version kept Parquet here
+            raise Lost from error
         after = {**files}
         found: dict[str, Any] = {"_changes": changes, "_groups": before}
         for part in self.upkeep.parts:
@@ -97,13 +102,14 @@ class Keeper:
         advanced = self._with_quantiles(self._ask(self.upkeep.advanced(), **found), after)
         touched = self._again(advanced, after)
         keys = advanced.select(list(self.upkeep.keys))
-        others = f"NOT EXISTS (SELECT 1 FROM _touched t WHERE {self.upkeep.same('t', 'g')})"
-        groups = f"{self._select('_groups', 'g')} WHERE {others} UNION ALL {self._select('_new')}"
-        after[GROUPS] = self._keep(groups, self.groups, _groups=before, _touched=keys, _new=touched)
+        emptied = keys.filter(pc.equal(advanced.column("_n"), 0))
+        if touched.num_rows + emptied.num_rows != keys.num_rows:
+            raise Lost
+        after[GROUPS] = self._new(self.pieces.grown(files[GROUPS], touched, emptied))
         return Keeping(after, tuple(self.made), touched, keys)
 
     def _found(
-        self, part: Part, before: Relation, files: dict[str, tuple[DataFile, ...]], changes: pa.Table
+        self, part: Part, before: pa.Table, files: dict[str, tuple[DataFile, ...]], changes: pa.Table
     ) -> pa.Table:
         """What the change means for one argument; its table of values gets a piece more."""
         differences = self._ask(self.upkeep.differences(part), _changes=changes)
@@ -196,14 +202,24 @@ class Keeper:
         text = f"SELECT g.*, {', '.join(values)} FROM _groups g LEFT JOIN _more m ON {self.upkeep.same('g', 'm')}"
         return self._ask(text, _groups=groups, _more=more)
 
-    def _share(self) -> float:
-        """Groups among the first rows, as a share of them."""
+    def _most(self, largest_share: float) -> int:
+        """Up to how many groups are worth keeping; 0 where a sample of the first rows says that there are more.
+
+        How often two rows of a sample are of one group tells how large groups are, where these are spread over the
+        table.
+        """
         by = self.upkeep.by
-        sample = f"SELECT {by} FROM _rows LIMIT {_SAMPLE}"
-        groups = f"SELECT {by}, count(*) AS _c FROM ({sample}) s GROUP BY {by}"
-        text = f"SELECT sum(_c) AS n, count(*) AS k FROM ({groups}) g"
+        groups = f"SELECT {by}, count(*) AS _c FROM (SELECT {by} FROM _rows LIMIT {_SAMPLE}) s GROUP BY {by}"
+        text = f"SELECT coalesce(sum(_c), 0) AS n, count(*) AS k, sum(_c * (_c - 1)) AS pairs FROM ({groups}) g"
         (row,) = self._ask(text).to_pylist()
-        return row["k"] / row["n"] if row["n"] else 0.0
+        n = int(row["n"])
+        if row["k"] <= largest_share * n:
+            return _MOST_GROUPS
+        if any(part.counted or part.windowed for part in self.upkeep.parts):
+            return 0
+        rows = max([n, *(relation.rows for relation in self.view.relations.values())])
+        size = 1 + float(row["pairs"]) * rows / n**2
+        return _MOST_SUMS if size >= _SMALLEST and rows / size <= _MOST_SUMS else 0
 
     def _counts(self, part: Part, files: tuple[DataFile, ...] = ()) -> Relation:
         keys = [self.schema.field(key) for key in self.upkeep.keys]
@@ -221,8 +237,14 @@ class Keeper:
         ]
         return pa.schema([*keys, pa.field("_n", pa.int64()), *kept])
 
-    def _select(self, table: str, alias: str = "n") -> str:
-        return f"SELECT {', '.join(f'{alias}.{name}' for name in self.groups.names)} FROM {table} {alias}"
+    @cached_property
+    def pieces(self) -> Pieces:
+        """Where that is kept."""
+        return Pieces(self.view.place, self.groups, self.upkeep.keys, self._stream)
+
+    def _new(self, files: tuple[DataFile, ...]) -> tuple[DataFile, ...]:
+        self.made.append(files[-1])
+        return files
 
     def _keep(self, text: str, schema: pa.Schema, **tables: pa.Table | Relation) -> tuple[DataFile, ...]:
         target = WriteTarget(self.view.place.name, self.view.place.location, schema, compression="snappy")
@@ -231,7 +253,10 @@ class Keeper:
         return files
 
     def _ask(self, text: str, **tables: pa.Table | Relation) -> pa.Table:
-        return self.engine.read(self._query(text, **tables)).read_all()
+        return self._stream(text, **tables).read_all()
+
+    def _stream(self, text: str, **tables: pa.Table | Relation) -> pa.RecordBatchReader:
+        return self.engine.read(self._query(text, **tables))
 
     def _query(self, text: str, stale: pa.Table | None = None, **tables: pa.Table | Relation) -> Query:
         tree = sqlglot.parse_one(text, read="spark")
@@ -258,7 +283,7 @@ def keeper(engine: Engine, view: View) -> Keeper | None:
         schema = engine.schema(Query(view.kept.rows(), view.relations, view.now, view.origin))
     except (PipelineTypeError, UntranslatableFunction):
         return None
-    parts = [_part(view.kept, number, schema) for number in range(len(view.kept.arguments))]
+    parts = [part_of(view.kept, number, schema) for number in range(len(view.kept.arguments))]
     known = [part for part in parts if part is not None]
     return Keeper(engine, view, Upkeep(view.kept, known), schema) if len(known) == len(parts) else None
 
@@ -272,23 +297,6 @@ def final_query(view: View, upkeep: Upkeep, groups: pa.Table) -> Query:
             column.replace(exp.paren(results[column.name].copy()))
     relations = {"_groups": Relation(groups.schema, memory=groups)}
     return Query(tree, relations, view.now, view.origin)
-
-
-def _part(kept: Kept, number: int, schema: pa.Schema) -> Part | None:
-    kind = schema.field(f"_a{number}").type
-    share = kept.arguments[number].share
-    part = Part(number, kept.functions(number), *_kind(kind), share=0.5 if share is None else share)
-    if (part.summed and not part.kind) or pa.types.is_nested(kind):
-        return None
-    return part
-
-
-def _kind(kind: pa.DataType) -> tuple[str, int]:
-    if pa.types.is_integer(kind):
-        return "integer", 0
-    if pa.types.is_decimal(kind):
-        return "decimal", kind.scale
-    return ("double", 0) if pa.types.is_floating(kind) else ("", 0)
 
 
 def weighed(came: pa.Table, went: pa.Table) -> pa.Table:

@@ -16,8 +16,10 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from datalab.pipelines.aggregates import Kept
+
 EPSILON = "2.3e-16D"
-SUM_TOLERANCE, SPREAD_TOLERANCE = "1e-12D", "1e-10D"
+SUM_TOLERANCE, SPREAD_TOLERANCE = "1e-12D", "1e-9D"
 WINDOW = 0.01
 _SPREADS = frozenset({"stddev_samp", "stddev_pop", "var_samp", "var_pop"})
 _SUMS = frozenset({"sum", "avg"}) | _SPREADS
@@ -62,6 +64,24 @@ class Part:
     def ranged(self) -> bool:
         """Whether the lowest and the highest value are kept."""
         return bool(self.functions & {"min", "max"})
+
+
+def part_of(kept: Kept, number: int, schema: pa.Schema) -> Part | None:
+    """What is to be kept for an argument of a view; `schema` tells its type. None where that forbids it."""
+    kind = schema.field(f"_a{number}").type
+    share = kept.arguments[number].share
+    part = Part(number, kept.functions(number), *_kind(kind), share=0.5 if share is None else share)
+    if (part.summed and not part.kind) or pa.types.is_nested(kind):
+        return None
+    return part
+
+
+def _kind(kind: pa.DataType) -> tuple[str, int]:
+    if pa.types.is_integer(kind):
+        return "integer", 0
+    if pa.types.is_decimal(kind):
+        return "decimal", kind.scale
+    return ("double", 0) if pa.types.is_floating(kind) else ("", 0)
 
 
 def kept_columns(part: Part) -> list[tuple[str, pa.DataType | None]]:
@@ -166,7 +186,7 @@ def _spread_error(part: Part) -> str:
     shift = f"CASE WHEN {count} > 0 THEN m._d1{j} * m._d1{j} / {count} ELSE 0.0D END"
     off = f" + 4 * abs(m._d1{j}) * coalesce(g._e{j}, 0.0D)" if part.kind == "double" else ""
     step = f"coalesce(g._v{j}, 0.0D) + (m._d3{j} + {shift}) * CAST(p._rows AS DOUBLE)"
-    return f"(coalesce(g._f{j}, 0.0D) + 8 * {EPSILON} * ({step}){off})"
+    return f"(coalesce(g._f{j}, 0.0D) + 4 * {EPSILON} * ({step}){off})"
 
 
 def advanced(part: Part) -> list[str]:

@@ -22,6 +22,7 @@ from datalab.engine.base import Engine, Query
 from datalab.engine.duckdb import DuckDBEngine
 from datalab.lake.table import Relation, WriteTarget
 from datalab.names import TableName
+from datalab.pipelines import pieces
 from datalab.pipelines.aggregates import Kept, kept
 from datalab.pipelines.grouping import Grouping, grouping
 from datalab.pipelines.keeping import GROUPS, Keeper, Keeping, Lost, View, final_query, keeper, weighed
@@ -94,7 +95,8 @@ class Table:
     def both(self) -> tuple[list[Row], list[Row]]:
         """The view out of what is kept, and out of all rows."""
         held = self.keeper()
-        groups = Relation(held.groups, self.now.files[GROUPS])
+        everything = held.pieces.all(self.now.files[GROUPS])
+        groups = Relation(everything.schema, memory=everything)
         query = final_query(self.view(), held.upkeep, self.now.touched)
         mine = self.engine.read(Query(query.tree, {"_groups": groups}, query.now)).read_all().to_pylist()
         return mine, self.ask(self.query, relation(self.rows)).to_pylist()
@@ -157,6 +159,76 @@ def test_what_is_kept_gives_what_the_query_gives(engine: Engine, seed: int) -> N
 @given(seed=st.integers(0, 2**32))
 def test_what_is_kept_gives_what_the_query_gives_over_and_over(engine: Engine, seed: int) -> None:
     kept_up(engine, seed)
+
+
+@settings(PROPERTY, max_examples=6)
+@given(seed=st.integers(0, 2**32))
+def test_pieces_that_are_not_merged_give_what_the_query_gives(engine: Engine, seed: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pieces, "_SMALL", 0)
+        patch.setattr(pieces, "_MOST_PIECES", 3)
+        kept_up(engine, seed)
+
+
+def many_groups(count: int) -> list[Row]:
+    """Two rows of each group."""
+    one = {**dict.fromkeys(SCHEMA.names), "parcelas": 1}
+    return [{**one, "ano": group, "area": group + step} for step in (0.25, 0.5) for group in range(count)]
+
+
+SUMS = (
+    "SELECT ano, count(*) AS n, sum(parcelas) AS p, stddev(area) AS d, max(area) AS m FROM silver.pedidos GROUP BY ano"
+)
+
+
+def test_of_many_groups_only_those_that_changed_are_written(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pieces, "_SMALL", 10)
+    monkeypatch.setattr(pieces, "_MOST_PIECES", 4)
+    table = Table(engine, SUMS, str(tmp_path), many_groups(60))
+    first = table.now.files[GROUPS][0]
+    sizes = []
+    for step in range(6):
+        came = [{**table.rows[0], "ano": group, "area": 7.0 + step} for group in (step, 0, 1000)]
+        table.change(came, [row for row in table.rows if row["ano"] == 30 + step])
+        mine, whole = table.both()
+        assert close_rows(mine, whole)
+        sizes.append([file.rows for file in table.now.files[GROUPS]])
+    assert sizes[:3] == [[60, 3], [60, 3, 4], [60, 3, 4, 4]]
+    assert table.now.files[GROUPS][0] == first or table.now.files[GROUPS][0].rows != 60
+
+
+def test_a_group_that_went_comes_back_as_a_new_one(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pieces, "_SMALL", 0)
+    table = Table(engine, SUMS, str(tmp_path), many_groups(20))
+    one = [row for row in table.rows if row["ano"] == 3]
+    table.change([], one)
+    mine, whole = table.both()
+    assert close_rows(mine, whole)
+    assert len(mine) == 19
+    table.change(one[:1], [])
+    mine, whole = table.both()
+    assert close_rows(mine, whole)
+    assert next(row for row in mine if row["ano"] == 3)["n"] == 1
+
+
+def test_small_groups_that_lie_far_apart_are_kept_where_sums_are_enough(engine: Engine, tmp_path: Path) -> None:
+    table = Table(engine, SUMS, str(tmp_path), many_groups(50))
+    assert table.keeper().make(largest_share=0.05) is not None
+    counted = Table(
+        engine, "SELECT ano, median(area) AS m FROM silver.pedidos GROUP BY ano", str(tmp_path), many_groups(50)
+    )
+    assert counted.keeper().make(largest_share=0.05) is None
+
+
+def test_what_is_not_of_this_version_is_noticed(engine: Engine, tmp_path: Path) -> None:
+    table = Table(engine, SUMS, str(tmp_path), many_groups(3))
+    Path(table.now.files[GROUPS][0].path).write_bytes(b"PAR1 and more that is no Arrow file PAR1")
+    with pytest.raises(Lost):
+        table.change(many_groups(1), [])
 
 
 def rows_of(areas: Sequence[float]) -> list[Row]:

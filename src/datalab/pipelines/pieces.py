@@ -1,0 +1,89 @@
+"""What is kept of the groups of a view, in pieces: the newest that has a group counts; without rows it is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from datalab.lake.mapped import candidates, mapped, write_mapped
+from datalab.lake.table import DataFile, WriteTarget
+
+_MOST_PIECES = 16
+_SMALL = 10_000
+_PIECE = "_piece"
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Reads and writes the pieces of one view: a first one with all groups, and later ones with those that changed.
+
+    `schema` has the columns `keys`, and `_n`, the rows of a group. `ask` answers a query of the Spark dialect over
+    tables in memory.
+    """
+
+    place: WriteTarget
+    schema: pa.Schema
+    keys: tuple[str, ...]
+    ask: Callable[..., pa.RecordBatchReader]
+
+    def write(self, groups: pa.Table) -> DataFile:
+        """A new piece."""
+        return self._written(groups.to_reader())
+
+    def find(self, files: Sequence[DataFile], keys: pa.Table) -> pa.Table:
+        """What is kept of the groups of `keys`, and perhaps of others."""
+        first, *later = (candidates(file, keys) for file in files)
+        return self._merged(first, later).read_all().cast(self.schema)
+
+    def all(self, files: Sequence[DataFile]) -> pa.Table:
+        """What is kept of every group."""
+        first, *later = map(mapped, files)
+        return self._merged(first, later).read_all().cast(self.schema)
+
+    def grown(self, files: Sequence[DataFile], groups: pa.Table, emptied: pa.Table) -> tuple[DataFile, ...]:
+        """The pieces after a change: `groups` that changed, and the keys of those that have no rows any more.
+
+        The first piece is written again where the others have grown to a quarter of it, or where it is small.
+        """
+        more = pa.concat_tables([groups, self._without_rows(emptied)])
+        first, *later = files
+        rows = sum(file.rows for file in later) + more.num_rows
+        if first.rows < _SMALL or rows > first.rows // 4:
+            return (self._written(self._merged(mapped(first), [*map(mapped, later), more])),)
+        if len(files) < _MOST_PIECES:
+            return (*files, self.write(more))
+        return (first, self._written(self._newest([*map(mapped, later), more])))
+
+    def _written(self, rows: pa.RecordBatchReader) -> DataFile:
+        return write_mapped(self.place.name, self.place.location, self.schema, rows)
+
+    def _without_rows(self, keys: pa.Table) -> pa.Table:
+        known = {**{key: keys.column(key) for key in self.keys}, "_n": pa.repeat(0, keys.num_rows)}
+        nothing = pa.nulls(keys.num_rows)
+        return pa.table([known.get(field.name, nothing) for field in self.schema], self.schema.names).cast(self.schema)
+
+    def _merged(self, first: pa.Table, later: Sequence[pa.Table]) -> pa.RecordBatchReader:
+        later = [piece for piece in later if piece.num_rows]
+        if not later:
+            return first.to_reader()
+        newest = self._newest(later).read_all()
+        same = " AND ".join(f"l.{key} <=> f.{key}" for key in self.keys)
+        names = ", ".join(self.schema.names)
+        text = (
+            f"SELECT {names} FROM _first f WHERE NOT EXISTS (SELECT 1 FROM _later l WHERE {same}) "
+            f"UNION ALL SELECT {names} FROM _later WHERE _n > 0"
+        )
+        return self.ask(text, _first=first, _later=newest)
+
+    def _newest(self, pieces: Sequence[pa.Table]) -> pa.RecordBatchReader:
+        """Each group as the last of these pieces has it."""
+        if len(pieces) == 1:
+            return pieces[0].to_reader()
+        numbered = [
+            piece.append_column(_PIECE, pa.repeat(number, piece.num_rows)) for number, piece in enumerate(pieces)
+        ]
+        rank = f"row_number() OVER (PARTITION BY {', '.join(self.keys)} ORDER BY {_PIECE} DESC)"
+        text = f"SELECT {', '.join(self.schema.names)} FROM _pieces QUALIFY {rank} = 1"
+        return self.ask(text, _pieces=pa.concat_tables(numbered))
