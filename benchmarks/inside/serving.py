@@ -12,11 +12,7 @@ from typing import Any
 
 import joblib
 import numpy as np
-import onnx
 import pyarrow as pa
-from onnx import TensorProto, helper, numpy_helper
-from skl2onnx import to_onnx
-from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import make_pipeline
@@ -24,6 +20,8 @@ from sklearn.preprocessing import OneHotEncoder
 
 from benchmarks.measure import ROOT
 from datalab.features.online.base import Layout, Version
+from datalab.ml.estimators import emit
+from datalab.ml.graph import Graph
 from datalab.ml.package import signing_key, write_package
 from datalab.platform.online import wire_online_store
 from datalab.platform.serving import wire_keys
@@ -94,19 +92,16 @@ def _fitted(columns: Mapping[str, Any]) -> Any:
 
 
 def _graph(pipeline: Any) -> bytes:
-    """The pipeline with one column per input and P(default) alone as its answer."""
-    kinds = [(name, FloatTensorType([None, 1])) for name in NUMBERS]
-    kinds += [(name, StringTensorType([None, 1])) for name in TEXTS]
-    whole = to_onnx(pipeline, initial_types=kinds, options={"zipmap": False}, target_opset={"": 18, "ai.onnx.ml": 3})
-    graph = whole.graph
-    both = graph.output[1].name
-    graph.initializer.append(numpy_helper.from_array(np.array([1], dtype=np.int64), "second"))
-    graph.node.append(helper.make_node("Gather", [both, "second"], ["probability"], axis=1))
-    del graph.output[:]
-    graph.output.append(helper.make_tensor_value_info("probability", TensorProto.FLOAT, [None, 1]))
-    onnx.checker.check_model(whole)
-    content: bytes = whole.SerializeToString()
-    return content
+    """The pipeline with one column per input and P(default) alone as its answer, exported as training does it."""
+    graph = Graph()
+    parts = [graph.node("Concat", *(graph.input(name, text=False) for name in NUMBERS), axis=1)]
+    encode, forest = (step for _, step in pipeline.steps)
+    for name, levels in zip(TEXTS, encode.named_transformers_["t"].categories_, strict=True):
+        known = {"cats_strings": [*map(str, levels)], "zeros": 1}
+        flags = graph.node("OneHotEncoder", graph.input(name, text=True), domain="ai.onnx.ml", **known)
+        parts.append(graph.node("Reshape", flags, graph.constant([-1, len(levels)], np.int64)))
+    matrix = graph.node("Concat", *parts, axis=1)
+    return graph.finish(emit(graph, forest, matrix, forest.n_features_in_))
 
 
 def _manifest(pipeline: Any, columns: Mapping[str, Any]) -> dict[str, Any]:

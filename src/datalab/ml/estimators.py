@@ -64,6 +64,9 @@ def emit(graph: Graph, estimator: Any, matrix: str, width: int) -> str:
     """Write a fitted estimator into a graph; answers the name of its raw probability [N, 1]."""
     kind = type(estimator).__module__.partition(".")[0]
     converted = _CONVERTERS.get(kind, _from_sklearn)(estimator, width)
+    summed = graph.sum_of_trees(converted, matrix)
+    if summed is not None:
+        return summed
     outputs = graph.embed(converted, matrix)
     return graph.node("Gather", outputs[1], graph.constant([1], np.int64), axis=1)
 

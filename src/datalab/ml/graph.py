@@ -19,6 +19,12 @@ Columns = Mapping[str, Array]
 OPSETS = {"": 18, "ai.onnx.ml": 3}
 _IR_VERSION = 9
 ANSWER = "probability"
+_PLAIN_SUM = frozenset(
+    {f"class_{name}" for name in ("ids", "nodeids", "treeids", "weights")}
+    | {f"nodes_{name}" for name in ("falsenodeids", "featureids", "hitrates", "missing_value_tracks_true", "modes")}
+    | {f"nodes_{name}" for name in ("nodeids", "treeids", "truenodeids", "values")}
+    | {"classlabels_int64s", "post_transform"}
+)
 
 
 class Graph:
@@ -65,6 +71,24 @@ class Graph:
         self._nodes.extend(inner.node)
         self._constants.extend(inner.initializer)
         return [output.name for output in inner.output]
+
+    def sum_of_trees(self, model: Any, matrix: str) -> str | None:
+        """P(second class) of a forest's classifier as the sum that it is, fed from `matrix`; None for other models.
+
+        A classifier works out labels and both classes as well, which nobody reads here.
+        """
+        nodes = model.graph.node
+        if [node.op_type for node in nodes] != ["TreeEnsembleClassifier"]:
+            return None
+        given = {part.name: helper.get_attribute_value(part) for part in nodes[0].attribute}
+        if given.keys() != _PLAIN_SUM or given["post_transform"] != b"NONE":
+            return None
+        if set(given["class_ids"]) != {0} or min(given["class_weights"]) < 0:  # one weight a leaf: that of the second
+            return None
+        trees = {name: given[name] for name in given if name.startswith("nodes_") and name != "nodes_hitrates"}
+        leaves = {f"target_{name}": given[f"class_{name}"] for name in ("nodeids", "treeids", "weights")}
+        targets = {"target_ids": [0] * len(leaves["target_weights"]), "n_targets": 1, "aggregate_function": "SUM"}
+        return self.node("TreeEnsembleRegressor", matrix, domain="ai.onnx.ml", **trees, **leaves, **targets)
 
     def finish(self, output: str, width: int | None = 1) -> bytes:
         """The model whose answer is this tensor, under the name `probability`."""

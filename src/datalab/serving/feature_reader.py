@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from datalab.errors import DataLabError
 from datalab.features.online.base import OnlineStore
-from datalab.serving.lookup import Features, LookupPlan, Request, View
+from datalab.serving.lookup import Features, Known, LookupPlan, Request, View
 
 _THREADS = 4
 _FAILURES_TO_OPEN = 5
@@ -38,13 +38,16 @@ class FeatureReader:
         self._open_until = 0.0
         self._careful = _CAREFUL_READS if store.capabilities.shared else 0  # reads in a thread that are to come
 
-    async def read(self, plan: LookupPlan, requests: Sequence[Request]) -> list[Features]:
-        """The features of each request; never raises for what the store does."""
+    async def read(self, plan: LookupPlan, requests: Sequence[Request], known: Known | None = None) -> list[Features]:
+        """The features of each request; never raises for what the store does. What is `known` may be taken from there.
+
+        `known` grows by what was read, so that the parts of a batch read each entity once.
+        """
         if self.reads_in_place(len(requests)):
             return self.read_now(plan, requests)
         if self._clock() < self._open_until:
             return self._without(plan, requests, "lookup_failed")
-        return await self._read_in_thread(plan, requests)
+        return await self._read_in_thread(plan, requests, known)
 
     def reads_in_place(self, requests: int) -> bool:
         """Whether `read` would wait for no thread."""
@@ -79,12 +82,14 @@ class FeatureReader:
         """Let threads end; the store belongs to whoever opened it."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def _read_in_thread(self, plan: LookupPlan, requests: Sequence[Request]) -> list[Features]:
+    async def _read_in_thread(
+        self, plan: LookupPlan, requests: Sequence[Request], known: Known | None
+    ) -> list[Features]:
         if self._busy >= _THREADS:
             return self._failed(plan, requests, "lookup_slow")
         loop = asyncio.get_running_loop()
         self._busy += 1
-        work = loop.run_in_executor(self._pool, plan.read, self._store, requests, datetime.now(UTC))
+        work = loop.run_in_executor(self._pool, plan.read, self._store, requests, datetime.now(UTC), known)
         work.add_done_callback(self._finished)
         try:
             found = await asyncio.wait_for(

@@ -97,15 +97,13 @@ class Vector:
 
     def arrays(self, rows: Sequence[Sequence[Any]]) -> tuple[Matrix, Matrix]:
         """Numbers as float32 [inputs, rows], texts as objects [inputs, rows]."""
-        values = [[row[place] for row in rows] for place in self.numbers]
+        values = [row[place] for place in self.numbers for row in rows]
         try:
             numbers = np.array(values, dtype=np.float32)  # None becomes NaN
         except (TypeError, ValueError):  # something that is no number
-            numbers = np.array([[_number(value) for value in column] for column in values], dtype=np.float32)
-        texts = np.empty((len(self.texts), len(rows)), dtype=object)
-        for index, place in enumerate(self.texts):
-            texts[index] = [_text(row[place]) for row in rows]
-        return numbers.reshape(len(self.numbers), len(rows)), texts
+            numbers = np.array([*map(_number, values)], dtype=np.float32)
+        texts = np.array([_text(row[place]) for place in self.texts for row in rows], dtype=object)
+        return numbers.reshape(len(self.numbers), len(rows)), texts.reshape(len(self.texts), len(rows))
 
     def feeds(self, numbers: Matrix, texts: Matrix) -> dict[str, Matrix]:
         """What the model is called with: a column [rows, 1] per input."""

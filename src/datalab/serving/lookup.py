@@ -12,6 +12,7 @@ from datalab.features.online.base import Lookup, OnlineStore, Stored
 from datalab.serving.inputs import Input, Origin
 
 Request = Mapping[str, Any]
+Known = dict[Lookup, Stored | None]
 
 
 @dataclass(frozen=True)
@@ -52,28 +53,34 @@ class LookupPlan:
         """What a request has when the store gave no answer."""
         return Features(dict.fromkeys(self.views), {}, {}, Degradation(reason, tuple(self.views)))
 
-    def read(self, store: OnlineStore, requests: Sequence[Request], now: datetime) -> list[Features]:
-        """The features of each request; each entity is read once. OnlineStoreError."""
+    def read(
+        self, store: OnlineStore, requests: Sequence[Request], now: datetime, known: Known | None = None
+    ) -> list[Features]:
+        """The features of each request; each entity is read once, and not at all where `known` has it, which grows.
+
+        OnlineStoreError.
+        """
         if len(requests) == 1:
             return [self._read_one(store, requests[0], now)]
+        known = {} if known is None else known
         stored: list[dict[str, Stored | None]] = [{} for _ in requests]
         entities: list[dict[str, tuple[Any, ...]]] = [{} for _ in requests]
         values: list[dict[str, Mapping[str, Any] | None]] = [{} for _ in requests]
         for stage in self.stages:
-            wanted: dict[tuple[str, tuple[Any, ...]], list[int]] = {}
+            asked: list[tuple[int, Lookup]] = []
             for row, request in enumerate(requests):
                 for view in stage:
-                    entity = tuple(origin.value(request, values[row]) for origin in view.entity)
+                    entity = tuple([origin.value(request, values[row]) for origin in view.entity])
                     stored[row][view.name] = None
-                    values[row][view.name] = None
                     if None not in entity:
                         entities[row][view.name] = entity
-                        wanted.setdefault((view.name, entity), []).append(row)
-            found = store.read([Lookup(*key) for key in wanted], now) if wanted else []
-            for ((name, _), rows), answer in zip(wanted.items(), found, strict=True):
-                for row in rows if answer is not None else ():
-                    stored[row][name] = answer
-                    values[row][name] = answer.values  # type: ignore[union-attr] # not None: see the line above
+                        asked.append((row, Lookup(view.name, entity)))
+            wanted = [*dict.fromkeys(lookup for _, lookup in asked if lookup not in known)]
+            known.update(zip(wanted, store.read(wanted, now) if wanted else (), strict=True))
+            for row, lookup in asked:
+                answer = known[lookup]
+                if answer is not None:
+                    stored[row][lookup.view], values[row][lookup.view] = answer, answer.values
         return [Features(*each, _missing(each[0])) for each in zip(stored, values, entities, strict=True)]
 
     def _read_one(self, store: OnlineStore, request: Request, now: datetime) -> Features:

@@ -23,30 +23,27 @@ class Reasons:
     """
 
     def __init__(self, vector: Vector, most: int) -> None:
-        self._vector = vector
         self._most = most
-        self._groups = _groups(vector.inputs)
-        self._raises = [_words(name, vector.inputs[places[0]], raises=True) for name, places in self._groups]
-        self._lowers = [_words(name, vector.inputs[places[0]], raises=False) for name, places in self._groups]
-        place_of = {place: index for index, place in enumerate(vector.numbers)}
-        text_of = {place: index for index, place in enumerate(vector.texts)}
-        pairs = [(place, number + 1) for number, (_, places) in enumerate(self._groups) for place in places]
-        numbers = [(place_of[place], column, place) for place, column in pairs if place in place_of]
-        texts = [(text_of[place], column, place) for place, column in pairs if place in text_of]
-        self._numbers = _index(numbers)
-        self._texts = _index(texts)
-        self._reference, self._reference_texts = self._references(numbers, texts)
+        groups = _groups(vector.inputs)
+        self._raises = [_words(name, vector.inputs[places[0]], raises=True) for name, places in groups]
+        self._lowers = [_words(name, vector.inputs[places[0]], raises=False) for name, places in groups]
+        replaced = np.zeros((len(vector.inputs), 1, 1 + len(groups)), dtype=bool)
+        for variation, (_, places) in enumerate(groups, 1):
+            replaced[places, :, variation] = True
+        self._replaced = replaced[list(vector.numbers)], replaced[list(vector.texts)]
+        numbers, texts = vector.arrays([[part.reference for part in vector.inputs]])
+        self._reference = numbers[:, :, None], texts[:, :, None]
 
     @property
     def variations(self) -> int:
         """Rows of the call per request: itself, and one for each input or group."""
-        return 1 + len(self._groups)
+        return 1 + len(self._raises)
 
     def spread(self, numbers: Matrix, texts: Matrix) -> tuple[Matrix, Matrix]:
         """Arrays [inputs, rows] as [inputs, rows * variations]."""
         return (
-            self._spread(numbers, self._numbers, self._reference),
-            self._spread(texts, self._texts, self._reference_texts),
+            np.where(self._replaced[0], self._reference[0], numbers[:, :, None]).reshape(len(numbers), -1),
+            np.where(self._replaced[1], self._reference[1], texts[:, :, None]).reshape(len(texts), -1),
         )
 
     def read(self, answers: Matrix) -> list[list[Reason]]:
@@ -63,22 +60,6 @@ class Reasons:
         reason["efeito"] = round(effect, 6)
         return reason
 
-    def _spread(self, values: Matrix, places: tuple[Matrix, Matrix], reference: Matrix) -> Matrix:
-        inputs, rows = values.shape
-        spread = np.empty((inputs, rows, self.variations), dtype=values.dtype)
-        spread[:] = values[:, :, None]
-        if len(places[0]):
-            spread[places[0], :, places[1]] = reference[:, None]
-        return spread.reshape(inputs, -1)
-
-    def _references(self, numbers: list[Any], texts: list[Any]) -> tuple[Matrix, Matrix]:
-        row = [part.reference for part in self._vector.inputs]
-        all_numbers, all_texts = self._vector.arrays([row])
-        return (
-            np.array([all_numbers[index, 0] for index, _, _ in numbers], dtype=np.float32),
-            np.array([all_texts[index, 0] for index, _, _ in texts], dtype=object),
-        )
-
 
 def _words(name: str, first: Input, *, raises: bool) -> Reason:
     words = ("aumenta", first.up) if raises else ("reduz", first.down)
@@ -90,10 +71,3 @@ def _groups(inputs: Sequence[Input]) -> list[tuple[str, list[int]]]:
     for place, part in enumerate(inputs):
         groups.setdefault(part.group, []).append(place)
     return list(groups.items())
-
-
-def _index(cells: list[Any]) -> tuple[Matrix, Matrix]:
-    return (
-        np.array([index for index, _, _ in cells], dtype=np.intp),
-        np.array([column for _, column, _ in cells], dtype=np.intp),
-    )

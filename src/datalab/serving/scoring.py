@@ -15,10 +15,11 @@ from pydantic_core import to_json
 from datalab.errors import ScoreLogFailed
 from datalab.serving.feature_reader import FeatureReader
 from datalab.serving.log import RecordLog
-from datalab.serving.lookup import Features, LookupPlan
+from datalab.serving.lookup import Features, Known, LookupPlan
 from datalab.serving.model import LiveModel, ModelFailed, Verdict
 from datalab.serving.problems import Problem
 from datalab.serving.score_id import ScoreIds
+from datalab.serving.sources import Said, Sources
 
 WORDS = {
     "unknown_entity": "não há dados de {views}: pontuado com o pedido e o que há da região",
@@ -45,6 +46,17 @@ class Begun(NamedTuple):
     found: Sequence[Features]
     inputs: Sequence[list[Any]]
     verdicts: Callable[[], Sequence[Verdict]]
+
+
+class Case(NamedTuple):
+    """A row with all that its answer and its record are made of."""
+
+    row: Row
+    features: Features
+    values: list[Any]
+    verdict: Verdict
+    sources: Mapping[str, Said]
+    caller: Caller
 
 
 class Scorer:
@@ -87,9 +99,9 @@ class Scorer:
         parts = [rows[start : start + _PART] for start in range(0, len(rows), _PART)]
         pool = ThreadPoolExecutor(min(len(parts), os.cpu_count() or 1), "judge")
         try:
-            begun = []
+            begun, known = [], Known()
             for part in parts:
-                found = await self._reader.read(model.plan, part)
+                found = await self._reader.read(model.plan, part, known)
                 inputs = _inputs(model, part, found)
                 begun.append(Begun(part, found, inputs, pool.submit(model.judge_many, inputs).result))
             answers = await asyncio.to_thread(self._recorded, model, begun, [caller] * len(rows))
@@ -121,32 +133,23 @@ class Scorer:
         return self._recorded(model, [Begun(rows, found, inputs, lambda: verdicts)], callers)
 
     def _recorded(self, model: LiveModel, begun: Sequence[Begun], callers: Iterable[Caller]) -> list[dict[str, Any]]:
-        now, callers = datetime.now(UTC), iter(callers)
+        now, callers, sources = datetime.now(UTC), iter(callers), Sources(self._reader)
         answers: list[dict[str, Any]] = []
         lines: list[bytes] = []
         for rows, found, inputs, verdicts in begun:
             for row, each, values, verdict in zip(rows, found, inputs, verdicts(), strict=True):
-                caller = next(callers)
-                answer = self._answer(model, row, each, verdict, caller, now)
+                case = Case(row, each, values, verdict, sources.of(model.plan, each), next(callers))
+                answer = self._answer(model, case, now)
                 answers.append(answer)
-                record = self._record(model, row, each, values, answer, caller)
-                lines.append(to_json(record, inf_nan_mode="null", fallback=str))
+                lines.append(to_json(_record(model, case, answer), inf_nan_mode="null", fallback=str))
         lines.append(b"")
         self._log.append(b"\n".join(lines))
         return answers
 
-    def _answer(
-        self,
-        model: LiveModel,
-        row: Row,
-        features: Features,
-        verdict: Verdict,
-        caller: Caller,
-        now: datetime,
-    ) -> dict[str, Any]:
-        probability, reasons = verdict
-        decision, rules = model.decisions.decide(probability, row)
-        degraded = features.degraded
+    def _answer(self, model: LiveModel, case: Case, now: datetime) -> dict[str, Any]:
+        probability, reasons = case.verdict
+        decision, rules = model.decisions.decide(probability, case.row)
+        degraded = case.features.degraded
         return {
             "id_score": self._ids.new(decision),
             "score": model.decisions.score(probability),
@@ -154,12 +157,9 @@ class Scorer:
             "decisao": decision,
             "razoes": reasons,
             "regras": [{"nome": rule.name, "texto": rule.text, "decisao_minima": rule.at_least} for rule in rules],
-            "modelo": {"nome": model.name, "versao": model.version, "desatualizado": caller.stale},
+            "modelo": {"nome": model.name, "versao": model.version, "desatualizado": case.caller.stale},
             "momento": now,
-            "features": {
-                view: None if stored is None else {"momento": stored.timestamp, "snapshot": str(stored.snapshot)}
-                for view, stored in features.stored.items()
-            },
+            "features": {view: said.answered for view, said in case.sources.items()},
             "degradacao": None
             if degraded is None
             else {
@@ -169,45 +169,26 @@ class Scorer:
             },
         }
 
-    def _record(
-        self,
-        model: LiveModel,
-        row: Row,
-        features: Features,
-        values: list[Any],
-        answer: Mapping[str, Any],
-        caller: Caller,
-    ) -> dict[str, Any]:
-        degraded = features.degraded
-        return {
-            "score_id": answer["id_score"],
-            "scored_at": answer["momento"],
-            "model": model.name,
-            "model_version": model.version,
-            "entity": _entity(model.plan, features),
-            "request": row,
-            "features": {name: self._source(model.plan, features, name) for name in features.stored},
-            "inputs": dict(zip(model.vector.names, values, strict=True)),
-            "probability": answer["probabilidade_inadimplencia"],
-            "score": answer["score"],
-            "decision": answer["decisao"],
-            "reasons": [*answer["razoes"], *answer["regras"]],
-            "degraded": None if degraded is None else f"{degraded.reason}: {', '.join(degraded.views)}",
-            "latency_ms": round((time.perf_counter() - caller.started) * 1000, 3),
-            "key_id": caller.key_id,
-        }
 
-    def _source(self, plan: LookupPlan, features: Features, name: str) -> dict[str, Any] | None:
-        stored, view = features.stored[name], plan.views[name]
-        if stored is None:
-            return None
-        return {
-            "table": stored.table,
-            "snapshot": stored.snapshot,
-            "timestamp": stored.timestamp,
-            "entity": dict(zip(self._reader.columns(view), features.entities[name], strict=True)),
-            "values": dict(zip(view.used, map(stored.values.get, view.used), strict=True)),
-        }
+def _record(model: LiveModel, case: Case, answer: Mapping[str, Any]) -> dict[str, Any]:
+    degraded = case.features.degraded
+    return {
+        "score_id": answer["id_score"],
+        "scored_at": answer["momento"],
+        "model": model.name,
+        "model_version": model.version,
+        "entity": _entity(model.plan, case.features),
+        "request": case.row,
+        "features": {view: said.recorded for view, said in case.sources.items()},
+        "inputs": dict(zip(model.vector.names, case.values, strict=True)),
+        "probability": answer["probabilidade_inadimplencia"],
+        "score": answer["score"],
+        "decision": answer["decisao"],
+        "reasons": [*answer["razoes"], *answer["regras"]],
+        "degraded": None if degraded is None else f"{degraded.reason}: {', '.join(degraded.views)}",
+        "latency_ms": round((time.perf_counter() - case.caller.started) * 1000, 3),
+        "key_id": case.caller.key_id,
+    }
 
 
 def _inputs(model: LiveModel, rows: Sequence[Row], found: Sequence[Features]) -> list[list[Any]]:

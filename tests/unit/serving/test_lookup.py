@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 import time
 from contextlib import closing
@@ -14,6 +15,7 @@ from tests.unit.serving.models import REQUEST, probability
 from datalab.errors import ModelRefused, OnlineStoreError
 from datalab.features.online.base import OnlineCapabilities
 from datalab.features.online.sqlite import SqliteStore
+from datalab.serving import scoring
 from datalab.serving.inputs import inputs_of
 from datalab.serving.lookup import lookup_plan
 
@@ -32,9 +34,11 @@ class Troubled:
         self.delay = 0.0
         self.error = None
         self.reads = 0
+        self.looked_up = []
 
     def read(self, wanted, now, more=None):
         self.reads += 1
+        self.looked_up += wanted
         time.sleep(self.delay)
         if self.error is not None:
             raise self.error
@@ -124,6 +128,20 @@ def test_a_batch_degrades_as_a_whole(serve, troubled):
 
     answers = asyncio.run(ask())["resultados"]
     assert [answer["degradacao"]["motivo"] for answer in answers] == ["lookup_slow"] * 5
+
+
+def test_the_parts_of_a_batch_look_each_entity_up_once(serve, troubled, monkeypatch):
+    monkeypatch.setattr(scoring, "_PART", 40)  # more than are read in place
+    served = serve(troubled, deadline_ms=5000)
+
+    async def ask():
+        async with served.client() as client:
+            return (await client.post("/v1/credit-score/batch", json={"propostas": [REQUEST] * 100})).json()
+
+    results = asyncio.run(ask())["resultados"]
+    assert len(troubled.looked_up) == len(set(troubled.looked_up)) == 4
+    assert {json.dumps(each["features"]) for each in results} == {json.dumps(score(served)[0]["features"])}
+    assert None not in results[-1]["features"].values()
 
 
 def manifest(views, inputs):
