@@ -391,6 +391,9 @@ QUERIES: list[tuple[str, list[tuple[Any, ...]]]] = [
     ("SELECT x FROM t ORDER BY x DESC", [(7,), (5,), (3,), (2,), (1,), (None,)]),
     ("SELECT y FROM t WHERE g = 'b' ORDER BY y DESC NULLS FIRST", [(pytest.approx(math.nan, nan_ok=True),), (0.5,)]),
     ("SELECT collect_list(x) AS l FROM t WHERE false", [([],)]),
+    ("SELECT count_if(flag) AS n, count_if(flag) FILTER (WHERE x > 9) AS f FROM t WHERE flag IS NULL", [(0, 0)]),
+    ("SELECT count_if(x > 1) OVER (PARTITION BY x) AS n, count(*) AS c FROM t WHERE x IS NULL GROUP BY x", [(0, 1)]),
+    ("SELECT count_if(DISTINCT x > 1) AS n, count_if(x > 99) AS z FROM t", [(1, 0)]),
     ("SELECT g, count(*) AS n FROM t GROUP BY ALL ORDER BY g", [(None, 1), ("a", 3), ("b", 2)]),
     ("SELECT g, sum(x) AS n FROM t GROUP BY ROLLUP (g) ORDER BY n DESC LIMIT 1", [(None, 18)]),
     (

@@ -45,6 +45,14 @@ def _listagg(node: exp.GroupConcat) -> exp.Expr | None:
     return call("string_agg", node.this, ordered)
 
 
+def _count_if(node: exp.CountIf) -> exp.Expr | None:
+    """Where the condition is never known, or there is no row, DuckDB's answers NULL; in Spark it is 0."""
+    distinct = isinstance(node.this, exp.Distinct)
+    condition = node.this.expressions[0] if distinct else node.this
+    met = exp.Case(ifs=[exp.If(this=condition.copy(), true=exp.true())])
+    return exp.Count(this=exp.Distinct(expressions=[met]) if distinct else met, big_int=True)
+
+
 def _ignore_nulls(node: exp.IgnoreNulls) -> exp.Expr | None:
     inner = node.this
     if isinstance(inner, exp.First | exp.AnyValue):
@@ -108,6 +116,7 @@ REWRITES: dict[type[exp.Expr], Rewrite] = {
     exp.ArraySort: _sort_array,
     exp.Transform: _per_element,
     exp.ArrayFilter: _per_element,
+    exp.CountIf: _count_if,
     exp.GroupConcat: _listagg,
     exp.IgnoreNulls: _ignore_nulls,
     exp.WithinGroup: _percentile_within,
