@@ -178,7 +178,11 @@ join(x, separator) AS array_to_string(list_transform(x, lambda e: spark_text(e))
 """
 
 _AGGREGATES = """
-mode(x) AS list_sort(list_transform(map_entries(histogram(x)), lambda e: {n: -CAST(e.value AS BIGINT), k: e.key}))[1].k
+is_nan(x) AS typeof(x) = 'DOUBLE' AND hash(x) = hash(CAST('nan' AS DOUBLE)) \
+ OR typeof(x) = 'FLOAT' AND hash(x) = hash(CAST('nan' AS FLOAT))
+mode(x) AS list_sort(coalesce(list_transform(map_entries(histogram(x) FILTER (WHERE NOT spark_is_nan(x))), \
+ lambda e: {n: -CAST(e.value AS BIGINT), k: e.key}), []) || CASE WHEN count(*) FILTER (WHERE spark_is_nan(x)) > 0 \
+ THEN [{n: -count(*) FILTER (WHERE spark_is_nan(x)), k: max(x) FILTER (WHERE spark_is_nan(x))}] ELSE [] END)[1].k
 collect_list(x) AS coalesce(list(x ORDER BY x) FILTER (WHERE x IS NOT NULL), [])
 collect_set(x) AS coalesce(list_sort(list(DISTINCT x) FILTER (WHERE x IS NOT NULL)), [])
 max_by(x, y) AS (max({y: y, x: x}) FILTER (WHERE y IS NOT NULL)).x
