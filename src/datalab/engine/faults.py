@@ -13,8 +13,22 @@ from datalab.errors import DataLabError, EngineError, OutOfMemory, StorageFull
 
 _FULL = ("no space left", "disk quota exceeded", "failed to offload data block", "max_temp_directory_size")
 _ABOUT_VALUES = (duckdb.DataError, duckdb.IntegrityError, duckdb.InvalidInputException)
-_VALUE = re.compile(r"'.*'|(?<=value )\S+|\d[\d.,:T+-]{3,}\d", re.DOTALL)
+_VALUE = re.compile(r"'.*'|\".*\"|(?<=value )\S+|\d[\d.,:T+-]{3,}\d", re.DOTALL)
 _ECHO = re.compile(r"\n+LINE \d+:.*", re.DOTALL)
+# What the macros of the dialect say by a cast that fails: said in words, without the value that follows.
+_OWN = {
+    "division by zero": "try_divide answers NULL, and so does a divisor nullif(x, 0)",
+    "index outside the array": "get answers NULL there",
+    "not JSON": "correct the texts: single quotes and what follows the value are not JSON",
+    "out of range": "cast to a wider type",
+    "not as the pattern says": "correct the pattern, or the texts",
+    **dict.fromkeys(
+        (f"not {kind}" for kind in ("an integer", "a number", "a decimal", "a boolean", "a date", "a timestamp")),
+        "try_cast answers NULL where a text is not of the type",
+    ),
+}
+_OWN_WORDS = re.compile(rf"['\"](?P<words>{'|'.join(_OWN)})(?:['\"]|: )")
+_NO_EQUAL = re.compile(r"'(?P<words>no equal (?:of CAST\(|text of )[^']+)'")
 _MEMORY_HINT = "raise the engine's memory limit, or lower its threads"
 _SPACE_HINT = "free space on the disk, then run again: nothing was committed"
 
@@ -32,8 +46,10 @@ def translated(origin: str) -> Iterator[None]:
 
 def fault(error: Exception, origin: str) -> DataLabError:
     """The error of ours that says what `error` says, with `origin` in front where it is known."""
-    text = _without_values(str(error)) if isinstance(error, _ABOUT_VALUES) else str(error).strip()
     where = f"{origin}: " if origin else ""
+    if isinstance(error, _ABOUT_VALUES) and (match := _OWN_WORDS.search(str(error)) or _NO_EQUAL.search(str(error))):
+        return EngineError(f"{where}{match['words']}", _OWN.get(match["words"], ""))
+    text = _without_values(str(error)) if isinstance(error, _ABOUT_VALUES) else str(error).strip()
     if any(sign in text.lower() for sign in _FULL) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
         return StorageFull(f"{where}no space left: {text}", _SPACE_HINT)
     if isinstance(error, duckdb.OutOfMemoryException):

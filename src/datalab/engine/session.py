@@ -13,6 +13,7 @@ import duckdb
 
 from datalab.engine.base import Query
 from datalab.engine.dialect import sql_of, translate
+from datalab.engine.dialect.reals import widen_reals
 from datalab.engine.faults import fault, translated
 from datalab.engine.mistakes import mistake
 from datalab.engine.relations import FILE, casts, columns, file_rows, literal, memory_rows, quoted
@@ -127,7 +128,8 @@ class Session:
 
     def compile(self, query: Query) -> str:
         """The query in DuckDB's SQL, over views of its relations. UntranslatableFunction, UnknownTable."""
-        tree = translate(query.tree, query.now, query.origin)
+        wide = widen_reals(query.tree, [relation.schema for relation in query.relations.values()])
+        tree = translate(wide, query.now, query.origin)
         relations = {name.lower(): relation for name, relation in query.relations.items()}
         shown = mentioned(tree)
         require_known(tree, relations, query.origin)

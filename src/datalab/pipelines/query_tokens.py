@@ -48,7 +48,7 @@ def _tokens(source: Source, start: int, end: int) -> list[Token]:
             if _phrase_at(tokens, index, phrase) and _has_argument(tokens, index + len(phrase)):
                 raise source.unsupported(token.start, what, hint)
     _refuse_stray_commas(source, tokens)
-    return _join_strings(source, tokens)
+    return join_strings(tokens, source.text)
 
 
 def _in_file(source: Source, start: int, tokens: list[Token]) -> list[Token]:
@@ -78,13 +78,16 @@ def _has_argument(tokens: list[Token], index: int) -> bool:
     return index < len(tokens) and tokens[index].token_type in (TokenType.NUMBER, TokenType.STRING)
 
 
-def _join_strings(source: Source, tokens: list[Token]) -> list[Token]:
-    """In Spark two quotes inside a string are one quote; sqlglot reads 'a''b' as two strings side by side."""
+def join_strings(tokens: list[Token], written: str) -> list[Token]:
+    """The tokens of a text, with strings as Spark reads them: two quotes inside are one quote.
+
+    sqlglot reads 'a''b' as two strings side by side.
+    """
     joined: list[Token] = []
     for token in tokens:
         last = joined[-1] if joined else None
         if last and last.token_type == token.token_type == TokenType.STRING and last.end + 1 == token.start:
-            text = f"{last.text}{source.text[token.start]}{token.text}"
+            text = f"{last.text}{written[token.start]}{token.text}"
             joined[-1] = Token(TokenType.STRING, text, token.line, token.col, last.start, token.end)
         else:
             joined.append(token)

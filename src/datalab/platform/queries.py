@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from datetime import datetime
 
 import pyarrow as pa
-import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
@@ -15,6 +14,7 @@ from datalab.errors import PipelineSyntaxError, UnknownTable
 from datalab.lake.lake import Lake
 from datalab.lake.table import Relation
 from datalab.names import TableName
+from datalab.pipelines.query_tokens import SPARK, join_strings
 
 Moment = datetime | int | str
 
@@ -32,7 +32,8 @@ def ask(lake: Lake, engine: Engine, sql: str, now: datetime, at: Moment | None =
 def parse_query(sql: str) -> exp.Query:
     """One SELECT in the Spark dialect; PipelineSyntaxError for anything else."""
     try:
-        statements = [statement for statement in sqlglot.parse(sql, read="spark") if statement is not None]
+        tokens = join_strings(SPARK.tokenize(sql), sql)
+        statements = [statement for statement in SPARK.parser().parse(tokens, sql) if statement is not None]
     except SqlglotError as error:
         raise PipelineSyntaxError(f"the query does not parse: {_first_line(error)}", "check the SQL") from error
     if len(statements) != 1 or not isinstance(statements[0], exp.Query):

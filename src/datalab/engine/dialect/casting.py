@@ -68,8 +68,10 @@ def cast_if_possible(value: exp.Expr, kind: str) -> exp.Expr:
 def rounded(value: exp.Expr, digits: int) -> exp.Expr:
     """ROUND half up on what a double prints as. Whole numbers and decimals are exact as they are."""
     scale = exp.Literal.number(digits)
-    if digits <= 0:
-        return call("round", value, *([scale] if digits else []))
+    if digits < 0:
+        return call("spark_round_whole", value, scale)
+    if digits == 0:
+        return call("round", value)
     scaled = exp.Mul(this=cast_if_possible(value.copy(), "DOUBLE"), expression=exp.Literal.number(f"1e{digits}"))
     is_real = call("typeof", value.copy()).isin("DOUBLE", "FLOAT")
     text = cast_if_possible(cast_if_possible(value.copy(), "VARCHAR"), f"DECIMAL(38, {digits})")

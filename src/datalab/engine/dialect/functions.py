@@ -29,7 +29,7 @@ SAME: frozenset[type[exp.Expr]] = frozenset(
         exp.CumeDist, exp.RowNumber, exp.Rank, exp.DenseRank, exp.Ntile, exp.Grouping,
         exp.Coalesce, exp.Nullif, exp.Nvl2, exp.Greatest, exp.Least, exp.EqualNull,
         exp.Abs, exp.Exp, exp.Pow, exp.Cbrt, exp.Degrees, exp.Radians, exp.Sin, exp.Cos, exp.Tan, exp.Atan, exp.Pi,
-        exp.Upper, exp.Lower, exp.Trim, exp.StartsWith, exp.EndsWith, exp.Contains, exp.Translate, exp.MD5, exp.SHA,
+        exp.Trim, exp.StartsWith, exp.EndsWith, exp.Contains, exp.Translate, exp.MD5, exp.SHA,
         exp.Array, exp.HexString, exp.VarMap, exp.Map, exp.MapKeys, exp.ArrayMax, exp.ArrayMin, exp.Uuid,
     }
 )  # fmt: skip
@@ -47,6 +47,8 @@ CALLS: dict[type[exp.Expr], str] = {
     exp.Ln: "spark_ln(this)",
     exp.IsNan: "spark_isnan(this)",
     exp.Nanvl: "spark_nanvl(this, expression)",
+    exp.Upper: "spark_upper(this)",
+    exp.Lower: "spark_lower(this)",
     exp.Length: "spark_length(this)",
     exp.Substring: "spark_substring(this, start, length|2147483647)",
     exp.Left: "spark_left(this, expression)",
@@ -54,7 +56,6 @@ CALLS: dict[type[exp.Expr], str] = {
     exp.Repeat: "spark_repeat(this, times)",
     exp.Replace: "replace(this, expression, replacement|'')",
     exp.StrPosition: "spark_position(this, substr)",
-    exp.RegexpLike: "regexp_matches(this, expression)",
     exp.AddMonths: "spark_add_months(this:date, expression)",
     exp.LastDay: "spark_last_day(this:date)",
     exp.Year: "spark_year(this:date)",

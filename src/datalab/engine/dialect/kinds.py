@@ -10,8 +10,8 @@ _FUNCTIONS = {
     "date": "date_add add_months last_day truncate_date make_date read_date moment_date to_date",
     "timestamp": "truncate timestamp_seconds timestamp_millis timestamp_micros parse from_utc to_utc read_timestamp "
     "date_moment to_timestamp",
-    "text": "text format substring left right repeat initcap join",
-    "bigint": "to_bigint read_bigint floor ceil div unix_seconds unix_millis unix_micros",
+    "text": "upper lower json_text text format substring left right repeat initcap join",
+    "bigint": "to_bigint read_bigint floor ceil div unix_seconds unix_timestamp unix_millis unix_micros",
     "double": "to_double read_double divide sqrt ln log log10 sign months_between",
     "boolean": "to_boolean read_boolean isnan",
 }
@@ -19,8 +19,6 @@ _BY_FUNCTION = {f"spark_{name}": kind for kind, names in _FUNCTIONS.items() for 
     ("regexp_extract", "regexp_replace", "lpad", "rpad", "replace", "concat_ws", "sha256", "string_agg"), "text"
 )
 _BY_CLASS: dict[type[exp.Expr], str] = {
-    exp.Upper: "text",
-    exp.Lower: "text",
     exp.Trim: "text",
     exp.DPipe: "text",
     exp.Translate: "text",

@@ -9,10 +9,17 @@ from __future__ import annotations
 # avoids the time zone library, which costs more than everything else together. Macros over dates and moments want
 # their arguments converted already: a macro cannot call an overloaded one on an argument of unknown type.
 _NUMBER = r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*"
+_JAVA_NUMBER = rf"{_NUMBER[:-3]}[dDfF]\s*"
 _SPECIAL = r"(?i)\s*[+-]?(nan|inf|infinity)\s*"
 _DATE = r"\d{4}(-\d{1,2}(-\d{1,2})?)?"
-_ZONE = r"(\s?(Z|UTC|GMT|[+-]\d{1,2}(:?\d{2})?))?"
-_MOMENT = rf"\d{{4}}-\d{{1,2}}-\d{{1,2}}([ T]\d{{1,2}}:\d{{2}}(:\d{{2}}(\.\d{{1,6}})?)?{_ZONE})?"
+_ZONE = r"(\s?(Z|UTC|GMT|[+-](0\d|1[0-8])(:?[0-5]\d)?))?"
+_MOMENT = rf"\d{{4}}-\d{{1,2}}-\d{{1,2}}([ T]([01]?\d|2[0-3]):\d{{2}}(:\d{{2}}(\.\d{{1,6}})?)?{_ZONE})?"
+# What else Spark reads as a moment: taken apart and written as DuckDB wants it.
+_PARTS = (
+    r"\s*\+?(\d{4})(?:-(\d{1,2})(?:-(\d{1,2})(?:[ T]([01]?\d|2[0-3])(?::(\d{1,2})(?::(\d{1,2})(?:\.(\d{0,9}))?)?)?\s?"
+    r"(?:(?:UTC|GMT|UT)?([+-])(0?\d|1[0-8])((?::?[0-5]\d)?(?::[0-5]\d)?)|Z|UTC|GMT|UT|([A-Z]\w+/\w+(?:/\w+)?))?)?)?)?\s*"
+)
+_NAMES = "['y', 'm', 'd', 'h', 'i', 's', 'f', 'g', 'zh', 'zm', 'z']"
 
 _ARITHMETIC = """
 divide(a, b) AS CASE WHEN b = 0 AND a IS NOT NULL THEN CAST('division by zero' AS DOUBLE) ELSE a / b END
@@ -25,7 +32,12 @@ div(a, b) AS CASE WHEN typeof(a + b) LIKE '%INT' THEN \
 floor(x) AS CAST(floor(x) AS BIGINT)
 ceil(x) AS CAST(ceil(x) AS BIGINT)
 floor_div(a, b) AS a // b - CAST(a % b < 0 AS INTEGER)
-sign(x) AS CAST(sign(x) AS DOUBLE)
+sign(x) AS CASE WHEN isnan(TRY_CAST(x AS DOUBLE)) THEN CAST('nan' AS DOUBLE) ELSE CAST(sign(x) AS DOUBLE) END
+largest(x) AS CASE typeof(x) WHEN 'BIGINT' THEN 9223372036854775807 WHEN 'INTEGER' THEN 2147483647 \
+ WHEN 'SMALLINT' THEN 32767 ELSE 127 END
+round_whole(x, d) AS CASE WHEN typeof(x) IN ('TINYINT', 'SMALLINT', 'INTEGER', 'BIGINT') \
+ AND abs(TRY_CAST(x AS HUGEINT)) > spark_largest(x) - CAST(power(10, -d) AS HUGEINT) // 2 \
+ THEN CAST('out of range' AS TINYINT) ELSE round(x, d) END
 sqrt(x) AS CASE WHEN x < 0 THEN CAST('nan' AS DOUBLE) ELSE sqrt(x) END
 ln(x) AS CASE WHEN x <= 0 THEN NULL ELSE ln(x) END
 log10(x) AS CASE WHEN x <= 0 THEN NULL ELSE log10(x) END
@@ -36,6 +48,12 @@ near_half(scaled) AS abs(abs(scaled) - floor(abs(scaled)) - 0.5) < 1e-6 + abs(sc
 """
 
 _TEXT = r"""
+upper(x) AS CASE WHEN strlen(x) = length(x) THEN upper(x) ELSE spark_upper_wide(x) END
+lower(x) AS CASE WHEN strlen(x) = length(x) THEN lower(x) ELSE spark_lower_wide(x) END
+lower_wide(x) AS lower(CASE WHEN contains(x, 'Σ') OR contains(x, 'İ') \
+ THEN regexp_replace(replace(x, 'İ', 'i̇'), '(\p{L}\p{M}*)Σ(\P{L}|$)', '\1ς\2', 'g') ELSE x END)
+json_text(x, found) AS CASE WHEN json_valid(x) THEN found \
+ WHEN regexp_matches(x, '^\s*[\[{]') THEN CAST(CAST('not JSON: ' || x AS INTEGER) AS VARCHAR) END
 length(x) AS CAST(length(x) AS INTEGER)
 start(s, p) AS CASE WHEN p > 0 THEN p - 1 WHEN p < 0 THEN length(s) + p ELSE 0 END
 substring(s, p, l) AS substring(s, greatest(spark_start(s, p), 0) + 1, \
@@ -84,14 +102,16 @@ to_bigint(x) AS CASE WHEN typeof(x) = 'BIGINT' THEN TRY_CAST(x AS BIGINT) \
  WHEN typeof(x) = {_ZONED} THEN spark_floor_div(epoch_us(TRY_CAST(x AS TIMESTAMP WITH TIME ZONE)), 1000000) \
  ELSE CAST(spark_impossible(x, 'BIGINT') AS BIGINT) END
 read_double(x) AS CAST(CASE WHEN regexp_full_match(x, '{_NUMBER}') OR regexp_full_match(x, '{_SPECIAL}') \
- THEN x ELSE 'not a number: ' || x END AS DOUBLE)
+ THEN x WHEN regexp_full_match(x, '{_JAVA_NUMBER}') THEN regexp_replace(x, '[dDfF]', '') \
+ ELSE 'not a number: ' || x END AS DOUBLE)
 to_double(x) AS CASE WHEN typeof(x) IN {_WHOLE} OR typeof(x) IN {_REAL} OR typeof(x) LIKE 'DECIMAL%' \
  THEN TRY_CAST(x AS DOUBLE) WHEN typeof(x) = 'VARCHAR' THEN spark_read_double(TRY_CAST(x AS VARCHAR)) \
  WHEN typeof(x) = {_ZONED} THEN epoch_us(TRY_CAST(x AS TIMESTAMP WITH TIME ZONE)) / 1000000 \
  ELSE CAST(spark_impossible(x, 'DOUBLE') AS DOUBLE) END
 decimal_text(x) AS CASE WHEN regexp_full_match(x, '{_NUMBER}') THEN x ELSE 'not a decimal: ' || x END
-read_boolean(x) AS CAST(CASE WHEN lower(trim(x)) IN ('t', 'true', 'y', 'yes', '1') THEN 'true' \
- WHEN lower(trim(x)) IN ('f', 'false', 'n', 'no', '0') THEN 'false' ELSE 'not a boolean: ' || x END AS BOOLEAN)
+bare(x) AS lower(regexp_extract(x, '(?s)^\s*(.*?)\s*$', 1))
+read_boolean(x) AS CAST(CASE WHEN spark_bare(x) IN ('t', 'true', 'y', 'yes', '1') THEN 'true' \
+ WHEN spark_bare(x) IN ('f', 'false', 'n', 'no', '0') THEN 'false' ELSE 'not a boolean: ' || x END AS BOOLEAN)
 to_boolean(x) AS CASE WHEN typeof(x) IN {_WHOLE} OR typeof(x) IN {_REAL} OR typeof(x) LIKE 'DECIMAL%' \
  THEN TRY_CAST(x AS DOUBLE) <> 0 WHEN typeof(x) = 'VARCHAR' \
  THEN spark_read_boolean(TRY_CAST(x AS VARCHAR)) ELSE CAST(spark_impossible(x, 'BOOLEAN') AS BOOLEAN) END
@@ -104,8 +124,14 @@ to_date(x) AS CASE WHEN typeof(x) IN ('DATE', 'TIMESTAMP') THEN TRY_CAST(x AS DA
  WHEN typeof(x) = {_ZONED} THEN spark_moment_date(TRY_CAST(x AS TIMESTAMP WITH TIME ZONE)) \
  WHEN typeof(x) = 'VARCHAR' THEN spark_read_date(TRY_CAST(x AS VARCHAR)) \
  ELSE CAST(spark_impossible(x, 'DATE') AS DATE) END
-read_timestamp(x) AS CAST(CASE WHEN regexp_full_match(x, '\s*{_MOMENT}\s*') THEN x ELSE 'not a timestamp: ' || x END \
- AS TIMESTAMP WITH TIME ZONE)
+moment_text(parts) AS list_transform([parts], lambda p: format( \
+ '{{}}-{{:0>2}}-{{:0>2}} {{:0>2}}:{{:0>2}}:{{:0>2}}.{{:0<6}}', \
+ p.y, coalesce(nullif(p.m, ''), '1'), coalesce(nullif(p.d, ''), '1'), p.h, p.i, p.s, p.f) || CASE WHEN p.z = '' \
+ THEN format('{{:+>1}}{{:0>2}}{{}}', p.g, p.zh, p.zm) ELSE ' ' || p.z END)[1]
+read_timestamp(x) AS CAST(CASE WHEN regexp_full_match(x, '{_MOMENT}') THEN x \
+ WHEN regexp_full_match(x, '{_PARTS}') \
+ THEN spark_moment_text(regexp_extract(x, '^{_PARTS}$', {_NAMES})) \
+ ELSE 'not a timestamp: ' || x END AS TIMESTAMP WITH TIME ZONE)
 to_timestamp(x) AS CASE WHEN typeof(x) = {_ZONED} THEN TRY_CAST(x AS TIMESTAMP WITH TIME ZONE) \
  WHEN typeof(x) IN ('DATE', 'TIMESTAMP') THEN make_timestamptz(epoch_us(TRY_CAST(x AS TIMESTAMP))) \
  WHEN typeof(x) = 'VARCHAR' THEN spark_read_timestamp(TRY_CAST(x AS VARCHAR)) \
@@ -135,6 +161,8 @@ hour(x) AS CAST(hour(spark_naive(x)) AS INTEGER)
 minute(x) AS CAST(minute(spark_naive(x)) AS INTEGER)
 second(x) AS CAST(second(spark_naive(x)) AS INTEGER)
 make_date(y, m, d) AS make_date(CAST(y AS BIGINT), CAST(m AS BIGINT), CAST(d AS BIGINT))
+minus(a, b) AS CASE WHEN typeof(a) = 'DATE' AND typeof(b) = 'DATE' \
+ THEN error('date minus date is an interval in Spark: write datediff') ELSE a - b END
 date_add(x, n) AS x + CAST(n AS INTEGER)
 datediff(a, b) AS CAST(a - b AS INTEGER)
 add_months(x, n) AS CAST(x + to_months(CAST(n AS INTEGER)) AS DATE)
@@ -146,7 +174,7 @@ months_of(a, b, m) AS m - CASE WHEN m > 0 AND spark_into_month(b) < spark_into_m
  WHEN m < 0 AND spark_into_month(b) > spark_into_month(a) THEN -1 ELSE 0 END
 truncate(unit, x) AS make_timestamptz(epoch_us(date_trunc(unit, spark_naive(x))))
 truncate_date(unit, x) AS CAST(date_trunc(unit, x) AS DATE)
-seconds_of_day(x) AS CAST(epoch_us(x) // 1000000 - epoch_us(date_trunc('day', x)) // 1000000 AS DOUBLE)
+seconds_of_day(x) AS CAST((epoch_us(x) - epoch_us(date_trunc('day', x))) // 1000000 AS DOUBLE)
 whole_months(a, b) AS (year(a) - year(b)) * 12 + month(a) - month(b)
 months_between_naive(a, b) AS CAST(CASE WHEN day(a) = day(b) OR (last_day(a) = CAST(a AS DATE) \
  AND last_day(b) = CAST(b AS DATE)) THEN spark_whole_months(a, b) ELSE round(spark_whole_months(a, b) \
@@ -158,11 +186,14 @@ timestamp_seconds(x) AS make_timestamptz(CAST(x * 1000000 AS BIGINT))
 timestamp_millis(x) AS make_timestamptz(x * 1000)
 timestamp_micros(x) AS make_timestamptz(x)
 unix_seconds(x) AS spark_floor_div(epoch_us(x), 1000000)
+unix_timestamp(x) AS epoch_us(x) // 1000000
 unix_millis(x) AS spark_floor_div(epoch_us(x), 1000)
 unix_micros(x) AS epoch_us(x)
 unix_date(x) AS CAST(x - DATE '1970-01-01' AS INTEGER)
 from_utc(x, zone) AS make_timestamptz(epoch_us(timezone(zone, x)))
-to_utc(x, zone) AS timezone(zone, spark_naive(x))
+earlier(t, x, zone) AS CASE WHEN timezone(zone, t - INTERVAL 1 HOUR) = x THEN t - INTERVAL 1 HOUR \
+ WHEN timezone(zone, t - INTERVAL 30 MINUTE) = x THEN t - INTERVAL 30 MINUTE ELSE t END
+to_utc(x, zone) AS spark_earlier(timezone(zone, spark_naive(x)), spark_naive(x), zone)
 """
 
 _COLLECTIONS = """
@@ -190,10 +221,25 @@ min_by(x, y) AS (min({y: y, x: x}) FILTER (WHERE y IS NOT NULL)).x
 """
 
 
+# Where letters lie that become several in upper case.
+_GROWING = ((0xDF, 0xE0), (0x149, 0x14A), (0x1F0, 0x1F1), (0x390, 0x3B1), (0x587, 0x588), (0x1E96, 0x1E9B), \
+            (0x1F50, 0x1FFD), (0xFB00, 0xFB18))  # fmt: skip
+
+
+def _upper_wide() -> str:
+    """DuckDB makes one letter of one letter, Java and Python `SS` of `ß`."""
+    letters = [chr(code) for first, end in _GROWING for code in range(first, end) if len(chr(code).upper()) > 1]
+    grown = ", ".join(f"'{letter}': '{letter.upper()}'" for letter in letters)
+    return (
+        f"upper_wide(x) AS CASE WHEN regexp_matches(x, '[{''.join(letters)}]') THEN array_to_string(list_transform("
+        f"string_split(x, ''), lambda c: coalesce(MAP {{{grown}}}[c], upper(c))), '') ELSE upper(x) END"
+    )
+
+
 def _definitions() -> tuple[str, ...]:
     groups = (_ARITHMETIC, _TEXT, _CASTS, _TIME, _COLLECTIONS, _AGGREGATES)
     lines = [line for group in groups for line in group.replace("\\\n", "").strip().splitlines()]
-    return tuple(f"CREATE MACRO spark_{line}" for line in lines)
+    return tuple(f"CREATE MACRO spark_{line}" for line in [_upper_wide(), *lines])
 
 
 MACROS = _definitions()

@@ -23,8 +23,9 @@ def _bracket(node: exp.Bracket) -> exp.Expr | None:
 def _sort_array(node: exp.ArraySort) -> exp.Expr | None:
     if node.expression or isinstance(node.args.get("expression"), exp.Lambda):
         return None
-    falling = node.args.get("asc") == exp.false()
-    order = ("DESC", "NULLS LAST") if falling else ("ASC", "NULLS FIRST")
+    """sort_array has NULL first ascending and last descending, array_sort always last."""
+    falling, last = (node.args.get(name) == exp.false() for name in ("asc", "nulls_first"))
+    order = "DESC" if falling else "ASC", "NULLS LAST" if falling or last else "NULLS FIRST"
     return call("list_sort", node.this, *map(string, order))
 
 

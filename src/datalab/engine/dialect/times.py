@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlglot import exp
 
-from datalab.engine.dialect.kinds import convert
+from datalab.engine.dialect.kinds import convert, kind_of
 from datalab.engine.dialect.nodes import Rewrite, call, string, text_of
 from datalab.engine.dialect.patterns import pattern_of
 
@@ -41,11 +41,26 @@ def _shift(node: exp.Add | exp.Sub) -> exp.Expr | None:
     if isinstance(left, exp.Interval) and isinstance(node, exp.Add):
         left, right = right, left
     if not isinstance(right, exp.Interval):
-        return node
+        return _difference(node) if isinstance(node, exp.Sub) else node
     step = exp.Neg(this=exp.paren(right)) if isinstance(node, exp.Sub) else right
     if _unit(right) in _DAY_OR_LONGER and right.args.get("unit"):
         return None if left.find(*_UNTYPED) else call("spark_shift", left, step)
     return exp.Add(this=convert(left, "timestamp"), expression=exp.paren(step))
+
+
+def _difference(node: exp.Sub) -> exp.Expr | None:
+    """Of two dates it is an interval in Spark, a number in DuckDB: refused, where they are known when it is bound."""
+    sides = (node.this.unnest(), node.expression.unnest())
+    if all(kind_of(side) == "date" for side in sides):
+        return None
+    if all(kind_of(side) == "date" or _is_named(side) for side in sides):
+        return call("spark_minus", node.this, node.expression)
+    return node
+
+
+def _is_named(side: exp.Expr) -> bool:
+    """A column, a field, or the least or greatest of one: cheap to write twice."""
+    return isinstance(side.this if isinstance(side, exp.Min | exp.Max) else side, exp.Column | exp.Dot)
 
 
 def _date_add(node: exp.TsOrDsAdd) -> exp.Expr | None:
@@ -144,7 +159,7 @@ def _from_unixtime(node: exp.UnixToStr) -> exp.Expr | None:
 def _unix_timestamp(node: exp.StrToUnix) -> exp.Expr | None:
     default = text_of(node.args.get("format")) in (None, _DEFAULT_PATTERN)
     moment = convert(node.this, "timestamp") if default else _parsed(node)
-    return call("spark_unix_seconds", moment) if moment else None
+    return call("spark_unix_timestamp", moment) if moment else None
 
 
 def _unit(node: exp.Expr) -> str:

@@ -23,6 +23,7 @@ from datalab.engine.dialect.functions import (
 from datalab.engine.dialect.kinds import convert
 from datalab.engine.dialect.newest import share_rows
 from datalab.engine.dialect.nodes import Rewrite, call, cast
+from datalab.engine.dialect.structs import order_structs
 from datalab.engine.places import place
 from datalab.errors import UntranslatableFunction
 
@@ -43,6 +44,7 @@ def translate(tree: exp.Expr, now: datetime, origin: str) -> exp.Expr:
     """A copy of a Spark tree that means the same in DuckDB; `now` stands for the clock. UntranslatableFunction."""
     root = exp.Paren(this=tree.copy())
     name_results(root)
+    order_structs(root)
     share_rows(root)
     for node in reversed(list(root.this.walk())):
         translated = _translated(node, now)

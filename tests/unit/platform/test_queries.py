@@ -1,0 +1,24 @@
+"""Questions are read as Spark reads them."""
+
+from __future__ import annotations
+
+import pytest
+
+from datalab.errors import PipelineSyntaxError
+from datalab.platform.queries import parse_query
+
+
+def test_two_quotes_inside_a_text_are_one() -> None:
+    tree = parse_query('''SELECT 'D\'\'Avila' AS a, "say ""hi""" AS b, 'a' 'b' AS c, '' AS d''')
+    assert [each.this.name or each.this.sql("spark") for each in tree.expressions] == [
+        "D'Avila",
+        'say "hi"',
+        "CONCAT('a', 'b')",
+        "''",
+    ]
+
+
+@pytest.mark.parametrize("asked", ["", "SELECT 1; SELECT 2", "DROP TABLE x", "SELECT 'a", "SELECT FROM WHERE"])
+def test_anything_but_one_select_is_refused(asked: str) -> None:
+    with pytest.raises(PipelineSyntaxError):
+        parse_query(asked)
