@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 
 from sqlglot import exp
@@ -34,6 +35,14 @@ def mistake(error: Exception, query: Query) -> PipelineTypeError:
         return PipelineTypeError(f"{query.origin}: types do not fit: {match['call']}", "cast one side")
     first = text.partition(": ")[2].partition("\n")[0]
     return PipelineTypeError(f"{query.origin}: {first or text}", "")
+
+
+def require_distinct(names: Sequence[str], origin: str) -> None:
+    """PipelineTypeError where two columns of a result have one name: no table can keep them apart."""
+    twice = [name for name, times in Counter(name.lower() for name in names).items() if times > 1]
+    if twice:
+        where = f"{origin}: " if origin else ""
+        raise PipelineTypeError(f"{where}two columns of the result are called {twice[0]}", "name one with AS")
 
 
 def _place(query: Query, name: str) -> str:

@@ -15,7 +15,7 @@ from datalab.engine.base import Query
 from datalab.engine.dialect import sql_of, translate
 from datalab.engine.dialect.reals import widen_reals
 from datalab.engine.faults import fault, translated
-from datalab.engine.mistakes import mistake
+from datalab.engine.mistakes import mistake, require_distinct
 from datalab.engine.relations import FILE, casts, columns, file_rows, literal, memory_rows, quoted
 from datalab.engine.sources import Source, mentioned, require_known, substitute, table_names
 from datalab.lake.table import Relation
@@ -95,6 +95,7 @@ class Session:
             raise mistake(error, query) from error
         except duckdb.Error as error:
             raise fault(error, query.origin) from error
+        require_distinct([name for name, *_ in described], query.origin)
         return rows, {name: kind for name, kind, *_ in described}
 
     def new_name(self, stem: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import datetime
 
@@ -17,6 +18,7 @@ from datalab.names import TableName
 from datalab.pipelines.query_tokens import SPARK, join_strings
 
 Moment = datetime | int | str
+_TOKEN = re.compile(r" but got <Token [^>]*>+")
 
 
 def ask(lake: Lake, engine: Engine, sql: str, now: datetime, at: Moment | None = None) -> pa.RecordBatchReader:
@@ -61,4 +63,4 @@ def _names(tree: exp.Query) -> Iterable[TableName]:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
+    return _TOKEN.sub("", str(error).splitlines()[0])

@@ -13,7 +13,7 @@ from sqlglot import exp, parse_one
 
 from datalab.engine.base import Query
 from datalab.engine.duckdb import DuckDBEngine
-from datalab.errors import DataLabError, EngineError, UntranslatableFunction
+from datalab.errors import DataLabError, EngineError, PipelineTypeError, UntranslatableFunction
 from datalab.lake.table import Relation
 
 NOW = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
@@ -191,3 +191,9 @@ def test_values_are_not_quoted(engine: DuckDBEngine, expression: str) -> None:
     with pytest.raises(DataLabError) as caught:
         ask(engine, f"SELECT {expression} AS v FROM t")
     assert "Maria" not in caught.value.message
+
+
+@pytest.mark.parametrize("asked", ["SELECT id, score AS ID FROM t", "SELECT * FROM t a JOIN t b ON a.id = b.id"])
+def test_two_columns_of_one_name_are_a_mistake(engine: DuckDBEngine, asked: str) -> None:
+    with pytest.raises(PipelineTypeError, match="two columns of the result are called id"):
+        ask(engine, asked)
