@@ -25,6 +25,16 @@ _LOGICAL = {
 }
 
 
+# Moments in a unit that a contract cannot have, or without a zone, which counts as UTC.
+NANOS = "timestamp-nanos"
+_WRITERS_UNITS = {
+    NANOS: NANOS,
+    "local-timestamp-nanos": NANOS,
+    "local-timestamp-micros": "timestamp-micros",
+    "local-timestamp-millis": "timestamp-millis",
+}
+
+
 class Missing(Enum):
     """The one value that stands for "no default", the same object in every process."""
 
@@ -57,7 +67,10 @@ class Field:
 
 @dataclass(frozen=True)
 class AvroType:
-    """A type; a union with null is `nullable`. `items` is the element of an array or the value of a map."""
+    """A type; a union with null is `nullable`. `items` is the element of an array or the value of a map.
+
+    `fallback` is the default of an enum: what a reader takes for symbols that only the writer knows.
+    """
 
     kind: str
     nullable: bool = False
@@ -67,13 +80,17 @@ class AvroType:
     fields: tuple[Field, ...] = ()
     items: AvroType | None = None
     symbols: tuple[str, ...] = ()
+    fallback: str = ""
     size: int = 0
     precision: int = 0
     scale: int = 0
 
     def __str__(self) -> str:
         inner = f"<{self.items}>" if self.items else ""
-        return f"{self.logical or self.kind}{inner}{'?' if self.nullable else ''}"
+        detail = (
+            f"({self.precision}, {self.scale})" if self.logical == "decimal" else f"({self.size})" if self.size else ""
+        )
+        return f"{self.logical or self.kind}{detail}{inner}{'?' if self.nullable else ''}"
 
     @property
     def element(self) -> AvroType:
@@ -159,12 +176,22 @@ class _Parser:
         return self._logical(self.parse(kind, path, namespace, depth + 1), node, path)
 
     def _logical(self, made: AvroType, node: Mapping[str, Any], path: str) -> AvroType:
+        if not self.strict and made.kind == "long" and (unit := _WRITERS_UNITS.get(str(node.get("logicalType")))):
+            return replace(made, logical=unit)
         try:
             return _logical(made, node, path)
         except SchemaProblem:
             if self.strict:
                 raise
             return made
+
+    def _fallback(self, node: Mapping[str, Any], symbols: tuple[str, ...], path: str) -> str:
+        default = node.get("default", "")
+        if default == "" or default in symbols:
+            return str(default)
+        if self.strict:
+            raise SchemaProblem(path, "the default of an enum has to be one of its symbols")
+        return ""
 
     def _named(self, node: dict[str, Any], path: str, namespace: str, depth: int) -> AvroType:
         full = _full_name(node, path, namespace)
@@ -180,7 +207,8 @@ class _Parser:
 
     def _body(self, node: dict[str, Any], path: str, full: str, depth: int) -> AvroType:
         if node["type"] == "enum":
-            return AvroType("enum", name=full, symbols=_symbols(node, path))
+            symbols = _symbols(node, path)
+            return AvroType("enum", name=full, symbols=symbols, fallback=self._fallback(node, symbols, path))
         if node["type"] == "fixed":
             size = node.get("size")
             if type(size) is not int or not 0 < size <= MAX_TEXT:

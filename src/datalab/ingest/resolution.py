@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datalab.ingest.avro_schema import MISSING, AvroType, Field
+from datalab.ingest.avro_schema import MISSING, NANOS, AvroType, Field
 
 _PROMOTIONS = {
     "int": {"long", "float", "double"},
@@ -60,5 +60,7 @@ def _same_detail(writer: AvroType, reader: AvroType) -> bool:
             reader.precision,
             reader.scale,
         )
+    if writer.logical == NANOS:
+        return not reader.logical
     timestamps = writer.logical.startswith("timestamp") and reader.logical.startswith("timestamp")
     return timestamps or not writer.logical or not reader.logical or writer.logical == reader.logical

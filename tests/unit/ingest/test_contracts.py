@@ -97,6 +97,10 @@ def test_a_named_type_may_be_used_again() -> None:
             contract(field({"type": "enum", "name": "e", "symbols": ["A", "A"]})),
             "campo: an enum symbol is listed twice",
         ),
+        (
+            contract(field({"type": "enum", "name": "e", "symbols": ["A"], "default": "B"})),
+            "campo: the default of an enum has to be one of its symbols",
+        ),
         (contract(field("int", default="1")), "campo: the default is not a value of type int"),
         (contract(field("int", default=1 << 40)), "campo: the default is not a value of type int"),
         (contract(field("int", default=None)), "campo: the default is not a value of type int"),

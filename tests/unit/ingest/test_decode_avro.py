@@ -227,6 +227,36 @@ def test_unknown_symbols_of_the_writer_are_refused_one_by_one() -> None:
     assert (reject.row, reject.reason, reject.raw) == (1, "unknown_symbol", b"\x00")
 
 
+@pytest.mark.parametrize("nullable", [False, True])
+def test_the_default_of_an_enum_stands_for_symbols_that_only_the_writer_knows(nullable: bool) -> None:
+    def symbols(*names: str, **more: str) -> dict[str, Any]:
+        kind = {"type": "enum", "name": "e", "symbols": list(names), **more}
+        return schema(("n", "long"), ("e", ["null", kind] if nullable else kind))
+
+    written, contract = symbols("C", "B", "A"), symbols("A", "B", "OTHER", default="OTHER")
+    rows = [{"n": 1, "e": "B"}, {"n": 2, "e": "C"}, {"n": 3, "e": "A"}, *([{"n": 4, "e": None}] if nullable else [])]
+    data = container(rows, written)
+    accepted, rejects = decoded(data, contract)
+    assert [record for _, record in accepted] == list(fastavro.reader(io.BytesIO(data), contract))
+    assert not rejects
+
+
+@pytest.mark.parametrize(
+    ("unit", "value"),
+    [("local-timestamp-millis", 1_500), ("local-timestamp-micros", 1_500_000), ("timestamp-nanos", 1_500_000_000)],
+)
+def test_the_writers_unit_of_time_is_never_taken_for_another(unit: str, value: int) -> None:
+    data = container([{"t": value}], schema(("t", {"type": "long", "logicalType": unit})))
+    plain = [(0, {"t": value})]
+    assert decoded(data, schema(("t", "long"))) == (plain, [])
+    for contract in ("timestamp-millis", "timestamp-micros"):
+        accepted, rejects = decoded(data, schema(("t", {"type": "long", "logicalType": contract})))
+        if unit == "timestamp-nanos":
+            assert [each.detail for each in rejects] == [f"t: timestamp-nanos in the file, {contract} in the contract"]
+        else:
+            assert [record["t"].timestamp() for _, record in accepted] == [1.5]
+
+
 def test_codecs_that_are_not_known_are_named() -> None:
     data = container(rows(3)).replace(b"\x14avro.codec\x08null", b"\x14avro.codec\x08lzma")
     accepted, (reject,) = decoded(data)

@@ -153,6 +153,8 @@ def _enum(array: pa.Array, reader: AvroType, writer: AvroType | None) -> Leaf:
             return array, faults
     made = pc.cast(array, pa.string())
     unknown = _true(pc.and_(pc.invert(pc.is_in(made, pa.array(reader.symbols))), pc.is_valid(made)))
+    if writer and reader.fallback:  # only what Avro resolves has a default: in text an unknown word is a mistake
+        made, unknown = pc.if_else(pa.array(unknown), reader.fallback, made), np.zeros(len(made), dtype=bool)
     kept, more = _set_aside(made, unknown, Reason.UNKNOWN_SYMBOL, "not a symbol of the contract")
     return kept, faults + more
 
