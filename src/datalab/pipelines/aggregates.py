@@ -144,6 +144,8 @@ class _TakingApart:
             return Call("count", self._argument(_where(exp.Literal.number(1), node.this), only))
         if function == "quantile":
             return self._quantile(node.this, node.args.get("quantile"), only)
+        if isinstance(node, exp.Min | exp.Max) and isinstance(node.this, exp.Struct):
+            raise _NotKept(f"{node.sql('spark')} needs the rows of its group")
         return Call(function, self._argument(node.this, only))
 
     def _count(self, node: exp.Count, only: exp.Expr | None) -> Call:

@@ -102,6 +102,8 @@ ANSWERS: list[tuple[str, Any]] = [
     ("(SELECT weight IN (0.1) OR weight BETWEEN 0 AND 0.1 FROM t WHERE id = 0)", False),
     ("(SELECT weight > price FROM t WHERE id = 0)", True),
     ("(SELECT t.box.weight = 0.1 FROM t WHERE id = 0)", False),
+    ("(SELECT min(weight) > 0.1 FROM t)", True),
+    ("(SELECT -(weight) < -0.1 FROM t WHERE id = 0)", True),
     ("(SELECT weight * 1.1 FROM t WHERE id = 1)", 1.5 * 1.1),
     ("(SELECT weight = CAST(0.1 AS FLOAT) FROM t WHERE id = 0)", True),
     ("(SELECT x.w = 0.1 FROM (SELECT price AS w, 1 AS weight FROM t WHERE id = 0) x)", True),

@@ -294,6 +294,7 @@ REFUSED = [
         "MAX_BY(area, em) needs the rows of its group",
     ),
     ("SELECT uf, sum(DISTINCT area) AS a FROM silver.pedidos GROUP BY uf", "needs the rows of its group"),
+    ("SELECT uf, max(struct(em, area)) AS a FROM silver.pedidos GROUP BY uf", "needs the rows of its group"),
     ("SELECT uf, collect_list(area) AS a FROM silver.pedidos GROUP BY uf", "needs the rows of its group"),
     ("SELECT uf, count(DISTINCT area, em) AS a FROM silver.pedidos GROUP BY uf", "needs the rows of its group"),
     ("SELECT uf, n + 1 AS m FROM (SELECT uf, count(*) AS n FROM silver.pedidos GROUP BY uf)", "worked on once more"),

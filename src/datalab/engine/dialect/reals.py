@@ -11,6 +11,7 @@ _TWO_SIDED = (
     exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Mod, exp.Nullif,
     exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.NullSafeEQ, exp.NullSafeNEQ,
 )  # fmt: skip
+_STAYING = (exp.Paren, exp.Neg, exp.Abs, exp.Min, exp.Max, exp.First, exp.Last, exp.AnyValue)
 
 
 def widen_reals(tree: exp.Expr, schemas: Iterable[pa.Schema]) -> exp.Expr:
@@ -38,6 +39,8 @@ def _operands(node: exp.Expr) -> list[exp.Expr]:
 
 
 def _is_real(node: exp.Expr, known: frozenset[str]) -> bool:
+    while isinstance(node, _STAYING):
+        node = node.this
     if isinstance(node, exp.Cast):
         return bool(node.to.this == exp.DataType.Type.FLOAT)
     return isinstance(node, exp.Column | exp.Dot) and node.name.lower() in known
