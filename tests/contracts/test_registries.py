@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -191,3 +193,24 @@ def test_the_reading_half_loads_nothing_heavy() -> None:
     )
     answer = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+def test_a_database_that_mlflow_is_still_making_has_no_versions(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "mlflow.db") as connection:
+        connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
+    connection.close()
+    reader = SQLiteReader(tmp_path / "mlflow.db", tmp_path / "artifacts")
+    assert reader.champion("credito") is None
+    assert reader.version("credito", 1) is None
+
+
+def test_what_is_read_while_mlflow_opens_is_asked_again_when_it_has(tmp_path: Path) -> None:
+    database = tmp_path / "mlflow.db"
+    connection = sqlite3.connect(database, isolation_level=None, check_same_thread=False)
+    connection.execute("BEGIN EXCLUSIVE")
+    registry = MLflowRegistry(f"sqlite:///{database}", tmp_path, SQLiteReader(database, tmp_path, timeout=0.01))
+    with pytest.raises(RegistryUnavailable):
+        registry.champion("credito")
+    registry._opening = threading.Thread(target=connection.close)
+    registry._opening.start()
+    assert registry.champion("credito") is None

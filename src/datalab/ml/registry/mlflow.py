@@ -50,15 +50,15 @@ class MLflowRegistry:
 
     def champion(self, model: str) -> Live | None:
         """The live version; None where there is none."""
-        return self._reader.champion(model)
+        return self._read(lambda: self._reader.champion(model))
 
     def alias(self, model: str, alias: Alias) -> Live | None:
         """The version under an alias."""
-        return self._reader.alias(model, alias)
+        return self._read(lambda: self._reader.alias(model, alias))
 
     def version(self, model: str, version: int) -> Live | None:
         """One version, live or not."""
-        return self._reader.version(model, version)
+        return self._read(lambda: self._reader.version(model, version))
 
     def register(self, training: Training, package: Callable[[int], Path]) -> tuple[int, str]:
         """Keep a run, its files and a package as a new version; answers version and run id."""
@@ -78,6 +78,16 @@ class MLflowRegistry:
         """Wait for a start that is still under way, so that no thread outlives the work."""
         if self._opening is not None:
             self._opening.join()
+
+    def _read(self, what: Callable[[], T]) -> T:
+        """What is read while MLflow makes its database may find it locked: then once more when that is done."""
+        try:
+            return what()
+        except RegistryUnavailable:
+            if self._opening is None:
+                raise
+            self.close()
+            return what()
 
     def _register(self, client: Any, training: Training, package: Callable[[int], Path]) -> tuple[int, str]:
         run = client.create_run(self._experiment(client, training.model), tags=dict(training.tags))

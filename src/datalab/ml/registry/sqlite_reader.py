@@ -10,6 +10,7 @@ from pathlib import Path
 from datalab.errors import RegistryUnavailable
 from datalab.ml.registry.base import PACKAGE_TAG, SINCE_TAG, Alias, Live
 
+_TABLE = "SELECT 1 FROM sqlite_master WHERE name = 'registered_model_aliases'"
 _ALIAS = "SELECT version FROM registered_model_aliases WHERE name = ? AND alias = ?"
 _VERSION = "SELECT creation_time FROM model_versions WHERE name = ? AND version = ? AND current_stage <> ?"
 _TAGS = "SELECT key, value FROM model_version_tags WHERE name = ? AND version = ?"
@@ -33,6 +34,8 @@ class SQLiteReader:
             return None
         try:
             with closing(self._connect()) as connection:
+                if self._unfinished(connection):
+                    return None
                 found = connection.execute(_ALIAS, (model, alias)).fetchone()
                 return None if found is None else self._live(connection, model, int(found[0]))
         except sqlite3.Error as error:
@@ -44,9 +47,13 @@ class SQLiteReader:
             return None
         try:
             with closing(self._connect()) as connection:
-                return self._live(connection, model, version)
+                return None if self._unfinished(connection) else self._live(connection, model, version)
         except sqlite3.Error as error:
             raise self._unavailable(error) from error
+
+    def _unfinished(self, connection: sqlite3.Connection) -> bool:
+        """Whether MLflow is still making its tables: no version can be in them."""
+        return connection.execute(_TABLE).fetchone() is None
 
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(f"{self._database.resolve().as_uri()}?mode=ro", uri=True, timeout=self._timeout)
