@@ -61,4 +61,4 @@ def test_a_decoding_worker_loads_what_decodes_and_writes_alone() -> None:
     wanted = "import datalab.ingest.worker, datalab.ingest.message_work, datalab.ingest.work"
     assert heavy_modules_after(wanted) == ["numpy", "pyarrow"]
     wanted = "from datalab.ingest.worker import load_for; load_for('datalab.ingest.work:decode_job')"
-    assert heavy_modules_after(wanted) == ["numpy", "polars", "pyarrow"]
+    assert heavy_modules_after(wanted) == ["numpy", "pyarrow"]

@@ -10,14 +10,14 @@ import resource
 import sys
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 from datalab.errors import DataLabError, OutOfMemory
 from datalab.ingest.handover import Packed, unpack
+from datalab.ingest.memory_limit import limit_memory
 
 READY = "datalab.ingest.worker: ready\n"
-_LATER = {"datalab.ingest.work": ("datalab.ingest.decode.avro_joined", "datalab.ingest.decode.avro_polars")}
+_LATER = {"datalab.ingest.work": ("datalab.ingest.decode.avro_joined",)}
 
 
 def main(descriptor: int, shared: int, memory: int, function: str) -> None:
@@ -26,7 +26,8 @@ def main(descriptor: int, shared: int, memory: int, function: str) -> None:
     load_for(function)
     gc.freeze()  # libraries stay: no search for circles while they load, and none among them later
     gc.enable()
-    _limit(memory)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    limit_memory(memory)
     connection: Connection[Any, Any] = Connection(descriptor)
     sys.stdout.write(READY)
     sys.stdout.flush()
@@ -62,15 +63,6 @@ def _portable(error: Exception) -> Exception:
     except Exception:  # noqa: BLE001 - an error that cannot cross is told in words
         return DataLabError(f"{type(error).__name__}: {error}")
     return error
-
-
-def _limit(memory: int) -> None:
-    """Bound what the process may allocate from now on, and leave no core files."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    status = Path("/proc/self/status")
-    if status.exists():
-        held = next(int(line.split()[1]) << 10 for line in status.read_text().splitlines() if line.startswith("VmData"))
-        resource.setrlimit(resource.RLIMIT_DATA, (held + memory, held + memory))
 
 
 if __name__ == "__main__":

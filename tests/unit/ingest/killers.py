@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import time
 
 import pyarrow as pa
+
+from datalab.ingest.memory_limit import unlimited
 
 
 def double(number: int) -> int:
@@ -66,3 +69,11 @@ def keep(size: int) -> int:
     """Holds on to memory from then on."""
     _KEPT.append(bytearray(size))
     return size
+
+
+def load_and_hold(size: int) -> tuple[int, bool]:
+    """What is allocated beyond the limit raises it by as much."""
+    before, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    with unlimited():
+        held = keep(size)
+    return held, resource.getrlimit(resource.RLIMIT_DATA)[0] - before >= size

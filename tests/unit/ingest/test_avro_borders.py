@@ -76,9 +76,9 @@ def without_polars(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("without_polars")
 def test_records_with_something_in_common_are_read_field_by_field() -> None:
     """What the first 300 have in common, the later ones have not all."""
-    for first in (0, 150, 99_999_000):
-        rows = records(3_000, first)
-        assert taken(container(rows)) == (rows, list(range(3_000)), [])
+    for first, count in ((0, 3_000), (150, 3_000), (99_999_000, 3_000), (7, 1), (7, 2)):
+        rows = records(count, first)
+        assert taken(container(rows)) == (rows, list(range(count)), [])
 
 
 def test_records_that_contain_what_marks_a_border() -> None:

@@ -84,3 +84,12 @@ def test_what_a_worker_says_does_not_pile_up() -> None:
             _, outcome = workers.next()
             assert isinstance(outcome, Value)
             assert outcome.value < 90_000
+
+
+def test_a_library_that_is_loaded_later_takes_none_of_the_limit() -> None:
+    with Workers(1, MEMORY) as workers:
+        grown = outcome(workers, Call(f"{KILLERS}:load_and_hold", 64 << 20, 30))
+        assert grown == Value((64 << 20, True))
+        assert outcome(workers, Call(f"{KILLERS}:hoard", MEMORY - (32 << 20), 30)) == Value(MEMORY - (32 << 20))
+        died = outcome(workers, Call(f"{KILLERS}:hoard", MEMORY + (8 << 20), 30))
+        assert died.reason == "too_large"  # type: ignore[union-attr]

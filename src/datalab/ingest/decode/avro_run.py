@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from datalab.ingest.decode.avro_form import HEAD, SYNC, Form
 from datalab.ingest.decode.container import write_long
 from datalab.ingest.decode.parts import Part, Raws, Rows, settle
 from datalab.ingest.decode.wire import Sizes, encoded_size, encoded_sizes
+from datalab.ingest.memory_limit import unlimited
 from datalab.plugins import load
 
 _JUDGE = "datalab.ingest.decode.avro_judge:judge"
@@ -226,7 +228,7 @@ def _decoded(form: Form, bodies: Sequence[Body]) -> Any:
     count, size = sum(body.count for body in bodies), sum(len(body.plain) for body in bodies)
     plain = (body.plain for body in bodies)
     container = b"".join([form.prefix, write_long(count), write_long(size), *plain, SYNC])
-    return load(_READ)(container, count, HEAD if form.head else None)
+    return _polars(_READ)(container, count, HEAD if form.head else None)
 
 
 def _decoded_exactly(form: Form, bodies: Sequence[Body]) -> Any:
@@ -255,8 +257,15 @@ def _fits(form: Form, wire: pa.StructArray, groups: Sequence[_Group]) -> bool:
 def _joined(groups: Sequence[_Group]) -> pa.StructArray | None:
     if not groups:
         return None
-    records: pa.StructArray = load(_JOIN)([group.frame for group in groups])
+    records: pa.StructArray = _polars(_JOIN)([group.frame for group in groups])
     return records
+
+
+@lru_cache
+def _polars(target: str) -> Any:
+    """Loaded only where records are not read field by field."""
+    with unlimited():
+        return load(target)
 
 
 def _raws(form: Form, bodies: Sequence[Body], bad: Sequence[int]) -> list[bytes]:
