@@ -112,6 +112,7 @@ class RecordWriter:
             rows.schema,
             compression=_COMPRESSION,
             use_dictionary=self._habits.dictionary,
+            write_statistics=[each.name for each in rows.schema if not each.type.num_fields],
             store_schema=False,
             store_decimal_as_integer=True,
         )

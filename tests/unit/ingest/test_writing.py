@@ -183,6 +183,14 @@ def test_a_dictionary_only_where_values_recur(tmp_path: Path) -> None:
     assert ["RLE_DICTIONARY" in group.column(at).encodings for at in range(2)] == [False, True]
 
 
+def test_statistics_where_tables_keep_bounds(tmp_path: Path) -> None:
+    table = pa.table({"id": ["a", "b"], "local": [{"uf": "SP"}, {"uf": "MT"}], "onde": pa.array(["x", "x"])})
+    table = table.set_column(2, "onde", table.column("onde").dictionary_encode())
+    (file,) = written(WriteTarget(NAME, str(tmp_path), table.schema), table)
+    group = pq.read_metadata(file.path).row_group(0)
+    assert [group.column(at).is_stats_set for at in range(3)] == [True, False, True]
+
+
 def test_a_full_disk_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing, "uuid4", lambda: "full")
     (tmp_path / "dl-full.parquet").symlink_to("/dev/full")
