@@ -10,7 +10,7 @@ import pyarrow as pa
 from datalab.ingest.isolate import in_own_folder, remove_folder, remove_unused
 from datalab.ingest.message_jobs import DECODE_MESSAGES, MessageJob, MessagesDone, Refused
 from datalab.ingest.reasons import Reject
-from datalab.ingest.workers import Call, Died, Outcome, Value, Workers
+from datalab.ingest.workers import Call, Died, Value, Workers
 
 _SPEED = 20_000  # messages a second, at the very least
 
@@ -32,7 +32,6 @@ class MessageRun:
         while self._waiting >= self._most:
             self._take()
         self._begin(job)
-        self._waiting += 1
 
     def finish(self) -> MessagesDone:
         """The answers to all jobs as one."""
@@ -58,41 +57,29 @@ class MessageRun:
             self._turn = False
             self._workers.turn.release()
 
-    def _begin(self, job: MessageJob) -> MessageJob:
+    def _begin(self, job: MessageJob) -> None:
         own = in_own_folder(job)
         self._made.append(replace(own, messages=()))  # which are let go of as soon as they are decoded
         seconds = job.limits.worker_seconds + job.count / _SPEED
         self._workers.submit(Call(DECODE_MESSAGES, own, seconds))
-        return own
+        self._waiting += 1
 
     def _take(self) -> None:
+        """The next answer; what ended its worker is begun again in parts, to be taken in its turn like any other."""
         call, outcome = self._workers.next()
         self._waiting -= 1
-        self._done.extend(self._conclude(call.argument, outcome))
-
-    def _conclude(self, job: MessageJob, outcome: Outcome) -> Iterator[MessagesDone]:
+        job: MessageJob = call.argument
         if isinstance(outcome, Value):
-            yield outcome.value
+            self._done.append(outcome.value)
         elif not isinstance(outcome, Died):
             raise outcome.error
-        elif job.count == 1 and outcome.doubtful:
-            yield from self._again(job)
-        elif job.count == 1:
-            yield _killed(job, outcome)
-        else:
+        elif job.count > 1:
             for half in _halves(job.messages):
-                yield from self._again(replace(job, messages=half))
-
-    def _again(self, job: MessageJob) -> Iterator[MessagesDone]:
-        """At once, whatever else is under way: other answers that come first are kept."""
-        own = self._begin(job)
-        while True:
-            call, outcome = self._workers.next()
-            if call.argument is own:
-                yield from self._conclude(own, outcome)
-                return
-            self._waiting -= 1
-            self._done.extend(self._conclude(call.argument, outcome))
+                self._begin(replace(job, messages=half))
+        elif outcome.doubtful:
+            self._begin(job)
+        else:
+            self._done.append(_killed(job, outcome))
 
 
 def _killed(job: MessageJob, died: Died) -> MessagesDone:

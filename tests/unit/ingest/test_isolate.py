@@ -185,6 +185,37 @@ class Short:
         return self.calls[-1], Died(Reason.TOO_LARGE, "", worn=True) if first else Value(MessagesDone(accepted=1))
 
 
+class InTurn:
+    """Answers calls in the order in which they were made, like several workers; a message `killer` ends its worker."""
+
+    def __init__(self) -> None:
+        self.turn = threading.Lock()
+        self.calls: list[Call] = []
+
+    def submit(self, call: Call) -> None:
+        self.calls.append(call)
+
+    def next(self) -> tuple[Call, Outcome]:
+        call = self.calls.pop(0)
+        values = [value for batch in call.argument.messages for value in batch["value"].to_pylist()]
+        if b"killer" in values:
+            return call, Died(Reason.TOO_SLOW, "")
+        return call, Value(MessagesDone(accepted=len(values)))
+
+
+@pytest.mark.parametrize("most", [1, 2, 8])
+def test_messages_that_end_several_workers_at_once_cost_only_themselves(most: int) -> None:
+    def job(first: int) -> MessageJob:
+        values = [b"killer" if at in (2, 7, 11) else b"good" for at in range(first, first + 5)]
+        rows = [{"value": value, "partition": 0, "offset": first + at} for at, value in enumerate(values)]
+        batch = pa.RecordBatch.from_pylist(rows, MESSAGES)
+        return MessageJob((batch,), Schemas({}, {}), "", "topic", Limits(), datetime(2026, 1, 1, tzinfo=UTC))
+
+    done = run_messages(InTurn(), map(job, (0, 5, 10)), most)  # type: ignore[arg-type]
+    assert done.accepted == 12
+    assert [each.offset for each in done.refused] == [2, 7, 11]
+
+
 def test_only_a_new_worker_proves_that_memory_does_not_suffice_for_a_message() -> None:
     batch = pa.RecordBatch.from_pylist([{"value": b"x", "partition": 0, "offset": 0}], MESSAGES)
     wanted = MessageJob((batch,), Schemas({}, {}), "", "topic", Limits(), datetime(2026, 1, 1, tzinfo=UTC))
