@@ -19,7 +19,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from benchmarks.measure import ROOT, measured
@@ -69,6 +68,7 @@ def serving(scratch: Scratch, requests: int) -> Result:
         _server(["-m", "datalab", "serve", "--project", str(project)], "/health") as ours,
         _server(["-m", "benchmarks.inside.serving_peer"], "/docs", {**environ, "PEER_JOBS": "1"}) as one,
         _server(["-m", "benchmarks.inside.serving_peer"], "/docs", {**environ, "PEER_JOBS": "-1"}) as all_cores,
+        _server(["-m", "benchmarks.inside.serving_echo"], "/") as echo,
     ):
         path = "/v1/credit-score"
         _load(ours, path, made["key"], requests // 4, 1)
@@ -80,20 +80,28 @@ def serving(scratch: Scratch, requests: int) -> Result:
                 _load(ours, path, made["key"], requests, CLIENTS),
                 _load(one, "/score", "", requests // 10, 1),
                 _load(all_cores, "/score", "", requests // 20, 1),
+                _load(echo, path, "", requests, 1),
                 _batch(ours, f"{path}/batch", made["key"]),
             )
             for _ in range(3)
         ]
-    single, many, plain, plain_all = (
-        sorted((each[place] for each in rounds), key=lambda load: load.percentile(0.5))[1] for place in range(4)
+    single, many, plain, plain_all, nothing, batch = (
+        sorted((each[place] for each in rounds), key=lambda load: load.percentile(0.5))[1] for place in range(6)
     )
-    batch = median(each[4] for each in rounds)
     rows = [
         single.row("DataLab, one client"),
         many.row(f"DataLab, {CLIENTS} clients"),
         plain.row("FastAPI + joblib, n_jobs=1"),
         plain_all.row("FastAPI + joblib, n_jobs=-1"),
-        {"what": f"DataLab, a batch of {BATCH:,}", "requests": 1, "p50 ms": batch * 1000, "rows/s": BATCH / batch},
+        nothing.row("nothing done: the client's and the loopback's share"),
+        {
+            "what": f"DataLab, a batch of {BATCH:,}",
+            "requests": 1,
+            "p50 ms": batch.wall * 1000,
+            "rows/s": BATCH / batch.wall,
+            "cpu ms": batch.cpu * 1000,
+            "rows/s a core": BATCH / batch.cpu,
+        },
     ]
     middle = single.percentile(0.5)
     goals = [
@@ -102,7 +110,7 @@ def serving(scratch: Scratch, requests: int) -> Result:
         Goal(f"rows a second a core, {CLIENTS} clients", len(many.seconds) / many.cpu, 2000, at_least=True),
         Goal("times faster than n_jobs=1", plain.percentile(0.5) / middle, 5, at_least=True),
         Goal("times faster than n_jobs=-1", plain_all.percentile(0.5) / middle, 20, at_least=True),
-        Goal(f"a batch of {BATCH:,}", batch, 1, "s"),
+        Goal(f"a batch of {BATCH:,}", batch.wall, 1, "s"),
     ]
     return Result(f"serving, forest of 100 trees, {made['inputs']} inputs", rows, goals)
 
@@ -231,11 +239,11 @@ def _together(connections: Sequence[_Connection], requests: Sequence[bytes]) -> 
     return seconds
 
 
-def _batch(server: Running, path: str, key: str) -> float:
+def _batch(server: Running, path: str, key: str) -> Load:
     rows = [json.loads(_request(path, key, number).partition(b"\r\n\r\n")[2]) for number in range(BATCH)]
-    connection = _Connection(server.port)
+    connection, cpu = _Connection(server.port), server.cpu()
     connection.send(_post(path, key, json.dumps({"propostas": rows}).encode()))
     while (took := connection.receive()) is None:
         pass
     connection.socket.close()
-    return took
+    return Load([took], took, server.cpu() - cpu)
