@@ -14,6 +14,7 @@ from datalab.engine.session import Session
 from datalab.lake.table import DataFile
 
 _COMPARED = 20_000_000
+_READ_SOONER = 20  # rows for each key: to read so few costs no more than to tell files apart by every key
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,10 @@ def files_with_keys(
         return ()
     count, ranges = _key_ranges(session, rows, keys)
     near = candidates(files, ranges)
-    if not count or len(near) <= 1 or len(near) * count > _COMPARED:
-        return near if count else ()
+    if not count:
+        return ()
+    if len(near) <= 1 or len(near) * count > _COMPARED or sum(file.rows for file in near) <= _READ_SOONER * count:
+        return near
     return _meeting(session, rows, keys, near, schema)
 
 
