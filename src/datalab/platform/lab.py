@@ -97,7 +97,7 @@ class Lab:
     def _checked(self) -> tuple[Graph, Mapping[TableName, pa.Schema]]:
         schemas = {feed.target: feed.schema for feed in self.feeds}
         graph = wire_graph(self.configuration, {*schemas, *self.lake.names()})
-        return graph, check_graph(graph, self.engine, self.lake, schemas)
+        return graph, check_graph(self.configuration, graph, self.engine, self.lake, schemas)
 
     def workload(self, wish: Wish) -> Workload:
         """What there is to run. Pipelines that are not wanted are not looked at: taking records in needs none."""

@@ -14,8 +14,11 @@ from datalab.names import TableName
 from datalab.pipelines.graph import Graph, build_graph
 from datalab.pipelines.parse import parse_files
 from datalab.pipelines.typecheck import check_types
+from datalab.pipelines.types_key import types_key
+from datalab.platform.checked import checking_code, remembered
 from datalab.platform.secrets import resolve
 from datalab.platform.settings import Configuration
+from datalab.platform.state import state_folder
 from datalab.plugins import Adapter, adapter
 
 ENGINES = {"duckdb": Adapter("datalab.engine.duckdb:DuckDBEngine")}
@@ -48,11 +51,18 @@ def pipeline_files(configuration: Configuration) -> tuple[Path, ...]:
 
 
 def check_graph(
-    graph: Graph, engine: Engine, lake: Lake, sources: Mapping[TableName, pa.Schema]
-) -> dict[TableName, pa.Schema]:
+    configuration: Configuration, graph: Graph, engine: Engine, lake: Lake, sources: Mapping[TableName, pa.Schema]
+) -> Mapping[TableName, pa.Schema]:
     """Bind every query of the graph before anything runs; answers the columns of what its flows make.
 
-    PipelineTypeError, UntranslatableFunction.
+    What was found sound before, by this code and from the same columns, is not bound again; of an engine that is not
+    ours nobody knows what its answers depend on. PipelineTypeError, UntranslatableFunction.
     """
-    others = {name: lake.require(name).schema for name in graph.sources if name not in sources}
-    return check_types(graph, engine, {**sources, **others})
+    schemas = {**sources, **{name: lake.require(name).schema for name in graph.sources if name not in sources}}
+    kind = configuration.settings.engine.kind
+    if kind not in ENGINES:
+        return check_types(graph, engine, schemas)
+    key = types_key(graph, schemas, {**checking_code(), "engine": kind})
+    made = {node.flow.target for node in graph.flows}
+    path = state_folder(configuration) / "checked" / "types.json"
+    return remembered(path, key, made, lambda: check_types(graph, engine, schemas))
