@@ -153,8 +153,13 @@ class Staged:
 class Engine(Protocol):
     """Runs queries over relations. Thread-safe: independent steps run side by side."""
 
-    name: str
-    capabilities: EngineCapabilities
+    @property
+    def name(self) -> str:
+        """What the settings call it."""
+
+    @property
+    def capabilities(self) -> EngineCapabilities:
+        """What it can do."""
 
     def schema(self, query: Query) -> pa.Schema:
         """Type-check a query without reading data; answers its columns. PipelineTypeError, UntranslatableFunction."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from datalab.engine.base import Engine
+from datalab.engine.deferred import DeferredEngine
 from datalab.events import Bus
 from datalab.lake.lake import Lake, open_lake
 from datalab.names import TableName
@@ -25,11 +26,15 @@ ENGINES = {"duckdb": Adapter("datalab.engine.duckdb:DuckDBEngine")}
 
 
 def wire_engine(configuration: Configuration) -> Engine:
-    """The engine that the settings name, with its memory limit and a folder for what it spills."""
+    """The engine that the settings name, its memory limit and a folder for what it spills; ours is opened when used."""
     chosen = configuration.settings.engine
-    chosen.temp.mkdir(parents=True, exist_ok=True, mode=0o700)
-    engine: Engine = adapter("engine", chosen.kind, ENGINES)(str(chosen.memory_limit), chosen.threads, chosen.temp)
-    return engine
+
+    def opened() -> Engine:
+        chosen.temp.mkdir(parents=True, exist_ok=True, mode=0o700)
+        engine: Engine = adapter("engine", chosen.kind, ENGINES)(str(chosen.memory_limit), chosen.threads, chosen.temp)
+        return engine
+
+    return DeferredEngine(opened) if chosen.kind in ENGINES else opened()
 
 
 def wire_lake(configuration: Configuration, environ: Mapping[str, str], bus: Bus) -> Lake:
