@@ -32,7 +32,7 @@ class _Test:
 
     def of(self, found: Bytes) -> npt.NDArray[np.bool_]:
         known = found if self.mask == 0xFF else found & np.uint8(self.mask)
-        return known == np.uint8(self.value)
+        return np.equal(known, np.uint8(self.value))
 
 
 class Borders:

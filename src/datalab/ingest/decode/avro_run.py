@@ -83,12 +83,12 @@ def _by_borders(form: Form, reader: AvroType, run: Sequence[Body]) -> Part | Non
     starts = form.borders.guess(data, count) if data is not None and len(data) < MOST_BYTES else None
     if data is None or starts is None:
         return None
-    wire, good = decode_columns(form.writer, memoryview(data), starts[:-1], starts[1:])
+    wire, good = decode_columns(form.writer, data.data, starts[:-1], starts[1:])
     right = bool(good.all())
     form.borders.judge(right)
     if not right:
         return None
-    body = memoryview(data)
+    body = data.data
     return settle(wire, _numbers(run), lambda bad: [_between(body, starts, at) for at in bad], reader, form.writer)
 
 
