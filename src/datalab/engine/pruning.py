@@ -14,7 +14,7 @@ from datalab.engine.session import Session
 from datalab.lake.table import DataFile
 
 _COMPARED = 20_000_000
-_READ_SOONER = 20  # rows for each key: to read so few costs no more than to tell files apart by every key
+_MANY_KEYS, _READ_SOONER = 1_000, 20  # with so few rows a key, files are read as soon as told apart by all keys
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,9 @@ def files_with_keys(
     near = candidates(files, ranges)
     if not count:
         return ()
-    if len(near) <= 1 or len(near) * count > _COMPARED or sum(file.rows for file in near) <= _READ_SOONER * count:
+    if len(near) <= 1 or len(near) * count > _COMPARED:
+        return near
+    if count >= _MANY_KEYS and sum(file.rows for file in near) <= _READ_SOONER * count:
         return near
     return _meeting(session, rows, keys, near, schema)
 
