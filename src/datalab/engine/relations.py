@@ -119,17 +119,18 @@ def file_rows(schema: pa.Schema, files: Sequence[DataFile], *, position: bool = 
     return " UNION ALL ".join(parts)
 
 
-def _rows_of(schema: pa.Schema, files: Sequence[DataFile], *, position: bool) -> str:
-    """DuckDB is told how many rows there are: where it knows the schema already it takes 1000 of each file for granted.
+def _rows_of(schema: pa.Schema, files: Sequence[DataFile], *, position: bool, counted: bool = True) -> str:
+    """`counted`: DuckDB is told how many rows there are; knowing the schema it takes 1000 of each file for granted.
 
-    It then joins a large file the wrong way round.
+    It then joins a large file the wrong way round. Of marked files it is the right way, since few rows are looked for
+    by their position: told of ten million, DuckDB reads them all before it drops most.
     """
     paths = ", ".join(literal(file.path) for file in files)
-    rows = sum(file.rows for file in files)
     wanted = (
         f"{columns(schema.names)}, filename AS {FILE}, file_row_number AS {ROW}" if position else columns(schema.names)
     )
-    options = f"schema = {_file_schema(schema)}, hive_partitioning = false, explicit_cardinality = {rows}"
+    options = f"schema = {_file_schema(schema)}, hive_partitioning = false"
+    options += f", explicit_cardinality = {sum(file.rows for file in files)}" if counted else ""
     return f"SELECT {wanted} FROM read_parquet([{paths}], {options})"
 
 
@@ -140,7 +141,8 @@ def _left_rows(schema: pa.Schema, files: Sequence[DataFile], *, position: bool) 
     only = [marks for file in files for marks in file.only]
     join = f" SEMI JOIN {positions_of(only)} part {_at('part')}" if only else ""
     join += f" ANTI JOIN {positions_of(gone)} gone {_at('gone')}" if gone else ""
-    return f"SELECT {names} FROM ({_rows_of(schema, files, position=True)}) marked{join}"
+    rows = _rows_of(schema, files, position=True, counted=False)
+    return f"SELECT {names} FROM ({rows}) marked{join}"
 
 
 def unmarked(rows: str, files: Iterable[DataFile]) -> str:
