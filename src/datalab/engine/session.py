@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
 import duckdb
+from sqlglot import exp
 
+from datalab.engine.alike import require_alike
 from datalab.engine.base import Query
 from datalab.engine.dialect import sql_of, translate
+from datalab.engine.dialect.maps import mark_maps
 from datalab.engine.dialect.reals import widen_reals
 from datalab.engine.faults import fault, translated
 from datalab.engine.mistakes import mistake, require_distinct
@@ -88,9 +91,11 @@ class Session:
 
     def bind(self, query: Query) -> tuple[str, dict[str, str]]:
         """The query in DuckDB's SQL, and its columns with their types. PipelineTypeError."""
-        rows = self.compile(query)
+        tree = self._compiled(query)
+        rows = sql_of(tree)
         try:
             described = self._connection.execute(f"DESCRIBE {rows}").fetchall()
+            require_alike(tree, self._types, query.origin)
         except (duckdb.BinderException, duckdb.CatalogException, duckdb.ConversionException) as error:
             raise mistake(error, query) from error
         except duckdb.Error as error:
@@ -129,13 +134,19 @@ class Session:
 
     def compile(self, query: Query) -> str:
         """The query in DuckDB's SQL, over views of its relations. UntranslatableFunction, UnknownTable."""
-        wide = widen_reals(query.tree, [relation.schema for relation in query.relations.values()])
-        tree = translate(wide, query.now, query.origin)
+        return sql_of(self._compiled(query))
+
+    def _types(self, sql: str) -> list[str]:
+        return [kind for _, kind, *_ in self._connection.execute(f"DESCRIBE {sql}").fetchall()]
+
+    def _compiled(self, query: Query) -> exp.Expr:
+        schemas = [relation.schema for relation in query.relations.values()]
+        tree = translate(mark_maps(widen_reals(query.tree, schemas), schemas), query.now, query.origin)
         relations = {name.lower(): relation for name, relation in query.relations.items()}
         shown = mentioned(tree)
         require_known(tree, relations, query.origin)
         substitute(tree, {name: self._source(relations[name], shown) for name in table_names(tree)})
-        return sql_of(tree)
+        return tree
 
     def _source(self, relation: Relation, shown: frozenset[str]) -> Source:
         names = [*relation.schema.names, *([FILE] if relation.located else [])]

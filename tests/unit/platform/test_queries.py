@@ -23,3 +23,10 @@ def test_anything_but_one_select_is_refused(asked: str) -> None:
     with pytest.raises(PipelineSyntaxError) as caught:
         parse_query(asked)
     assert "Token" not in caught.value.message
+
+
+@pytest.mark.parametrize("asked", ["date_format(d, 'YYYY-MM')", "to_date(concat(s, '1'), 'd/M/Y')"])
+def test_the_year_of_a_week_is_not_read_as_the_year(asked: str) -> None:
+    with pytest.raises(PipelineSyntaxError, match="line 2: the letter Y in a date pattern"):
+        parse_query(f"SELECT 1,\n {asked} FROM a.b")
+    parse_query("SELECT date_format(d, \"yyyy'Y'\"), to_date(concat(s, ', Y'), 'yyyy') FROM a.b")

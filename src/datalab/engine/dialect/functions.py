@@ -9,13 +9,13 @@ from sqlglot import exp
 
 STRUCTURE: frozenset[type[exp.Expr]] = frozenset(
     {
-        exp.Select, exp.From, exp.Where, exp.Group, exp.Having, exp.Order, exp.Ordered, exp.Limit, exp.Offset,
-        exp.Qualify, exp.Join, exp.Subquery, exp.With, exp.CTE, exp.Union, exp.Except, exp.Intersect, exp.Table,
+        exp.From, exp.Where, exp.Having, exp.Order, exp.Ordered, exp.Limit, exp.Offset,
+        exp.Qualify, exp.Subquery, exp.With, exp.CTE, exp.Union, exp.Except, exp.Intersect, exp.Table,
         exp.TableAlias, exp.Alias, exp.Column, exp.Identifier, exp.Star, exp.Literal, exp.Boolean, exp.Null,
         exp.RawString, exp.Paren, exp.Tuple, exp.Distinct, exp.Lambda, exp.DataType, exp.DataTypeParam, exp.Var,
-        exp.Rollup, exp.Cube, exp.GroupingSets, exp.Hint, exp.JoinHint, exp.Dot, exp.PropertyEQ, exp.WindowSpec,
+        exp.Rollup, exp.Cube, exp.GroupingSets, exp.Dot, exp.PropertyEQ, exp.WindowSpec,
         exp.And, exp.Or, exp.Not, exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.NullSafeEQ, exp.NullSafeNEQ,
-        exp.Is, exp.In, exp.Between, exp.Mul, exp.Neg, exp.Case, exp.If, exp.Escape, exp.Interval,
+        exp.Is, exp.Between, exp.Mul, exp.Neg, exp.Case, exp.If, exp.Escape, exp.Interval,
         exp.BitwiseAnd, exp.BitwiseOr, exp.BitwiseXor, exp.BitwiseNot,
         exp.JSONPath, exp.JSONPathRoot, exp.JSONPathKey, exp.JSONPathSubscript, exp.PercentileCont,
     }
@@ -76,7 +76,6 @@ CALLS: dict[type[exp.Expr], str] = {
     exp.UnixDate: "spark_unix_date(this:date)",
     exp.AtTimeZone: "spark_from_utc(this:timestamp, zone)",
     exp.FromTimeZone: "spark_to_utc(this:timestamp, zone)",
-    exp.ArraySize: "spark_size(this)",
     exp.ArrayContains: "spark_array_contains(this, expression)",
     exp.ArrayToString: "spark_join(this, expression)",
     exp.Median: "median(this:double)",

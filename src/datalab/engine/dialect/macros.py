@@ -205,6 +205,12 @@ item(x, i) AS CASE WHEN i >= 0 AND i < len(x) THEN x[i + 1] WHEN i IS NULL OR x 
 item_or_null(x, i) AS CASE WHEN i >= 0 THEN x[i + 1] END
 element(x, i) AS CASE WHEN i <> 0 AND abs(i) <= len(x) THEN x[i] WHEN i IS NULL OR x IS NULL THEN NULL \
  ELSE x[CAST('index outside the array: ' || i AS BIGINT)] END
+or_null(x) AS CASE WHEN len(x) > 0 THEN x ELSE [NULL] END
+positions(x) AS list_transform(x, lambda e, i: {pos: CAST(i - 1 AS INTEGER), col: e})
+some_joined(x, separator) AS CASE WHEN len(list_filter(x, lambda e: e IS NOT NULL)) > 0 \
+ THEN array_to_string(x, separator) END
+joined(x, separator) AS CASE WHEN typeof(x) = 'VARCHAR[]' THEN spark_some_joined(TRY_CAST(x AS VARCHAR[]), separator) \
+ ELSE spark_text(x) END
 join(x, separator) AS array_to_string(list_transform(x, lambda e: spark_text(e)), separator)
 """
 

@@ -5,19 +5,26 @@ from __future__ import annotations
 from sqlglot import exp
 
 from datalab.engine.dialect.kinds import convert
-from datalab.engine.dialect.nodes import Rewrite, call, string, text_of
+from datalab.engine.dialect.maps import is_map
+from datalab.engine.dialect.nodes import Rewrite, call, cast, string, text_of
 
 
 def _bracket(node: exp.Bracket) -> exp.Expr | None:
-    """x[i] counts from 0, element_at(x, i) from 1 and from the end; outside is an error. Maps by text keys."""
+    """x[i] counts from 0, element_at(x, i) from 1 and from the end; outside is an error. Maps by texts, or known."""
     if len(node.expressions) != 1 or isinstance(node.expressions[0], exp.Slice):
         return None
     (index,) = node.expressions
-    if text_of(index) is not None:
-        return node
+    if text_of(index) is not None or is_map(node.this):
+        return exp.Bracket(this=node.this, expressions=[index])
     if node.args.get("offset") != 1:
         return call("spark_item", node.this, index)
     return None if node.args.get("safe") else call("spark_element", node.this, index)
+
+
+def _size(node: exp.ArraySize) -> exp.Expr | None:
+    if is_map(node.this):
+        return cast(call("cardinality", node.this), "INT")
+    return None if node.expression else call("spark_size", node.this)
 
 
 def _sort_array(node: exp.ArraySort) -> exp.Expr | None:
@@ -58,7 +65,17 @@ def _ignore_nulls(node: exp.IgnoreNulls) -> exp.Expr | None:
     inner = node.this
     if isinstance(inner, exp.First | exp.AnyValue):
         return call("any_value", inner.this)
+    if isinstance(inner, exp.Last):
+        return _last_known(node)
     return node if isinstance(inner, exp.FirstValue | exp.LastValue | exp.NthValue | exp.Lag | exp.Lead) else None
+
+
+def _last_known(node: exp.IgnoreNulls) -> exp.Expr | None:
+    if isinstance(node.parent, exp.Window):
+        return exp.IgnoreNulls(this=exp.LastValue(this=node.this.this))
+    known = exp.Not(this=exp.paren(exp.Is(this=node.this.this.copy(), expression=exp.Null())))
+    last = exp.Filter(this=node.this, expression=exp.Where(this=known))
+    return None if isinstance(node.parent, exp.Filter) else last
 
 
 def _percentile_within(node: exp.WithinGroup) -> exp.Expr | None:
@@ -73,22 +90,6 @@ def _percentile_within(node: exp.WithinGroup) -> exp.Expr | None:
 
 def _exists(node: exp.Exists) -> exp.Expr | None:
     return node if isinstance(node.this, exp.Query) else None
-
-
-def _explode(node: exp.Explode) -> exp.Expr | None:
-    """One row an element, none for NULL and empty arrays; Spark names the column col."""
-    if node.expressions:
-        return None
-    if isinstance(node.parent, exp.Alias | exp.Lateral):
-        return node
-    return exp.alias_(node.copy(), "col") if isinstance(node.parent, exp.Select) else None
-
-
-def _lateral(node: exp.Lateral) -> exp.Expr | None:
-    alias = node.args.get("alias")
-    exploded = isinstance(node.this, exp.Explode) and not node.args.get("outer")
-    named = bool(alias is not None and len(alias.columns) == 1)
-    return node if isinstance(node.this, exp.Subquery) or (exploded and named) else None
 
 
 def _values(node: exp.Values) -> exp.Expr | None:
@@ -114,6 +115,7 @@ def _struct(node: exp.Struct) -> exp.Expr | None:
 
 REWRITES: dict[type[exp.Expr], Rewrite] = {
     exp.Bracket: _bracket,
+    exp.ArraySize: _size,
     exp.ArraySort: _sort_array,
     exp.Transform: _per_element,
     exp.ArrayFilter: _per_element,
@@ -123,8 +125,6 @@ REWRITES: dict[type[exp.Expr], Rewrite] = {
     exp.WithinGroup: _percentile_within,
     exp.ApproxDistinct: _count_distinct,
     exp.Exists: _exists,
-    exp.Explode: _explode,
-    exp.Lateral: _lateral,
     exp.Values: _values,
     exp.Struct: _struct,
 }

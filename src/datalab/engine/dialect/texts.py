@@ -6,7 +6,7 @@ import re
 
 from sqlglot import exp
 
-from datalab.engine.dialect.kinds import convert
+from datalab.engine.dialect.kinds import convert, kind_of
 from datalab.engine.dialect.nodes import Rewrite, call, string, text_of
 from datalab.engine.dialect.regexes import (
     LINE_END,
@@ -34,8 +34,12 @@ def _pipes(node: exp.DPipe) -> exp.Expr:
 
 
 def _concat_ws(node: exp.ConcatWs) -> exp.Expr:
-    parts = [convert(part, "text") for part in node.expressions]
-    return call("concat_ws", *parts)
+    """Arrays of texts are joined element by element, if the separator is written out as DuckDB wants it."""
+    separator, *parts = (convert(part, "text") if kind_of(part) else part for part in node.expressions)
+    if not isinstance(separator, exp.Literal):
+        return call("concat_ws", *(convert(part, "text") for part in node.expressions))
+    joined = [part if kind_of(part) else call("spark_joined", part, separator.copy()) for part in parts]
+    return call("concat_ws", separator, *joined)
 
 
 def _pad(node: exp.Pad) -> exp.Expr:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlglot import exp
 
-from datalab.engine.dialect import numbers, rows, texts, times
+from datalab.engine.dialect import clauses, numbers, rows, texts, times, unnesting
 from datalab.engine.dialect.functions import (
     CALLS,
     IGNORED_ARGUMENTS,
@@ -32,10 +32,23 @@ REWRITES: dict[type[exp.Expr], Rewrite] = {
     **texts.REWRITES,
     **times.REWRITES,
     **rows.REWRITES,
+    **clauses.REWRITES,
+    exp.Lateral: unnesting.lateral,
+    exp.Aliases: unnesting.aliases,
 }
 _ENGINE = "DuckDB"
 _CALL = re.compile(r"(?P<name>\w*)\((?P<arguments>.*)\)(::(?P<type>\w+))?\Z")
 _NAMED_ALREADY = (exp.Alias, exp.Aliases, exp.Column, exp.Star, exp.Dot, exp.Explode, exp.Literal)
+_WORDS: dict[type[exp.Expr], str] = {
+    exp.Schema: "TRANSFORM … USING",
+    exp.QueryTransform: "TRANSFORM … USING",
+    exp.Lock: "FOR UPDATE",
+    exp.Join: "SELECT * over NATURAL JOIN, or over JOIN … USING behind a comma",
+    exp.Lateral: "LATERAL",
+    exp.In: "(…, …) IN (SELECT …)",
+    exp.Group: "GROUP BY … WITH",
+    exp.Aliases: "AS (…, …)",
+}
 _NOW = frozenset({"now", "current_timestamp"})
 _TODAY = frozenset({"curdate", "current_date"})
 
@@ -43,7 +56,9 @@ _TODAY = frozenset({"curdate", "current_date"})
 def translate(tree: exp.Expr, now: datetime, origin: str) -> exp.Expr:
     """A copy of a Spark tree that means the same in DuckDB; `now` stands for the clock. UntranslatableFunction."""
     root = exp.Paren(this=tree.copy())
+    clauses.drop_hints(root)
     name_results(root)
+    clauses.filter_lists(root)
     order_structs(root)
     share_rows(root)
     for node in reversed(list(root.this.walk())):
@@ -154,7 +169,10 @@ def _argument(part: str, argument: Callable[[str], exp.Expr | None]) -> exp.Expr
 
 def _untranslatable(node: exp.Expr, origin: str) -> UntranslatableFunction:
     name = node.name if isinstance(node, exp.Anonymous) else node.sql(dialect="spark").partition("(")[0].strip()
-    what = f"{name.lower()}(…)" if isinstance(node, exp.Func) else f"'{name}'"
+    name = name or node.key
+    if isinstance(node, exp.Filter | exp.Window):
+        name = f"{name.lower().removeprefix('spark_')}(…) {'FILTER' if isinstance(node, exp.Filter) else 'OVER'}"
+    what = f"{name.lower()}(…)" if isinstance(node, exp.Func) else f"'{_WORDS.get(type(node), name)}'"
     return UntranslatableFunction(
         f"{place(origin, node)}: {what} has no equal in {_ENGINE}",
         "write it with other functions; docs/engine.md lists those that are translated",
@@ -164,6 +182,7 @@ def _untranslatable(node: exp.Expr, origin: str) -> UntranslatableFunction:
 _GROUPS: tuple[tuple[Callable[[exp.Expr], bool], Callable[[Any], exp.Expr | None]], ...] = (
     (lambda node: isinstance(node, exp.Window), _window),
     (lambda node: isinstance(node, exp.Filter), _filter),
+    (lambda node: isinstance(node, exp.Explode), unnesting.explode),
     (lambda node: type(node) in REWRITES, lambda node: REWRITES[type(node)](node)),
     (lambda node: type(node) in CALLS, _called),
     (lambda node: type(node) in SAME, lambda node: node),

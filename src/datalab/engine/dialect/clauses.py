@@ -1,0 +1,95 @@
+"""Clauses of a SELECT that DuckDB reads otherwise, or not at all: GROUP BY, SELECT * over USING, rows IN a query."""
+
+from __future__ import annotations
+
+from sqlglot import exp
+
+from datalab.engine.dialect.nodes import Rewrite
+
+_FILTERS = (exp.Where, exp.Having, exp.Qualify, exp.Join)
+_MONOTONE = (exp.And, exp.Or, exp.Paren)
+
+
+def drop_hints(root: exp.Expr) -> None:
+    """Hints change how Spark computes, never what."""
+    for hint in list(root.find_all(exp.Hint)):
+        hint.pop()
+
+
+def filter_lists(root: exp.Expr) -> None:
+    """collect_list(x) FILTER (WHERE c) leaves out what is NULL, so it is collect_list(CASE WHEN c THEN x END)."""
+    for node in list(root.find_all(exp.Filter)):
+        made = node.this
+        if isinstance(made, exp.ArrayAgg | exp.ArrayUniqueAgg) and not isinstance(made.this, exp.Distinct | exp.Order):
+            made.set("this", exp.Case().when(node.expression.this.copy(), made.this.copy()))
+            node.replace(made)
+
+
+def _group(node: exp.Group) -> exp.Expr | None:
+    """GROUP BY a, b WITH ROLLUP is ROLLUP (a, b); before GROUPING SETS without a comma the list says nothing more."""
+    overlapping = [each for kind in ("rollup", "cube") for each in node.args.get(kind) or []]
+    if any(not each.expressions for each in overlapping):
+        if len(overlapping) > 1 or any(isinstance(each, exp.Literal) for each in node.expressions):
+            return None
+        overlapping[0].set("expressions", [each.copy() for each in node.expressions])
+        node.set("expressions", [])
+    elif node.args.get("grouping_sets"):
+        node.set("expressions", [])
+    return node
+
+
+def _select(node: exp.Select) -> exp.Expr | None:
+    """SELECT * over JOIN … USING: the shared columns come first, those of the last join before all others."""
+    shared = _shared(node)
+    star = _star(node)
+    if star is None or not shared:
+        return node
+    left_out = {name.name.lower() for name in star.args.get("except_") or []}
+    first = [name for name in shared if name.name.lower() not in left_out]
+    star.set("except_", [*(star.args.get("except_") or []), *(name.copy() for name in first)])
+    at = node.expressions.index(star)
+    columns = [exp.Column(this=name.copy()) for name in first]
+    node.set("expressions", [*node.expressions[:at], *columns, *node.expressions[at:]])
+    return node
+
+
+def _shared(node: exp.Select) -> list[exp.Expr]:
+    found: dict[str, exp.Expr] = {}
+    for join in reversed(node.args.get("joins") or []):
+        for name in join.args.get("using") or []:
+            found.setdefault(name.name.lower(), name)
+    return list(found.values())
+
+
+def _star(node: exp.Expr | None) -> exp.Star | None:
+    results = node.expressions if isinstance(node, exp.Select) else []
+    return next((each for each in results if isinstance(each, exp.Star)), None)
+
+
+def _join(node: exp.Join) -> exp.Expr | None:
+    """For SELECT * it has to be known which columns are shared, and of which tables: a comma reads as CROSS JOIN."""
+    shares = node.args.get("using") or node.method == "NATURAL"
+    if not shares or _star(node.parent_select) is None:
+        return node
+    if node.method == "NATURAL" or not isinstance(node.parent, exp.Select):
+        return None
+    before = (node.parent.args.get("joins") or [])[: node.index]
+    return None if any(join.kind == "CROSS" for join in before) else node
+
+
+def _in(node: exp.In) -> exp.Expr | None:
+    """For (a, b) IN (SELECT …) with NULL inside DuckDB answers NULL where it is false: the same only as a filter."""
+    if not isinstance(node.this.unnest(), exp.Tuple) or node.args.get("query") is None:
+        return node
+    above = node.parent
+    while isinstance(above, _MONOTONE):
+        above = above.parent
+    return node if isinstance(above, _FILTERS) else None
+
+
+REWRITES: dict[type[exp.Expr], Rewrite] = {
+    exp.Group: _group,
+    exp.Select: _select,
+    exp.Join: _join,
+    exp.In: _in,
+}
