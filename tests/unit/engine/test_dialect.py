@@ -97,6 +97,7 @@ SCALARS: list[tuple[str, Any]] = [
     ("radians(180D)", math.pi),
     ("sin(0D) + cos(0D) + tan(0D) + atan(0D)", 1.0),
     ("positive(3)", 3),
+    ("1 <> 2 AND 1 <= 1 AND NOT 1 >= 2", True),
     ("5 & 6", 4),
     ("5 | 6", 7),
     ("5 ^ 6", 3),

@@ -101,6 +101,9 @@ ANSWERS: list[tuple[str, str, Rows]] = [
         "v w",
         [([2, 4], ["a"])],
     ),
+    # operators without brackets
+    ("SELECT ~x + 2 AS a, x & 3 | 4 AS b, - ~x AS c, 1 = x = true AS d FROM t LIMIT 1", "a b c d", [(0, 5, 2, True)]),
+    ("SELECT 1 + x || 'a' AS a, 1 <=> x = true AS b FROM t WHERE x < 3", "a b", [("2a", True), ("3a", False)]),
     # the last known value
     ("SELECT g, last(x, true) OVER (ORDER BY g, s) AS v FROM t", "g v", [(None, 4), ("a", 1), ("a", 2), ("b", 2)]),
     ("SELECT last(s) IGNORE NULLS OVER (ORDER BY x DESC) AS v FROM t", "v", [("z",), ("b",), ("a",), ("a",)]),
@@ -129,7 +132,22 @@ def test_the_answer_is_sparks(engine: DuckDBEngine, sql: str, names: str, expect
     assert sorted((tuple(row.values()) for row in got.to_pylist()), key=repr) == sorted(expected, key=repr)
 
 
+ORDERED: list[tuple[str, Rows]] = [
+    ("SELECT -x AS x FROM t ORDER BY x + 1", [(None,), (-4,), (-2,), (-1,)]),
+    ("SELECT -x AS x FROM t ORDER BY t.x + 1", [(None,), (-1,), (-2,), (-4,)]),
+    ("SELECT -x AS x FROM t ORDER BY x DESC LIMIT 1", [(-1,)]),
+    ("SELECT g, -sum(x) AS x FROM t GROUP BY g ORDER BY x + 0", [("b", None), (None, -4), ("a", -3)]),
+]
+
+
+@pytest.mark.parametrize(("sql", "expected"), ORDERED, ids=[sql for sql, _ in ORDERED])
+def test_the_order_is_sparks(engine: DuckDBEngine, sql: str, expected: Rows) -> None:
+    assert [tuple(row.values()) for row in ask(engine, sql).to_pylist()] == expected
+
+
 REFUSED = {
+    "SELECT x | 2 & x FROM t": "'& beside ^ or | without brackets'",
+    "SELECT s || x + 1 FROM t": "'|| beside +, - or | without brackets'",
     "SELECT g, count(*) FROM t GROUP BY 1 WITH ROLLUP": "'GROUP BY … WITH'",
     "SELECT x,\n e FROM t LATERAL VIEW posexplode(l) v AS e": "'LATERAL'",
     "SELECT x, explode(m) AS e FROM t": "explode(…)",

@@ -25,6 +25,26 @@ def filter_lists(root: exp.Expr) -> None:
             node.replace(made)
 
 
+def order_by_results(root: exp.Expr) -> None:
+    """In ORDER BY x + 1 Spark takes the result that is called x, DuckDB a column of that name if there is one."""
+    for select in root.find_all(exp.Select):
+        named = {each.alias.lower(): each.this for each in select.expressions if _may_be_repeated(each)}
+        for ordered in select.args["order"].expressions if select.args.get("order") else []:
+            for column in list(ordered.this.find_all(exp.Column)):
+                meant = named.get(column.name.lower()) if not column.table else None
+                if meant is not None and column is not ordered.this and column != meant and not _is_inside(column):
+                    column.replace(exp.paren(meant.copy()))
+
+
+def _may_be_repeated(result: exp.Expr) -> bool:
+    return isinstance(result, exp.Alias) and not result.find(exp.Explode, exp.Rand, exp.Uuid)
+
+
+def _is_inside(column: exp.Column) -> bool:
+    """Whether a column is of the rows before they are grouped, or of another query."""
+    return isinstance(column.find_ancestor(exp.AggFunc, exp.Window, exp.Ordered, exp.Query), exp.AggFunc | exp.Window)
+
+
 def _group(node: exp.Group) -> exp.Expr | None:
     """GROUP BY a, b WITH ROLLUP is ROLLUP (a, b); before GROUPING SETS without a comma the list says nothing more."""
     overlapping = [each for kind in ("rollup", "cube") for each in node.args.get(kind) or []]

@@ -14,9 +14,8 @@ STRUCTURE: frozenset[type[exp.Expr]] = frozenset(
         exp.TableAlias, exp.Alias, exp.Column, exp.Identifier, exp.Star, exp.Literal, exp.Boolean, exp.Null,
         exp.RawString, exp.Paren, exp.Tuple, exp.Distinct, exp.Lambda, exp.DataType, exp.DataTypeParam, exp.Var,
         exp.Rollup, exp.Cube, exp.GroupingSets, exp.Dot, exp.PropertyEQ, exp.WindowSpec,
-        exp.And, exp.Or, exp.Not, exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.NullSafeEQ, exp.NullSafeNEQ,
+        exp.And, exp.Or, exp.Not, exp.NullSafeNEQ,
         exp.Is, exp.Between, exp.Mul, exp.Neg, exp.Case, exp.If, exp.Escape, exp.Interval,
-        exp.BitwiseAnd, exp.BitwiseOr, exp.BitwiseXor, exp.BitwiseNot,
         exp.JSONPath, exp.JSONPathRoot, exp.JSONPathKey, exp.JSONPathSubscript, exp.PercentileCont,
     }
 )  # fmt: skip

@@ -8,6 +8,7 @@ from sqlglot import exp
 
 from datalab.engine.dialect.kinds import convert, kind_of
 from datalab.engine.dialect.nodes import Rewrite, call, string, text_of
+from datalab.engine.dialect.operators import is_bound_otherwise
 from datalab.engine.dialect.regexes import (
     LINE_END,
     from_java,
@@ -29,7 +30,9 @@ def _concat(node: exp.Concat) -> exp.Expr:
     return exp.paren(joined)
 
 
-def _pipes(node: exp.DPipe) -> exp.Expr:
+def _pipes(node: exp.DPipe) -> exp.Expr | None:
+    if is_bound_otherwise(node):
+        return None
     return _concat(exp.Concat(expressions=[node.this, node.expression]))
 
 

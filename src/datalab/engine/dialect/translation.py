@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlglot import exp
 
-from datalab.engine.dialect import clauses, numbers, rows, texts, times, unnesting
+from datalab.engine.dialect import clauses, numbers, operators, rows, texts, times, unnesting
 from datalab.engine.dialect.functions import (
     CALLS,
     IGNORED_ARGUMENTS,
@@ -33,6 +33,7 @@ REWRITES: dict[type[exp.Expr], Rewrite] = {
     **times.REWRITES,
     **rows.REWRITES,
     **clauses.REWRITES,
+    **operators.REWRITES,
     exp.Lateral: unnesting.lateral,
     exp.Aliases: unnesting.aliases,
 }
@@ -45,6 +46,10 @@ _WORDS: dict[type[exp.Expr], str] = {
     exp.Lock: "FOR UPDATE",
     exp.Join: "SELECT * over NATURAL JOIN, or over JOIN … USING behind a comma",
     exp.Lateral: "LATERAL",
+    exp.BitwiseAnd: "& beside ^ or | without brackets",
+    exp.BitwiseXor: "^ beside | without brackets",
+    exp.DPipe: "|| beside +, - or | without brackets",
+    **dict.fromkeys((exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE), "a = b < c without brackets"),
     exp.In: "(…, …) IN (SELECT …)",
     exp.Group: "GROUP BY … WITH",
     exp.Aliases: "AS (…, …)",
@@ -59,6 +64,7 @@ def translate(tree: exp.Expr, now: datetime, origin: str) -> exp.Expr:
     clauses.drop_hints(root)
     name_results(root)
     clauses.filter_lists(root)
+    clauses.order_by_results(root)
     order_structs(root)
     share_rows(root)
     for node in reversed(list(root.this.walk())):
