@@ -68,8 +68,8 @@ def _tokens(source: Source, start: int, end: int) -> list[Token]:
             if _phrase_at(tokens, index, phrase) and _has_argument(tokens, index + len(phrase)):
                 raise source.unsupported(token.start, what, hint)
     _refuse_stray_commas(source, tokens)
-    if token := week_year(tokens):
-        raise source.unsupported(token.start, *WEEK_YEAR)
+    if pattern := week_year(tokens):
+        raise source.unsupported(pattern.start, *WEEK_YEAR)
     return join_strings(tokens, source.text)
 
 

@@ -48,6 +48,7 @@ def ask(engine: DuckDBEngine, sql: str) -> pa.Table:
 Rows = list[tuple[Any, ...]]
 ELEMENTS: Rows = [(1, 10), (1, None), (4, 40)]
 OUTER: Rows = [*ELEMENTS, (2, None), (None, None)]
+LARGE: Rows = [(1, None), (2, None), (None, None), (4, 40)]
 PLACES: Rows = [(1, 0, 10), (1, 1, None), (4, 0, 40)]
 PLACES_OUTER: Rows = [*PLACES, (2, None, None), (None, None, None)]
 ENTRIES: Rows = [(1, "a", 1), (1, "b", None), (4, "z", 9)]
@@ -66,7 +67,7 @@ ANSWERS: list[tuple[str, str, Rows]] = [
     # rows of arrays and maps
     ("SELECT x, e FROM t, LATERAL explode(l) AS q(e)", "x e", ELEMENTS),
     ("SELECT x, e FROM t JOIN LATERAL explode(l) AS q(e) ON e > 10", "x e", [(4, 40)]),
-    ("SELECT x, e FROM t LEFT JOIN LATERAL explode(l) AS q(e)", "x e", OUTER),
+    ("SELECT x, e FROM t LEFT JOIN LATERAL explode(l) AS q(e) ON e > 10", "x e", LARGE),
     ("SELECT x, col FROM t, LATERAL explode(l)", "x col", ELEMENTS),
     ("SELECT x, p, e FROM t, LATERAL posexplode(l) AS q(p, e)", "x p e", PLACES),
     ("SELECT x, k, v FROM t, LATERAL explode(m) AS q(k, v)", "x k v", ENTRIES),
@@ -117,6 +118,7 @@ ANSWERS: list[tuple[str, str, Rows]] = [
     (f"SELECT * EXCEPT (x) FROM {A} JOIN {B} USING (x)", "g z", [("a", "p"), (None, "q")]),
     (f"SELECT * FROM {A} JOIN (SELECT z, x, 5 AS j FROM u) b USING (x) JOIN (SELECT 6 AS q, 5 AS j) c USING (j)",
      "j x g z q", [(5, 1, "a", "p", 6), (5, 4, None, "q", 6)]),
+    (f"SELECT * FROM (SELECT 5 AS j) c, {A} JOIN {B} USING (x)", "x j g z", [(1, 5, "a", "p"), (4, 5, None, "q")]),
     # queries side by side
     ("SELECT s FROM u UNION ALL SELECT NULL", "s", [("a",), ("z",), (None,), (None,)]),
     ("WITH c AS (SELECT 5 AS v UNION SELECT x FROM t) SELECT max(v) AS v FROM c", "v", [(5,)]),
@@ -145,15 +147,17 @@ def test_the_order_is_sparks(engine: DuckDBEngine, sql: str, expected: Rows) -> 
     assert [tuple(row.values()) for row in ask(engine, sql).to_pylist()] == expected
 
 
+SHARED = "'SELECT * over NATURAL JOIN, or over JOIN … USING in brackets'"
 REFUSED = {
     "SELECT x | 2 & x FROM t": "'& beside ^ or | without brackets'",
     "SELECT s || x + 1 FROM t": "'|| beside +, - or | without brackets'",
     "SELECT g, count(*) FROM t GROUP BY 1 WITH ROLLUP": "'GROUP BY … WITH'",
-    "SELECT x,\n e FROM t LATERAL VIEW posexplode(l) v AS e": "'LATERAL'",
+    "SELECT x,\n e FROM t LATERAL VIEW posexplode(l) v AS e": "'LATERAL, or LEFT JOIN LATERAL … ON true'",
     "SELECT x, explode(m) AS e FROM t": "explode(…)",
+    "SELECT x, e FROM t LEFT JOIN LATERAL explode(l) AS q(e)": "'LATERAL, or LEFT JOIN LATERAL … ON true'",
     "SELECT last(x, true) FILTER (WHERE x > 1) FROM t": "'LAST'",
-    f"SELECT * FROM {A} NATURAL JOIN {B}": "'SELECT * over NATURAL JOIN, or over JOIN … USING behind a comma'",
-    f"SELECT * FROM t t1, {A} JOIN {B} USING (x)": "'SELECT * over NATURAL JOIN, or over JOIN … USING behind a comma'",
+    f"SELECT * FROM {A} NATURAL JOIN {B}": SHARED,
+    f"SELECT * FROM ({A} JOIN {B} USING (x)) JOIN (SELECT 1 AS j) ON true": SHARED,
     "SELECT x FROM t WHERE (x, s) NOT IN (SELECT x, s FROM u)": "'(…, …) IN (SELECT …)'",
     "SELECT (x, s) IN (SELECT x, s FROM u) FROM t": "'(…, …) IN (SELECT …)'",
     "SELECT collect_list(x) OVER (PARTITION BY g) FROM t": "'collect_list(…) OVER'",

@@ -87,14 +87,11 @@ def _star(node: exp.Expr | None) -> exp.Star | None:
 
 
 def _join(node: exp.Join) -> exp.Expr | None:
-    """For SELECT * it has to be known which columns are shared, and of which tables: a comma reads as CROSS JOIN."""
+    """For SELECT * it has to be known which columns are shared."""
     shares = node.args.get("using") or node.method == "NATURAL"
     if not shares or _star(node.parent_select) is None:
         return node
-    if node.method == "NATURAL" or not isinstance(node.parent, exp.Select):
-        return None
-    before = (node.parent.args.get("joins") or [])[: node.index]
-    return None if any(join.kind == "CROSS" for join in before) else node
+    return node if node.method != "NATURAL" and isinstance(node.parent, exp.Select) else None
 
 
 def _in(node: exp.In) -> exp.Expr | None:

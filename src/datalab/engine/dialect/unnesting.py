@@ -46,7 +46,7 @@ def lateral(node: exp.Lateral) -> exp.Expr | None:
     if not isinstance(made, exp.Explode):
         return node if isinstance(made, exp.Subquery) else None
     alias = _named(node)
-    if alias is None:
+    if alias is None or _joins_without_on(node.parent):
         return None
     rows: exp.Expr
     outer = bool(node.args.get("outer"))
@@ -56,6 +56,11 @@ def lateral(node: exp.Lateral) -> exp.Expr | None:
         query = exp.Select(expressions=[_unnest(_or_null(made, _pairs(made), outer=outer))])
         rows = exp.Lateral(this=exp.Subquery(this=query), alias=alias)
     return rows if isinstance(node.parent, exp.Join) else exp.Join(this=rows, kind="CROSS")
+
+
+def _joins_without_on(join: exp.Expr | None) -> bool:
+    """LEFT JOIN LATERAL without ON leaves out empty arrays in Spark; sqlglot reads ON true into it."""
+    return isinstance(join, exp.Join) and bool(join.side) and join.args.get("on") in (None, exp.true())
 
 
 def _named(node: exp.Lateral) -> exp.TableAlias | None:
