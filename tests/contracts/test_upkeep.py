@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,10 @@ from datalab.lake.beside import CHANGES
 from datalab.lake.formats.base import Overtaken
 from datalab.lake.formats.upkeep import File, Upkeep
 from datalab.lake.lake import Lake
+from datalab.lake.maintenance.expire import expire
+from datalab.lake.maintenance.goals import Goals
 from datalab.lake.provenance import Range
-from datalab.lake.table import TableSpec, TableState
+from datalab.lake.table import Snapshot, TableSpec, TableState
 
 
 def upkeep(place: Place) -> Upkeep:
@@ -133,6 +136,28 @@ def test_the_newest_and_tagged_snapshots_cannot_expire(place: Place, state: Tabl
     upkeep(place).expire(untagged, [states[1].snapshot])
     newest = place.fresh().require(PEDIDOS)
     assert states[1].snapshot not in [snapshot.id for snapshot in place.fresh().history(newest)]
+
+
+def test_snapshots_expire_though_others_come_first_a_few_times(
+    place: Place, state: TableState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states, other, plain, left = five(place, state), place.fresh(), place.lake.history, 4
+
+    def history(state: TableState) -> tuple[Snapshot, ...]:
+        nonlocal left
+        if left:
+            left -= 1
+            newest = other.require(PEDIDOS)
+            other.commit(newest, change(write(newest, pedidos(9, 9))))
+        return plain(state)
+
+    monkeypatch.setattr(place.lake, "history", history)
+    nothing = timedelta(0)
+    goals = Goals(keep=1, keep_for=nothing, readers=nothing)
+    done = expire(place.lake, PEDIDOS, (), goals, datetime.now(UTC) + timedelta(days=1))
+    assert len(done.expired) == 8
+    assert set(done.expired) > {each.snapshot for each in states}
+    assert ids(place.fresh().files(place.fresh().require(PEDIDOS))) == [5, 9, 9, 9, 9]
 
 
 def test_own_tags_are_seen_by_other_readers(place: Place, state: TableState) -> None:

@@ -75,7 +75,7 @@ def commit_rebased(
 
     Nothing is committed where the change is None. Raises Fenced after so many lost races. The table must exist.
     """
-    for attempt in range(1, attempts + 1):
+    for attempt in turns(attempts):
         state = tables.load(name)
         if state is None:
             raise CommitFailed(f"{name} is gone", "datalab data list shows the tables that exist")
@@ -87,8 +87,18 @@ def commit_rebased(
         except Fenced:
             if attempt == attempts:
                 raise
-            time.sleep(random.uniform(0, min(_LONGEST_WAIT, 0.01 * 2**attempt)))  # noqa: S311 - jitter is no secret
     raise AssertionError("the loop above answers or raises")
+
+
+def turns(attempts: int) -> Iterator[int]:
+    """So many attempts at what others may be faster at, from 1; before each but the first a pause at random.
+
+    The pauses grow, up to a second, so that writers do not keep in step.
+    """
+    for attempt in range(1, attempts + 1):
+        yield attempt
+        if attempt < attempts:
+            time.sleep(random.uniform(0, min(_LONGEST_WAIT, 0.01 * 2**attempt)))  # noqa: S311 - jitter is no secret
 
 
 def _landed_after_all(tables: Format, state: TableState, change: Change, error: Exception) -> TableState:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from uuid import uuid4
 
 from datalab.errors import Fenced, NotSupported, SchemaConflict, SnapshotNotFound
-from datalab.lake.commit import storage_errors
+from datalab.lake.commit import storage_errors, turns
 from datalab.lake.formats.base import Overtaken
 from datalab.lake.lake import Lake
 from datalab.lake.provenance import RESTORE, Position, Provenance
@@ -23,20 +23,21 @@ _STREAMED = frozenset({"append", "upsert"})
 def restore(lake: Lake, name: TableName, snapshot: int, run_id: str) -> TableState:
     """Make a snapshot's rows the table's rows again, and its positions the positions.
 
-    The next run consumes anew what came since. A tag holds the snapshot meanwhile. TableNotFound, SnapshotNotFound
-    (also where a stream could not go on from there), SchemaConflict where columns have gone since, Fenced.
+    The next run consumes anew what came since; where others commit meanwhile, theirs is among it. A tag holds the
+    snapshot so long. TableNotFound, SnapshotNotFound (also where a stream could not go on from there), SchemaConflict
+    where columns have gone since, Fenced after too many lost races.
     """
     tag = f"{RESTORING}{uuid4().hex[:8]}"
-    state = named(lake, name, tag, snapshot)
+    named(lake, name, tag, snapshot)
     try:
-        return lake.commit(state, _change(lake, state, snapshot, run_id))
+        return lake.commit_rebased(name, lambda state: _change(lake, state, snapshot, run_id))
     finally:
         named(lake, name, tag, None)
 
 
 def named(lake: Lake, name: TableName, tag: str, snapshot: int | None) -> TableState:
     """Give a snapshot a name, or take the name away, on top of whatever others commit. SnapshotNotFound, Fenced."""
-    for _ in range(_ATTEMPTS):
+    for _ in turns(_ATTEMPTS):
         state = lake.require(name)
         upkeep = lake.format(state.format).upkeep
         if snapshot is not None:

@@ -18,6 +18,7 @@ from pyiceberg.table.update import (
 
 if TYPE_CHECKING:
     from pyiceberg.table.metadata import TableMetadata
+    from pyiceberg.table.snapshots import Snapshot
 
 
 class Draft(Transaction):
@@ -47,6 +48,8 @@ def applied(table: Table, updates: tuple[TableUpdate, ...]) -> TableMetadata:
     """The metadata of a table with the updates of a commit."""
     whole, location = table.metadata, table.metadata_location
     _refuse_named(whole, updates)
+    if len(updates) == 1 and isinstance(updates[0], RemoveSnapshotsUpdate) and updates[0].snapshot_ids:
+        return _forgotten(whole, frozenset(updates[0].snapshot_ids), location)
     if not _only_appends_history(updates):
         return update_table_metadata(whole, updates, metadata_location=location)
     before = slim(whole)
@@ -60,6 +63,28 @@ def applied(table: Table, updates: tuple[TableUpdate, ...]) -> TableMetadata:
             "refs": {**whole.refs, **after.refs},
         }
     )
+
+
+def _forgotten(whole: TableMetadata, gone: frozenset[int], location: str) -> TableMetadata:
+    """The metadata without some snapshots. PyIceberg, which compares each of them with each, is shown one of them."""
+    first = next(snapshot for snapshot in whole.snapshots if snapshot.snapshot_id in gone)
+    before = slim(whole)
+    before = before.model_copy(update={"snapshots": [*before.snapshots, first]})
+    one = RemoveSnapshotsUpdate.model_validate({"snapshot-ids": [first.snapshot_id]})
+    after = update_table_metadata(before, (one,), metadata_location=location)
+    kept = [snapshot for snapshot in whole.snapshots if snapshot.snapshot_id not in gone]
+    return after.model_copy(
+        update={
+            "snapshots": [_orphan(each) if each.parent_snapshot_id in gone else each for each in kept],
+            "snapshot_log": [entry for entry in whole.snapshot_log if entry.snapshot_id not in gone],
+            "refs": whole.refs,
+            "statistics": [file for file in whole.statistics if file.snapshot_id not in gone],
+        }
+    )
+
+
+def _orphan(snapshot: Snapshot) -> Snapshot:
+    return snapshot.model_copy(update={"parent_snapshot_id": None})
 
 
 def _refuse_named(metadata: TableMetadata, updates: tuple[TableUpdate, ...]) -> None:

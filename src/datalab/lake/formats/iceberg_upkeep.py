@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.manifest import ManifestEntryStatus
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from pyiceberg.table.snapshots import Snapshot
 
 Reload = Callable[[TableName, Table], TableState]
+Source = TypeVar("Source")
+Found = TypeVar("Found")
+_LOOKS = 10
 
 
 class IcebergUpkeep:
@@ -55,37 +58,38 @@ class IcebergUpkeep:
     def doomed(self, state: TableState, snapshots: Collection[int]) -> tuple[File, ...]:
         """Manifest lists, manifests, statistics and data files that no other snapshot reaches."""
         with _present(state):
-            return self._doomed(state, snapshots)
-
-    def _doomed(self, state: TableState, snapshots: Collection[int]) -> tuple[File, ...]:
-        table: Table = state.handle
-        metadata, io = table.metadata, table.io
-        gone = [snapshot for snapshot in metadata.snapshots if snapshot.snapshot_id in snapshots]
-        kept = [snapshot for snapshot in metadata.snapshots if snapshot.snapshot_id not in snapshots]
-        still = _manifests(kept, io)
-        ours = {path: each for path, each in _manifests(gone, io).items() if path not in still}
-        data = _data_files(ours.values(), io)
-        live = _data_files(still.values(), io) if data else {}
-        named = {path: size for path, size in data.items() if path not in live}
-        named |= {path: each.manifest_length for path, each in ours.items()}
-        named |= {snapshot.manifest_list: 0 for snapshot in gone}
-        named |= {f.statistics_path: f.file_size_in_bytes for f in metadata.statistics if f.snapshot_id in snapshots}
-        named |= dict.fromkeys(_held(state, gone) - _held(state, kept), 0)
-        return tuple(File(path, size or _size(path)) for path, size in named.items())
+            return _only_named(state, snapshots, state)
 
     def expire(self, state: TableState, snapshots: Collection[int]) -> tuple[File, ...]:
-        """Metadata first: what is removed afterwards is named by nobody any more."""
+        """Metadata first, from metadata alone: no writer comes in between while manifests are read.
+
+        Only then is told what nobody names any more, from the state of before, which is still known.
+        """
         wanted = {s.snapshot_id for s in state.handle.metadata.snapshots if s.snapshot_id in snapshots}
         named = {ref.snapshot_id: name for name, ref in state.handle.metadata.refs.items()}
         if wanted & named.keys():
             held = next(iter(wanted & named.keys()))
             raise LakeError(f"{state.name}: snapshot {held} is in use: it is {named[held]}", "take its tag away first")
-        files = self.doomed(state, wanted)
-        if wanted:
-            self._commit(state, (RemoveSnapshotsUpdate.model_validate({"snapshot-ids": sorted(wanted)}),), ())
+        if not wanted:
+            return ()
+        after = self._commit(state, (RemoveSnapshotsUpdate.model_validate({"snapshot-ids": sorted(wanted)}),), ())
+        files = self._left_behind(state, wanted, after)
         for file in files:
             _remove(state.handle.io, file.path)
         return files
+
+    def _left_behind(self, state: TableState, gone: Collection[int], after: TableState) -> tuple[File, ...]:
+        """The files of snapshots that are gone; where others expire more meanwhile, the newest state tells what stays.
+
+        Where that does not end, none: they are orphans then.
+        """
+        for _ in range(_LOOKS):
+            try:
+                return _only_named(state, gone, after)
+            except FileNotFoundError:
+                table: Table = after.handle
+                after = self._reload(state.name, table.catalog.load_table(table.name()))
+        return ()
 
     def strays(self, state: TableState) -> Iterator[File]:
         """What lies in the table's folder and is reached from neither the metadata nor its recent versions."""
@@ -157,6 +161,36 @@ def _named(name: str, snapshot: int | None) -> TableUpdate:
 
 def _at(name: str, snapshot: int | None) -> AssertRefSnapshotId:
     return AssertRefSnapshotId.model_validate({"ref": name, "snapshot-id": snapshot})
+
+
+def _only_named(state: TableState, snapshots: Collection[int], after: TableState) -> tuple[File, ...]:
+    """The files that these snapshots of a state name, and no other snapshot of `after`, which may be the same state.
+
+    FileNotFoundError where metadata of what stays is gone. What is gone of the others has been removed already.
+    """
+    metadata, io = state.handle.metadata, state.handle.io
+    gone = [snapshot for snapshot in metadata.snapshots if snapshot.snapshot_id in snapshots]
+    kept = [snapshot for snapshot in after.handle.metadata.snapshots if snapshot.snapshot_id not in snapshots]
+    still = _manifests(kept, io)
+    found = _each_there(gone, lambda snapshot: _manifests([snapshot], io))
+    ours = {path: each for path, each in found.items() if path not in still}
+    data = _each_there(ours.values(), lambda manifest: _data_files([manifest], io))
+    live = _data_files(still.values(), io) if data else {}
+    named = {path: size for path, size in data.items() if path not in live}
+    named |= {path: each.manifest_length for path, each in ours.items()}
+    named |= {snapshot.manifest_list: 0 for snapshot in gone}
+    named |= {f.statistics_path: f.file_size_in_bytes for f in metadata.statistics if f.snapshot_id in snapshots}
+    named |= dict.fromkeys(_held(state, gone) - _held(after, kept), 0)
+    return tuple(File(path, size or _size(path)) for path, size in named.items())
+
+
+def _each_there(sources: Iterable[Source], read: Callable[[Source], dict[str, Found]]) -> dict[str, Found]:
+    """What is read of each, without those whose file is gone."""
+    found: dict[str, Found] = {}
+    for source in sources:
+        with suppress(FileNotFoundError):
+            found |= read(source)
+    return found
 
 
 def _manifests(snapshots: Iterable[Snapshot], io: FileIO) -> dict[str, ManifestFile]:

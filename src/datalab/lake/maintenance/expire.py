@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from datalab.errors import DataLabError, Fenced
-from datalab.lake.commit import storage_errors
+from datalab.lake.commit import storage_errors, turns
 from datalab.lake.formats.base import Overtaken
 from datalab.lake.formats.upkeep import File
 from datalab.lake.lake import Lake
@@ -41,7 +41,7 @@ def expire(
     `wanted`: what the tables of the lake need of each other. TableNotFound, Fenced after too many lost races.
     """
     own = [need for need in wanted if need.table == name]
-    for _ in range(_ATTEMPTS):
+    for _ in turns(_ATTEMPTS):
         state = lake.require(name)
         upkeep = lake.format(state.format).upkeep
         judged = verdicts(lake.history(state), upkeep.tags(state), own, goals, now)

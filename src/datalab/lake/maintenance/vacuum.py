@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from datalab.errors import DataLabError, Fenced
+from datalab.lake.commit import turns
 from datalab.lake.formats.base import Overtaken
 from datalab.lake.formats.local import local_path
 from datalab.lake.formats.upkeep import File
@@ -45,7 +46,7 @@ def vacuum(lake: Lake, name: TableName, grace: timedelta, now: datetime, *, dry_
 
 
 def _strays(lake: Lake, name: TableName) -> tuple[TableState, tuple[File, ...]]:
-    for _ in range(_ATTEMPTS):
+    for _ in turns(_ATTEMPTS):
         state = lake.require(name)
         with suppress(Overtaken):
             return state, tuple(lake.format(state.format).upkeep.strays(state))
