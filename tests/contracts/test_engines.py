@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -429,6 +430,25 @@ def test_partition_values_are_typed_and_files_do_not_mix_them(
     assert len(staged.add) == len(expected)
     assert canonical(table.rows()) == canonical(table_of(rows, schema).to_pylist())
     assert all(set(pq.ParquetFile(file.path).schema_arrow.names) == set(schema.names) for file in staged.add)
+
+
+def test_texts_too_long_for_a_name_part_files_like_others(make_table: Callable[..., Table]) -> None:
+    schema = pa.schema([("id", pa.int64()), ("uf", pa.string()), ("cor", pa.string()), ("versao", pa.int64())])
+    short, digest = "é" * 32, f"sha256:{sha256(('ã' * 400).encode()).hexdigest()}"
+    values = ["ã" * 400, "ã" * 400 + "x", "'/%=\n" * 13, "x" * 65, "x" * 20_000, short, digest, "SP", "", None]
+    same = {"cor": "y" * 300, "versao": 1}
+    rows = [{"id": 10 * at + twice, "uf": uf, **same} for at, uf in enumerate(values) for twice in range(2)]
+    table = make_table(schema, "uf", "cor")
+    staged = table.apply(query("SELECT * FROM novo", novo=table_of(rows, schema)), Append())
+    assert sorted(file.partition for file in staged.add if file.partition[0] is not None) == sorted(
+        (uf, "y" * 300) for uf in values if uf is not None
+    )
+    assert len(staged.add) == len(values)
+    again = [{"id": key, "uf": values[0], "cor": cor, "versao": 2} for key, cor in ((0, "z"), (20, "w" * 99))]
+    table.apply(query("SELECT * FROM novo", novo=table_of(again, schema)), Upsert(("id",), "versao"))
+    wanted = {row["id"]: row for row in [*rows, *again]}
+    assert canonical(table.rows()) == canonical(list(wanted.values()))
+    assert {file.partition for file in table.relation.files} >= {(values[0], "z"), (values[0], "w" * 99)}
 
 
 def unsigned_zero(value: float) -> float:

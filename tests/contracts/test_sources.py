@@ -155,6 +155,21 @@ class TestFiles(SourceSuite):
     """The shared suite."""
 
 
+@pytest.mark.parametrize("table_format", ["iceberg", "delta"])
+def test_a_text_too_long_for_a_name_parts_files_like_others(
+    open_world: Callable[..., World], table_format: str
+) -> None:
+    world = open_world("jsonl", table_format)
+    world = replace(world, feed=replace(world.feed, partition=(PartitionField("id"),)))
+    rows = records(0, 3)
+    rows[1]["id"] = "ã" * 400
+    world.write("a", rows)
+    world.run()
+    assert world.ids() == [row["id"] for row in rows]
+    live = world.lake.files(world.lake.require(TARGET)).files
+    assert {file.partition for file in live} == {(row["id"],) for row in rows}
+
+
 def test_rows_and_entries_name_file_and_row(world: World) -> None:
     for name in "abcd":
         world.write(name, with_bad(records(ord(name) * 100, 5)))

@@ -7,6 +7,8 @@ from tests.journeys.shop import Shop
 
 from datalab.engine.duckdb import DuckDBEngine
 from datalab.lake.lake import open_lake
+from datalab.lake.maintenance.compact import compact
+from datalab.lake.maintenance.goals import Goals
 from datalab.names import TableName
 
 SQL = """
@@ -41,6 +43,26 @@ def test_the_order_of_a_tables_files_is_among_its_properties(tmp_path, table_for
     shop.add([{"id": "a", "versao": 2, "uf": "MT", "valor": 1}])
     shop.run()
     assert [row["n"] for row in shop.rows("gold.por_uf")]
+    engine.close()
+
+
+@pytest.mark.parametrize("table_format", ["iceberg", "delta"])
+def test_a_text_too_long_for_a_name_stops_no_partitioned_table(tmp_path, table_format):
+    engine = DuckDBEngine(memory_limit="500MB", threads=2)
+    lake = open_lake(table_format, str(tmp_path / "lake"))
+    views = SQL.replace("CLUSTER BY (n, uf)", "PARTITIONED BY (uf)")
+    shop = Shop(lake, engine, views.format(layout="PARTITIONED BY (uf)", keys="id, uf"))
+    long = "ã" * 400
+    for versao, uf in ((1, "SP"), (2, long), (3, long), (4, f"{long}x")):
+        shop.add([{"id": key, "versao": versao, "uf": uf, "valor": versao} for key in "ab"])
+        shop.run()
+        assert compact(lake, SILVER, Goals(), engine.rewrite, "m", lambda *_: None).error is None
+    for name in (SILVER, GOLD):
+        assert {file.partition for file in lake.files(lake.require(name)).files} == {("SP",), (long,), (f"{long}x",)}
+    assert {(row["id"], row["uf"]): row["versao"] for row in shop.rows("silver.pedidos")} == {
+        (key, uf): versao for key in "ab" for uf, versao in (("SP", 1), (long, 3), (f"{long}x", 4))
+    }
+    assert {row["uf"]: row["n"] for row in shop.rows("gold.por_uf")} == {"SP": 2, long: 2, f"{long}x": 2}
     engine.close()
 
 

@@ -14,7 +14,7 @@ from uuid import uuid4
 import pyarrow as pa
 
 from datalab.engine.faults import translated
-from datalab.engine.partitions import partition_key, partition_value
+from datalab.engine.partitions import partition_keys, partition_value
 from datalab.engine.ranges import RANGE
 from datalab.engine.relations import columns, field_id, quoted
 from datalab.engine.session import Session
@@ -87,7 +87,7 @@ def write(session: Session, rows: str, target: WriteTarget, folder: Path, ranges
     split = f"PARTITION_BY ({', '.join(keys)}){_group_length(target)}"
     options = (split if keys else file_length(target, FILE_SIZE)) + file_options(target)
     answer = session.copy(f"SELECT {wanted} FROM ({rows})", folder, options)
-    return tuple(_written(row, target) for row in answer if row[1])
+    return tuple(_written(session, row, target) for row in answer if row[1])
 
 
 def file_length(target: WriteTarget, size: int) -> str:
@@ -107,18 +107,17 @@ def file_options(target: WriteTarget) -> str:
     return f", COMPRESSION {target.compression}{_field_ids(target.schema)}"
 
 
-def _written(row: Sequence[Any], target: WriteTarget) -> Written:
+def _written(session: Session, row: Sequence[Any], target: WriteTarget) -> Written:
     path, rows, size, _, statistics, keys = row
     keys = keys or {}
-    partition = tuple(
-        partition_key(keys.get(f"__p{number}"), field, target.schema) for number, field in enumerate(target.partition)
-    )
+    texts = [keys.get(f"__p{number}") for number, _ in enumerate(target.partition)]
+    partition = partition_keys(session, path, texts, target.partition, target.schema)
     lower, upper, nulls = bounds(statistics, target.schema)
     return Written(int(keys.get(BUCKET, ACCEPTED)), DataFile(path, rows, size, partition, lower, upper, nulls))
 
 
 def _split_keys(target: WriteTarget, bucketed: bool, ranges: str) -> dict[str, str]:
-    keys = {f"__p{number}": partition_value(field) for number, field in enumerate(target.partition)}
+    keys = {f"__p{number}": partition_value(field, target.schema) for number, field in enumerate(target.partition)}
     keys |= {RANGE: ranges} if ranges else {}
     if not bucketed:
         return keys
