@@ -217,6 +217,7 @@ def stale(part: Part) -> list[str]:
     reasons = [f"{count} < 0"]
     if part.summed and part.kind == "double":
         reasons.append(f"NOT ({_sum_error(part)} <= {SUM_TOLERANCE} * abs({_sum(part)}))")
+        reasons.append(f"NOT (abs({_sum(part)}) < CAST('Infinity' AS DOUBLE))")  # nothing can be taken off such a sum
     if part.spread:
         reasons.append(f"({count} > 1 AND NOT ({_spread_error(part)} <= {SPREAD_TOLERANCE} * {_spread(part)}))")
     if part.windowed:

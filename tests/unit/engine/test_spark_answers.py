@@ -125,6 +125,25 @@ def test_the_answer_is_sparks(engine: DuckDBEngine, expression: str, expected: A
     assert got == (pytest.approx(expected, rel=1e-15, nan_ok=True) if isinstance(expected, float) else expected)
 
 
+@pytest.mark.parametrize("odd", ["NaN", "Infinity"])
+@pytest.mark.parametrize(
+    ("function", "alone", "plain"),
+    [
+        ("var_pop", math.nan, 2 / 3), ("stddev_pop", math.nan, math.sqrt(2 / 3)), ("variance", None, 1.0),
+        ("var_samp", None, 1.0), ("stddev", None, 1.0), ("stddev_samp", None, 1.0), ("std", None, 1.0),
+    ],
+)  # fmt: skip
+def test_spreads_of_what_is_no_number(
+    engine: DuckDBEngine, function: str, alone: float | None, plain: float, odd: str
+) -> None:
+    call = f"{function}(CASE WHEN id = 0 THEN CAST('{odd}' AS DOUBLE) ELSE id END)"
+    grouped = ask(engine, f"SELECT {call} FILTER (WHERE id < 1), {call}, {call} FILTER (WHERE id > 9) AS v FROM t")
+    assert repr(grouped) == repr([(alone, math.nan, None)])
+    running = ask(engine, f"SELECT {call} OVER (ORDER BY id) AS v, {function}(id) OVER (ORDER BY id) AS w FROM t")
+    assert repr([row[0] for row in running]) == repr([alone, math.nan, math.nan, math.nan])
+    assert running[2][1] == pytest.approx(plain, rel=1e-15)
+
+
 def test_rows_in_the_order_of_a_struct(engine: DuckDBEngine) -> None:
     asked = "SELECT id FROM t ORDER BY struct(score, name) DESC"
     assert ask(engine, asked) == [(3,), (2,), (0,), (1,)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -243,6 +244,17 @@ def test_a_sum_that_lost_its_digits_is_computed_again(engine: Engine, tmp_path: 
     table.change([], huge)
     mine, whole = table.both()
     assert close_rows(mine, whole, 1e-12)
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf])
+def test_a_number_that_is_none_leaves_no_trace(engine: Engine, tmp_path: Path, odd: float) -> None:
+    sql = "SELECT uf, sum(area) AS total, avg(area) AS media, var_pop(area) AS v, stddev(area) AS d FROM silver.pedidos"
+    table = Table(engine, f"{sql} GROUP BY uf", str(tmp_path), rows_of([odd]))
+    table.change(rows_of([0.5]), [])
+    assert [math.isnan(row["v"]) and math.isnan(row["d"]) for row in table.both()[0]] == [True]
+    table.change(rows_of([2.5]), table.rows[:1])
+    mine, whole = table.both()
+    assert mine == whole == [{**whole[0], "total": 3.0, "media": 1.5, "v": 1.0}]
 
 
 def test_equal_values_have_the_spread_that_the_query_gives(engine: Engine, tmp_path: Path) -> None:

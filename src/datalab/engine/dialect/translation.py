@@ -23,6 +23,7 @@ from datalab.engine.dialect.functions import (
 from datalab.engine.dialect.kinds import convert
 from datalab.engine.dialect.newest import share_rows
 from datalab.engine.dialect.nodes import Rewrite, call, cast
+from datalab.engine.dialect.spreads import mend_spreads
 from datalab.engine.dialect.structs import order_structs
 from datalab.engine.places import place
 from datalab.errors import UntranslatableFunction
@@ -66,6 +67,7 @@ def translate(tree: exp.Expr, now: datetime, origin: str) -> exp.Expr:
     clauses.filter_lists(root)
     clauses.order_by_results(root)
     order_structs(root)
+    mend_spreads(root)
     share_rows(root)
     for node in reversed(list(root.this.walk())):
         translated = _translated(node, now)
