@@ -85,6 +85,7 @@ ANSWERS: list[tuple[str, str, Rows]] = [
     ("SELECT x, posexplode_outer(l) AS (p, e) FROM t", "x p e", PLACES_OUTER),
     ("SELECT x, explode(m) FROM t", "x key value", ENTRIES),
     ("SELECT x, explode_outer(m) AS (k, v) FROM t", "x k v", ENTRIES_OUTER),
+    ("SELECT x, explode(l) AS (e) FROM t", "x e", ELEMENTS),
     # maps
     ("SELECT m[s] AS v, size(m) AS n FROM t", "v n", [(1, 2), (None, 0), (None, None), (9, 1)]),
     ("SELECT element_at(m, s) AS v FROM t", "v", [(1,), (None,), (None,), (9,)]),
@@ -109,6 +110,7 @@ ANSWERS: list[tuple[str, str, Rows]] = [
     ("SELECT g, last(x, true) OVER (ORDER BY g, s) AS v FROM t", "g v", [(None, 4), ("a", 1), ("a", 2), ("b", 2)]),
     ("SELECT last(s) IGNORE NULLS OVER (ORDER BY x DESC) AS v FROM t", "v", [("z",), ("b",), ("a",), ("a",)]),
     ("SELECT last(x, true) AS v FROM t WHERE g = 'b' OR x = 4", "v", [(4,)]),
+    ("SELECT any_value(x) OVER (ORDER BY x) AS v FROM t WHERE x IS NULL OR x = 4", "v", [(None,), (None,)]),
     # columns that two tables share come first
     (f"SELECT * FROM {A} JOIN {B} USING (x)", "x g z", [(1, "a", "p"), (4, None, "q")]),
     (f"SELECT * FROM {A} RIGHT JOIN {B} USING (x)", "x g z", [(1, "a", "p"), (4, None, "q"), (9, None, "r")]),
@@ -119,6 +121,13 @@ ANSWERS: list[tuple[str, str, Rows]] = [
     (f"SELECT * FROM {A} JOIN (SELECT z, x, 5 AS j FROM u) b USING (x) JOIN (SELECT 6 AS q, 5 AS j) c USING (j)",
      "j x g z q", [(5, 1, "a", "p", 6), (5, 4, None, "q", 6)]),
     (f"SELECT * FROM (SELECT 5 AS j) c, {A} JOIN {B} USING (x)", "x j g z", [(1, 5, "a", "p"), (4, 5, None, "q")]),
+    (f"SELECT a.*, b.z FROM {A} RIGHT JOIN {B} USING (x)", "x g z", [(1, "a", "p"), (4, None, "q"), (None, None, "r")]),
+    (f"SELECT b.* FROM {A} JOIN {B} USING (x)", "x z", [(1, "p"), (4, "q")]),
+    # membership among the results
+    ("SELECT x, x IN (SELECT x FROM u) AS v FROM t", "x v", [(1, True), (2, False), (None, False), (4, True)]),
+    ("SELECT x, x NOT IN (SELECT x FROM u) AS v FROM t", "x v", [(1, False), (2, True), (None, False), (4, False)]),
+    ("SELECT (x, s) IN (SELECT x, s FROM u) AS v FROM t", "v", [(True,), (False,), (False,), (False,)]),
+    ("SELECT max(x) AS v FROM t WHERE NOT x IN (SELECT x FROM u) ", "v", [(2,)]),
     # queries side by side
     ("SELECT s FROM u UNION ALL SELECT NULL", "s", [("a",), ("z",), (None,), (None,)]),
     ("WITH c AS (SELECT 5 AS v UNION SELECT x FROM t) SELECT max(v) AS v FROM c", "v", [(5,)]),
@@ -158,8 +167,9 @@ REFUSED = {
     "SELECT last(x, true) FILTER (WHERE x > 1) FROM t": "'LAST'",
     f"SELECT * FROM {A} NATURAL JOIN {B}": SHARED,
     f"SELECT * FROM ({A} JOIN {B} USING (x)) JOIN (SELECT 1 AS j) ON true": SHARED,
-    "SELECT x FROM t WHERE (x, s) NOT IN (SELECT x, s FROM u)": "'(…, …) IN (SELECT …)'",
-    "SELECT (x, s) IN (SELECT x, s FROM u) FROM t": "'(…, …) IN (SELECT …)'",
+    "SELECT x FROM t WHERE (x, s) NOT IN (SELECT x, s FROM u)": "'IN (SELECT …) under NOT'",
+    "SELECT (x, s) NOT IN (SELECT x, s FROM u) FROM t": "'IN (SELECT …) under NOT'",
+    "SELECT NOT (x IN (SELECT x FROM u) AND g = 'a') FROM t": "'IN (SELECT …) under NOT'",
     "SELECT collect_list(x) OVER (PARTITION BY g) FROM t": "'collect_list(…) OVER'",
     "SELECT mode(s) FILTER (WHERE x > 1) FROM t": "'mode(…) FILTER'",
     "SELECT TRANSFORM (x) USING 'cat' AS (y) FROM t": "'TRANSFORM … USING'",

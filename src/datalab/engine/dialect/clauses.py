@@ -59,18 +59,30 @@ def _group(node: exp.Group) -> exp.Expr | None:
 
 
 def _select(node: exp.Select) -> exp.Expr | None:
-    """SELECT * over JOIN … USING: the shared columns come first, those of the last join before all others."""
+    """* and a.* over JOIN … USING: the shared columns come first, those of the last join before all others."""
     shared = _shared(node)
-    star = _star(node)
-    if star is None or not shared:
-        return node
+    if shared:
+        node.set("expressions", [part for each in node.expressions for part in _columns_first(each, shared, node)])
+    return node
+
+
+def _columns_first(each: exp.Expr, shared: list[exp.Expr], select: exp.Select) -> list[exp.Expr]:
+    star = each.this if isinstance(each, exp.Column) else each
+    if not isinstance(star, exp.Star) or (star is not each and not _has_all(each.args["table"].name, select)):
+        return [each]
     left_out = {name.name.lower() for name in star.args.get("except_") or []}
     first = [name for name in shared if name.name.lower() not in left_out]
     star.set("except_", [*(star.args.get("except_") or []), *(name.copy() for name in first)])
-    at = node.expressions.index(star)
-    columns = [exp.Column(this=name.copy()) for name in first]
-    node.set("expressions", [*node.expressions[:at], *columns, *node.expressions[at:]])
-    return node
+    table = each.args.get("table")
+    return [*(exp.Column(this=name.copy(), table=table.copy() if table else None) for name in first), each]
+
+
+def _has_all(table: str, select: exp.Select) -> bool:
+    """Whether a table has all columns that are shared: where the joins share different ones that is not known."""
+    joins = [join for join in select.args.get("joins") or [] if join.args.get("using")]
+    start = select.args["from_"].this
+    alike = len({tuple(name.name.lower() for name in join.args["using"]) for join in joins}) == 1
+    return alike and table.lower() in {each.alias_or_name.lower() for each in (start, *(join.this for join in joins))}
 
 
 def _shared(node: exp.Select) -> list[exp.Expr]:
@@ -95,13 +107,30 @@ def _join(node: exp.Join) -> exp.Expr | None:
 
 
 def _in(node: exp.In) -> exp.Expr | None:
-    """For (a, b) IN (SELECT …) with NULL inside DuckDB answers NULL where it is false: the same only as a filter."""
-    if not isinstance(node.this.unnest(), exp.Tuple) or node.args.get("query") is None:
+    """IN (SELECT …) among the results is never NULL in Spark, and neither is its opposite; as a filter NULL is false.
+
+    For (a, b) with NULL inside, DuckDB answers NULL where it is false: the same, but not for the opposite.
+    """
+    if node.args.get("query") is None:
         return node
+    rows = isinstance(node.this.unnest(), exp.Tuple)
+    clause, way = _way_up(node)
+    if isinstance(clause, _FILTERS):
+        return None if rows and not all(isinstance(each, _MONOTONE) for each in way) else node
+    opposite = isinstance(next((each for each in way if not isinstance(each, exp.Paren)), None), exp.Not)
+    if sum(isinstance(each, exp.Not) for each in way) > opposite or (rows and opposite):
+        return None
+    return exp.func("coalesce", node.copy(), exp.true() if opposite else exp.false())
+
+
+def _way_up(node: exp.Expr) -> tuple[exp.Expr | None, list[exp.Expr]]:
+    """The clause or query that an expression belongs to, and what lies between."""
+    way: list[exp.Expr] = []
     above = node.parent
-    while isinstance(above, _MONOTONE):
+    while above is not None and not isinstance(above, (*_FILTERS, exp.Query)):
+        way.append(above)
         above = above.parent
-    return node if isinstance(above, _FILTERS) else None
+    return above, way
 
 
 REWRITES: dict[type[exp.Expr], Rewrite] = {

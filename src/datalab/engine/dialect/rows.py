@@ -78,6 +78,13 @@ def _last_known(node: exp.IgnoreNulls) -> exp.Expr | None:
     return None if isinstance(node.parent, exp.Filter) else last
 
 
+def _any_value(node: exp.AnyValue) -> exp.Expr | None:
+    """Over a window it is the first, NULL too; else any value does."""
+    if isinstance(node.parent, exp.Filter) and isinstance(node.parent.parent, exp.Window):
+        return None
+    return exp.First(this=node.this) if isinstance(node.parent, exp.Window) else node
+
+
 def _percentile_within(node: exp.WithinGroup) -> exp.Expr | None:
     inner, ordered = node.this, node.expression.expressions
     if not isinstance(inner, exp.PercentileCont) or len(ordered) != 1:
@@ -122,6 +129,7 @@ REWRITES: dict[type[exp.Expr], Rewrite] = {
     exp.CountIf: _count_if,
     exp.GroupConcat: _listagg,
     exp.IgnoreNulls: _ignore_nulls,
+    exp.AnyValue: _any_value,
     exp.WithinGroup: _percentile_within,
     exp.ApproxDistinct: _count_distinct,
     exp.Exists: _exists,

@@ -26,17 +26,23 @@ def explode(node: exp.Explode) -> exp.Expr | None:
         return node
     if isinstance(parent, exp.Aliases):
         names = [name.name for name in parent.expressions]
-        return _columns(node, names) if len(names) == _PAIR else None
+        return _columns(node, names) if len(names) == _PAIR else _one(node)
     if len(own := _own_names(node)) == _PAIR:
         return _columns(node, own) if isinstance(parent, exp.Select) else None
-    made = exp.Explode(this=_or_null(node, node.this))
-    if isinstance(parent, exp.Alias):
+    made = _one(node)
+    if made is None or isinstance(parent, exp.Alias):
         return made
     return exp.alias_(made, "col") if isinstance(parent, exp.Select) else None
 
 
+def _one(node: exp.Explode) -> exp.Expr | None:
+    return exp.Explode(this=_or_null(node, node.this)) if len(_own_names(node)) == 1 else None
+
+
 def aliases(node: exp.Aliases) -> exp.Expr | None:
-    """Names of the columns that one call makes: `explode` has put them into it already."""
+    """Names of the columns that one call makes: `explode` has put two into it already."""
+    if isinstance(node.this, exp.Explode):
+        return exp.alias_(node.this, node.expressions[0].name) if len(node.expressions) == 1 else None
     return node.this if isinstance(node.this, exp.Anonymous) and node.this.name == "unnest" else None
 
 
