@@ -29,6 +29,16 @@ def test_the_first_search_leaves_what_is_loaded_out_and_the_next_ones_come_as_us
         gc.set_threshold(*usual)
 
 
+def test_thresholds_that_a_command_sets_before_the_first_search_stay() -> None:
+    usual = gc.get_threshold()
+    with seldom():
+        gc.set_threshold(1_000, 20, 20)
+        gc.collect()
+        assert gc.get_threshold() == (1_000, 20, 20)
+    assert gc.get_threshold() == (1_000, 20, 20)
+    gc.set_threshold(*usual)
+
+
 def test_a_command_that_fails_leaves_the_collector_as_it_was() -> None:
     usual, callbacks = gc.get_threshold(), [*gc.callbacks]
     with pytest.raises(SystemExit), seldom():
