@@ -87,21 +87,21 @@ class Session:
     def describe(self, sql: str) -> dict[str, str]:
         """The columns of a DuckDB query with their types."""
         with translated(self.origin):
-            return {name: kind for name, kind, *_ in self._connection.execute(f"DESCRIBE {sql}").fetchall()}
+            return dict(self._described(sql))
 
     def bind(self, query: Query) -> tuple[str, dict[str, str]]:
         """The query in DuckDB's SQL, and its columns with their types. PipelineTypeError."""
         tree = self._compiled(query)
         rows = sql_of(tree)
         try:
-            described = self._connection.execute(f"DESCRIBE {rows}").fetchall()
-            require_alike(tree, self._types, query.origin)
+            described = self._described(rows)
+            require_alike(tree, lambda side: [kind for _, kind in self._described(side)], query.origin)
         except (duckdb.BinderException, duckdb.CatalogException, duckdb.ConversionException) as error:
             raise mistake(error, query) from error
         except duckdb.Error as error:
             raise fault(error, query.origin) from error
-        require_distinct([name for name, *_ in described], query.origin)
-        return rows, {name: kind for name, kind, *_ in described}
+        require_distinct([name for name, _ in described], query.origin)
+        return rows, dict(described)
 
     def new_name(self, stem: str) -> str:
         """A name no view or table of this session has yet."""
@@ -136,8 +136,8 @@ class Session:
         """The query in DuckDB's SQL, over views of its relations. UntranslatableFunction, UnknownTable."""
         return sql_of(self._compiled(query))
 
-    def _types(self, sql: str) -> list[str]:
-        return [kind for _, kind, *_ in self._connection.execute(f"DESCRIBE {sql}").fetchall()]
+    def _described(self, sql: str) -> list[tuple[str, str]]:
+        return [(name, kind) for name, kind, *_ in self._connection.execute(f"DESCRIBE {sql}").fetchall()]
 
     def _compiled(self, query: Query) -> exp.Expr:
         schemas = [relation.schema for relation in query.relations.values()]

@@ -170,8 +170,8 @@ def test_only_a_new_worker_proves_that_memory_does_not_suffice() -> None:
     assert (done.accepted, done.rejects) == (80, ())
 
 
-class Short:
-    """Workers whose first one is short of memory; the next has room."""
+class Asked:
+    """Takes calls as workers do; how they are answered is for others to say."""
 
     def __init__(self) -> None:
         self.turn = threading.Lock()
@@ -179,21 +179,18 @@ class Short:
 
     def submit(self, call: Call) -> None:
         self.calls.append(call)
+
+
+class Short(Asked):
+    """Workers whose first one is short of memory; the next has room."""
 
     def next(self) -> tuple[Call, Outcome]:
         first = len(self.calls) == 1
         return self.calls[-1], Died(Reason.TOO_LARGE, "", worn=True) if first else Value(MessagesDone(accepted=1))
 
 
-class InTurn:
+class InTurn(Asked):
     """Answers calls in the order in which they were made, like several workers; a message `killer` ends its worker."""
-
-    def __init__(self) -> None:
-        self.turn = threading.Lock()
-        self.calls: list[Call] = []
-
-    def submit(self, call: Call) -> None:
-        self.calls.append(call)
 
     def next(self) -> tuple[Call, Outcome]:
         call = self.calls.pop(0)
