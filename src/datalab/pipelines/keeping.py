@@ -17,7 +17,7 @@ from datalab.engine.base import Engine, Query, Work
 from datalab.errors import PipelineTypeError, UntranslatableFunction
 from datalab.lake.table import DataFile, Relation, WriteTarget
 from datalab.pipelines.aggregates import Kept
-from datalab.pipelines.pieces import Pieces
+from datalab.pipelines.pieces import MOST_PIECES, Pieces
 from datalab.pipelines.upkeep import Upkeep
 from datalab.pipelines.upkeep_parts import Part, kept_columns, part_of
 
@@ -25,7 +25,6 @@ _SAMPLE = 50_000
 _MOST_GROUPS = 200_000
 _MOST_SUMS = 3_000_000  # where nothing is kept but a few numbers of each group
 _SMALLEST = 2  # rows of a group, on average
-_MOST_PIECES = 16
 GROUPS = "groups"
 Files = Mapping[str, tuple[DataFile, ...]]
 
@@ -126,7 +125,7 @@ class Keeper:
     def _piece(self, part: Part, files: tuple[DataFile, ...], more: pa.Table) -> tuple[DataFile, ...]:
         small = sum(file.rows for file in files[1:]) + more.num_rows < max(files[0].rows // 4, 1000) if files else False
         added = self._keep(f"SELECT {self.upkeep.by}, _v, _c FROM _more", self._counts(part).schema, _more=more)
-        if small and len(files) < _MOST_PIECES:
+        if small and len(files) < MOST_PIECES:
             return (*files, *added)
         pieces = self._counts(part, (*files, *added))
         return self._keep(self.upkeep.merged(), pieces.schema, _counts=pieces)

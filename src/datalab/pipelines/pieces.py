@@ -10,7 +10,7 @@ import pyarrow as pa
 from datalab.lake.mapped import candidates, mapped, write_mapped
 from datalab.lake.table import DataFile, WriteTarget
 
-_MOST_PIECES = 16
+MOST_PIECES = 16
 _SMALL = 10_000
 _PIECE = "_piece"
 
@@ -52,7 +52,7 @@ class Pieces:
         rows = sum(file.rows for file in later) + more.num_rows
         if first.rows < _SMALL or rows > first.rows // 4:
             return (self._written(self._merged(mapped(first), [*map(mapped, later), more])),)
-        if len(files) < _MOST_PIECES:
+        if len(files) < MOST_PIECES:
             return (*files, self.write(more))
         return (first, self._written(self._newest([*map(mapped, later), more])))
 

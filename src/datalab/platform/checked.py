@@ -12,12 +12,12 @@ from contextlib import suppress
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from uuid import uuid4
 
 import pyarrow as pa
 
 from datalab import __version__
 from datalab.names import TableName
+from datalab.platform.private_files import write_private
 
 Types = Mapping[TableName, pa.Schema]
 
@@ -74,14 +74,8 @@ def _own_bytes(path: Path) -> bytes:
 def _write(path: Path, key: str, types: Types) -> None:
     tables = {str(name): base64.b64encode(schema.serialize()).decode() for name, schema in types.items()}
     content = json.dumps({"key": key, "digest": _digest(key, tables), "tables": tables})
-    draft = path.with_name(f"{path.name}.{uuid4().hex}")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
-        with open(draft, "x", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-            file.write(content)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_private(path, content)
 
 
 def _digest(key: str, tables: Mapping[str, str]) -> str:

@@ -167,7 +167,7 @@ def test_what_is_kept_gives_what_the_query_gives_over_and_over(engine: Engine, s
 def test_pieces_that_are_not_merged_give_what_the_query_gives(engine: Engine, seed: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pieces, "_SMALL", 0)
-        patch.setattr(pieces, "_MOST_PIECES", 3)
+        patch.setattr(pieces, "MOST_PIECES", 3)
         kept_up(engine, seed)
 
 
@@ -186,7 +186,7 @@ def test_of_many_groups_only_those_that_changed_are_written(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pieces, "_SMALL", 10)
-    monkeypatch.setattr(pieces, "_MOST_PIECES", 4)
+    monkeypatch.setattr(pieces, "MOST_PIECES", 4)
     table = Table(engine, SUMS, str(tmp_path), many_groups(60))
     first = table.now.files[GROUPS][0]
     sizes = []

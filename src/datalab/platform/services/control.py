@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import secrets
 import shlex
 import socket
@@ -18,6 +17,7 @@ from typing import Any
 
 from datalab.errors import ServiceError
 from datalab.events import Bus, Progress
+from datalab.platform.private_files import write_private
 from datalab.platform.project import STATE_FOLDER
 from datalab.platform.services.describe import Service, filled
 from datalab.platform.services.fetch import fetched, files_folder, require_programs
@@ -91,7 +91,7 @@ class Control:
         words = self._words()
         (self.folder / "data").mkdir(exist_ok=True, mode=0o700)
         for name, text in self.service.files.items():
-            _write_private(self.folder / name, filled(text, words))
+            write_private(self.folder / name, filled(text, words))
         prepare = self.service.prepare
         if prepare is not None and not (self.folder / prepare.unless).exists():
             _run([filled(part, words) for part in prepare.run], self.service.name)
@@ -146,7 +146,7 @@ class Control:
         known: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         missing = {name: _secret(kind) for name, kind in self.service.secrets.items() if name not in known}
         if missing:
-            _write_private(path, json.dumps({**known, **missing}))
+            write_private(path, json.dumps({**known, **missing}))
         return {**known, **missing}
 
 
@@ -155,13 +155,6 @@ def _secret(kind: str) -> str:
         # Kafka's tools take an id that begins with a dash for an option.
         return "d" + base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")[1:]
     return secrets.token_urlsafe(24)
-
-
-def _write_private(path: Path, text: str) -> None:
-    scratch = path.with_name(f"{path.name}.part")
-    with open(scratch, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        file.write(text)
-    scratch.replace(path)
 
 
 def _run(command: list[str], name: str) -> None:
