@@ -122,7 +122,7 @@ def _decision(answer: Mapping[str, Any]) -> dict[str, Any]:
 @contextmanager
 def _server(configuration: Configuration) -> Iterator[str]:
     port = _free_port()
-    command = [sys.executable, "-m", "datalab", "serve", "--port", str(port), "--no-flush", "--quiet"]
+    command = [sys.executable, "-P", "-m", "datalab", "serve", "--port", str(port), "--no-flush", "--quiet"]
     log = configuration.folder / ".datalab" / "demo-server.log"
     with log.open("wb") as file:
         server = subprocess.Popen([*command, "--project", str(configuration.folder)], stdout=file, stderr=file)

@@ -85,7 +85,7 @@ class _Worker:
         self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
         path = os.pathsep.join(entry for entry in sys.path if entry)
         descriptors = (child.fileno(), self.shared.descriptor)
-        command = [sys.executable, "-m", "datalab.ingest.worker", *map(str, (*descriptors, memory)), function]
+        command = [sys.executable, "-P", "-m", "datalab.ingest.worker", *map(str, (*descriptors, memory)), function]
         self.process = subprocess.Popen(
             command,
             pass_fds=descriptors,

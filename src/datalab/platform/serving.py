@@ -129,7 +129,17 @@ def wire_app(
 
 def wire_trace(configuration: Configuration) -> Extension:
     """The route that tells where a score came from; the command line looks, in a process of its own."""
-    command = [sys.executable, "-m", "datalab", "trace", "--json", "--quiet", "--project", str(configuration.folder)]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "datalab",
+        "trace",
+        "--json",
+        "--quiet",
+        "--project",
+        str(configuration.folder),
+    ]
     command += ["--env", configuration.environment] if configuration.environment else []
     ids = ScoreIds(signing_key(state_folder(configuration)))
     seconds = 0.8 * configuration.settings.serving.request_seconds  # the answer has to go out within the rest
@@ -147,7 +157,7 @@ def serve(configuration: Configuration, environ: Mapping[str, str], bus: Bus, *,
 
 def flush_command(configuration: Configuration) -> list[str]:
     """The command of the process that takes the logs to the lake until its standard input ends."""
-    command = [sys.executable, "-m", "datalab", "flush", "--follow", "--until-eof", "--quiet"]
+    command = [sys.executable, "-P", "-m", "datalab", "flush", "--follow", "--until-eof", "--quiet"]
     command += ["--project", str(configuration.folder)]
     return [*command, "--env", configuration.environment] if configuration.environment else command
 

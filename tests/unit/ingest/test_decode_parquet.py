@@ -82,6 +82,73 @@ def test_dictionaries_are_read_as_their_values() -> None:
     assert decoded(table, "string") == ({0: "a", 1: "b", 2: "a"}, [])
 
 
+def fields(**kinds: pa.DataType) -> pa.DataType:
+    return pa.struct(list(kinds.items()))
+
+
+RECORD = {"type": "record", "name": "r", "fields": [{"name": "t", "type": "string"}, {"name": "n", "type": "float"}]}
+
+
+@pytest.mark.parametrize(
+    ("found", "kind", "value"),
+    [
+        (pa.string_view(), "string", "a text that is longer than a view holds"),
+        (pa.binary_view(), "bytes", b"ab"),
+        (pa.float16(), "float", 1.5),
+        (pa.json_(), "string", "[1]"),
+        (pa.uuid(), {"type": "fixed", "name": "f", "size": 16}, bytes(range(16))),
+        (pa.list_(pa.string(), 2), {"type": "array", "items": "string"}, ["a", "b"]),
+        (pa.list_(pa.string_view()), {"type": "array", "items": "string"}, ["a", "b"]),
+        (fields(t=pa.string_view(), n=pa.float16()), RECORD, {"t": "a", "n": 0.5}),
+        (
+            pa.list_(fields(t=pa.dictionary(pa.int8(), pa.string()), n=pa.float32())),
+            {"type": "array", "items": RECORD},
+            [{"t": "a", "n": 2.0}],
+        ),
+        (pa.map_(pa.string(), pa.string_view()), {"type": "map", "values": "string"}, [("k", "v")]),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("required", [True, False])
+def test_what_a_writer_called_a_type_does_not_matter(found: pa.DataType, kind: Any, value: Any, required: bool) -> None:
+    values = [value, value] if required else [value, None]
+    stored = pa.array(values, getattr(found, "storage_type", found))
+    table = pa.table({"v": pa.ExtensionArray.from_storage(found, stored) if stored.type != found else stored})
+    assert decoded(table, kind if required else ["null", kind]) == (dict(enumerate(values)), [])
+
+
+def annotated_as_enum(table: pa.Table) -> bytes:
+    """The file as a writer of Avro schemas makes it: the footer says ENUM where Arrow writes STRING."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink, store_schema=False)
+    text, enum = (b"\x06symbol\x25" + rest for rest in (b"\x00\x4c\x1c\x00\x00", b"\x08\x4c\x4c\x00\x00"))
+    assert sink.getvalue().count(text) == 1
+    return sink.getvalue().replace(text, enum)
+
+
+def test_text_that_is_annotated_as_enum_is_text() -> None:
+    kind = pa.list_(fields(before=pa.int32(), symbol=pa.string(), raw=pa.binary()))
+    data = annotated_as_enum(column([[{"before": 1, "symbol": "A", "raw": b"x"}], [{"symbol": "C"}], None], kind))
+    inner = [
+        {"name": "before", "type": ["null", "int"]},
+        {"name": "symbol", "type": {"type": "enum", "name": "e", "symbols": ["A", "B"]}},
+        {"name": "raw", "type": ["null", "bytes"]},
+    ]
+    items = {"type": "array", "items": {"type": "record", "name": "r", "fields": inner}}
+    accepted, (reject,) = decoded(data, ["null", items])
+    assert accepted == {0: [{"before": 1, "symbol": "A", "raw": b"x"}], 2: None}
+    assert (reject.row, reject.reason) == (1, "unknown_symbol")
+
+
+def test_an_enum_that_is_no_text_costs_its_row_group() -> None:
+    data = annotated_as_enum(pa.table({"symbol": ["marker"]})).replace(b"marker", b"\xff\xferker")
+    contract = parse_contract(
+        json.dumps({"type": "record", "name": "p", "fields": [{"name": "symbol", "type": "string"}]})
+    )
+    (part,) = decode(memoryview(data), "parquet", contract, Limits())
+    assert [(reject.row, reject.reason) for reject in part.rejects] == [(0, "corrupt_file")]
+
+
 def test_a_row_group_that_is_damaged_costs_itself() -> None:
     sink = io.BytesIO()
     table = column([f"valor numero {at}" for at in range(300)], pa.string())

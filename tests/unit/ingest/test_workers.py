@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -93,3 +94,13 @@ def test_a_library_that_is_loaded_later_takes_none_of_the_limit() -> None:
         assert outcome(workers, Call(f"{KILLERS}:hoard", MEMORY - (32 << 20), 30)) == Value(MEMORY - (32 << 20))
         died = outcome(workers, Call(f"{KILLERS}:hoard", MEMORY + (8 << 20), 30))
         assert died.reason == "too_large"  # type: ignore[union-attr]
+
+
+def test_files_of_the_current_folder_are_no_modules_of_a_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("enum.py", "numpy.py", "queue.py"):
+        tmp_path.joinpath(name).write_text("raise SystemExit('a file of the user')")
+    monkeypatch.chdir(tmp_path)
+    with Workers(1, MEMORY) as pool:
+        assert outcome(pool, Call(f"{KILLERS}:double", 2, 30)) == Value(4)

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from datalab.ingest.avro_schema import MISSING, AvroType
 from datalab.ingest.contracts import Contract
+from datalab.ingest.decode.parquet_types import as_plain, plain_schema
 from datalab.ingest.decode.parts import Described, Part, refused, settle
 from datalab.ingest.decode.scarcity import require_memory
 from datalab.ingest.decode.spans import Span
@@ -28,8 +29,8 @@ _FITS: dict[str, Callable[[pa.DataType], bool]] = {
     "double": _types.is_floating,
     "string": lambda kind: _types.is_string(kind) or _types.is_large_string(kind),
     "enum": lambda kind: _types.is_string(kind) or _types.is_large_string(kind),
-    "bytes": lambda kind: _types.is_binary(kind) or _types.is_large_binary(kind) or _types.is_fixed_size_binary(kind),
-    "fixed": lambda kind: _types.is_binary(kind) or _types.is_large_binary(kind) or _types.is_fixed_size_binary(kind),
+    "bytes": lambda kind: _types.is_binary(kind) or _types.is_large_binary(kind),
+    "fixed": lambda kind: _types.is_binary(kind) or _types.is_large_binary(kind),
     "date": _types.is_date,
     "decimal": _types.is_decimal,
     "timestamp-millis": _types.is_timestamp,
@@ -41,7 +42,8 @@ def decode_parquet(data: memoryview, contract: Contract, _limits: Limits, span: 
     """The file's parts; a span counts row groups. A row group that cannot be read is refused as a whole."""
     try:
         file = _open(data)
-        wrong = _differences(file.schema_arrow, contract.record)
+        schema = plain_schema(file)
+        wrong = _differences(schema, contract.record)
     except _BAD as error:
         require_memory(error)
         yield refused(WHOLE, Reason.CORRUPT_FILE, f"not a readable Parquet file: {_words(error)}", data)
@@ -53,7 +55,7 @@ def decode_parquet(data: memoryview, contract: Contract, _limits: Limits, span: 
     for group in range(file.num_row_groups):
         rows = _believable(file.metadata.row_group(group).num_rows, len(data))
         if span is None or span.start <= group < span.stop:
-            yield from _group(file, group, row, rows, contract.record)
+            yield from _group(file, schema, group, (row, rows), contract.record)
         row += rows
 
 
@@ -82,30 +84,27 @@ def _believable(declared: int, size: int) -> int:
     return declared if 0 <= declared <= size * 4_096 else 1
 
 
-def _group(file: pq.ParquetFile, group: int, row: int, rows: int, record: AvroType) -> Iterator[Part]:
+def _group(
+    file: pq.ParquetFile, schema: pa.Schema, group: int, span: tuple[int, int], record: AvroType
+) -> Iterator[Part]:
     """Batches are held back until the whole group has been read: half a group would leave its number unknown."""
+    row, rows = span
     try:
-        batches = list(file.iter_batches(_BATCH, row_groups=[group], use_threads=False))
-        for batch in batches:
+        batches = []
+        for batch in file.iter_batches(_BATCH, row_groups=[group], use_threads=False):
             batch.validate(full=True)
-        if sum(batch.num_rows for batch in batches) != rows:
+            columns = [as_plain(column, each.type) for column, each in zip(batch.columns, schema, strict=True)]
+            batches.append(pa.StructArray.from_arrays(columns, names=schema.names))
+        if sum(map(len, batches)) != rows:
             raise ValueError("its pages hold another number of rows than its footer says")
     except _BAD as error:
         require_memory(error)
         yield refused(row, Reason.CORRUPT_FILE, f"row group {group}: {_words(error)}", b"", max(rows, 1))
         return
-    for batch in batches:
-        wire = pa.StructArray.from_arrays([_plain(column) for column in batch.columns], names=batch.schema.names)
+    for wire in batches:
         numbers = np.arange(row, row + len(wire), dtype=np.int64)
         yield settle(wire, numbers, lambda bad: [b""] * len(bad), record)
         row += len(wire)
-
-
-def _plain(array: pa.Array) -> pa.Array:
-    """Dictionaries as their values, fixed sizes as variable ones."""
-    if pa.types.is_dictionary(array.type):
-        return array.dictionary_decode()
-    return array.cast(pa.large_binary()) if pa.types.is_fixed_size_binary(array.type) else array
 
 
 def _words(error: BaseException) -> str:
@@ -131,8 +130,6 @@ def _differences(schema: pa.Schema | pa.StructType, record: AvroType, path: str 
 
 
 def _compared(found: pa.DataType, kind: AvroType, path: str) -> tuple[str, ...]:
-    if _types.is_dictionary(found):
-        found = found.value_type
     if _types.is_null(found) and kind.nullable and not kind.fields and not kind.items:
         return ()
     if kind.kind == "record" and _types.is_struct(found):
