@@ -10,9 +10,9 @@ import duckdb
 
 from datalab.engine.base import EngineCapabilities, History, Query, ReplaceGroups, Staged, Upsert, Work
 from datalab.engine.compacting import rewritten
-from datalab.engine.dialect.macros import MACROS
 from datalab.engine.faults import translated
 from datalab.engine.history import keep_history
+from datalab.engine.macros import Macros
 from datalab.engine.merging import replace_groups, upsert
 from datalab.engine.ranges import MAX_RANGES
 from datalab.engine.results import result_schema, results
@@ -46,6 +46,7 @@ class DuckDBEngine:
             scratch = Scratch(temp_directory)
         self._scratch = scratch.path
         self._database = _database(self._scratch, memory_limit, threads)
+        self._macros = Macros(self._database)
         self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
         self._release = weakref.finalize(self, _release, self._sessions, self._database, scratch)
 
@@ -94,7 +95,7 @@ class DuckDBEngine:
 
     def _session(self, origin: str) -> Session:
         with translated(origin):
-            session = Session(self._database.cursor(), self._scratch, origin)
+            session = Session(self._database.cursor(), self._macros, self._scratch, origin)
         self._sessions.add(session)
         return session
 
@@ -110,7 +111,7 @@ def _database(scratch: Path, memory_limit: str, threads: int | None) -> duckdb.D
         config["threads"] = threads
     with translated(""):
         database = duckdb.connect(":memory:", config=config)
-        for statement in (*_SETTINGS, *MACROS):
+        for statement in _SETTINGS:
             database.execute(statement)
         return database
 

@@ -29,6 +29,7 @@ from datalab.engine.session import Session
 from datalab.engine.staging import (
     CONTESTED,
     Batch,
+    Judged,
     audited,
     batch,
     data_files,
@@ -139,11 +140,13 @@ def _contest(session: Session, work: Work, source: Batch, mode: Upsert) -> Conte
     return Contest(twice, met, rows, existing, ranges)
 
 
-def _routed(source: Batch, mode: Upsert, contest: Contest) -> str:
+def _routed(source: Batch, mode: Upsert, contest: Contest) -> Judged:
     rejected = f"WHEN {source.failed} <> 0 THEN {source.failed} " if source.failed else ""
     contested = f"SELECT h FROM {contest.twice} UNION ALL SELECT h FROM {contest.met}"
     decide = f"WHEN {_hash(mode.keys)} IN ({contested}) THEN {CONTESTED}"
-    return f"SELECT *, CASE {rejected}{decide} ELSE {ACCEPTED} END AS {BUCKET} FROM {source.view}"
+    return Judged(
+        f"SELECT *, CASE {rejected}{decide} ELSE {ACCEPTED} END AS {BUCKET} FROM {source.view}", bucketed=True
+    )
 
 
 def _winners(session: Session, order: Order, incoming: str, contest: Contest) -> str:

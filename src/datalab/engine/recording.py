@@ -31,7 +31,7 @@ def recorded(
     if entered:
         parts.append(f"SELECT {names}, {ENTERED} AS {BUCKET} FROM {entered}")
     plain = WriteTarget(target.name, target.location, target.schema, compression=_COMPRESSION)
-    return _kept(folder, write(session, " UNION ALL ".join(parts), plain, folder.path))
+    return _kept(folder, write(session, " UNION ALL ".join(parts), plain, folder.path, bucketed=True))
 
 
 def _kept(folder: Folder, files: Sequence[Written]) -> RowChanges:

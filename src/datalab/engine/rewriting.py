@@ -156,7 +156,7 @@ def _copied(session: Session, folder: Folder, target: WriteTarget, hit: Hit, gon
         if plus:
             sides = f"SELECT *, unnest([{ACCEPTED}{f', {ENTERED}' if record else ''}]) AS {BUCKET} FROM ({plus})"
             rows += f" UNION ALL {sides} WHERE {part}"
-        written += write(session, rows, target, folder.path, range_of_files(target, files))
+        written += write(session, rows, target, folder.path, range_of_files(target, files), bucketed=True)
     copies, sides_written = ([each for each in written if (each.bucket == ACCEPTED) is kept] for kept in (True, False))
     return Rewrite(tuple(copies), hit.files, sides=tuple(sides_written) if record else None)
 

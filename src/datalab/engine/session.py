@@ -18,6 +18,7 @@ from datalab.engine.dialect import sql_of, translate
 from datalab.engine.dialect.maps import mark_maps
 from datalab.engine.dialect.reals import widen_reals
 from datalab.engine.faults import fault, translated
+from datalab.engine.macros import Macros
 from datalab.engine.mistakes import mistake, require_distinct
 from datalab.engine.relations import FILE, casts, columns, file_rows, literal, memory_rows, quoted
 from datalab.engine.sources import Source, mentioned, require_known, substitute, table_names
@@ -34,8 +35,9 @@ TOMBSTONE = "__deleted"
 class Session:
     """What one call of the engine needs of DuckDB; leaving it drops every view and temporary table it made."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, scratch: Path, origin: str = "") -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, macros: Macros, scratch: Path, origin: str = "") -> None:
         self._connection = connection
+        self._macros = macros
         self._scratch = scratch
         self._views = 0
         self.origin = origin
@@ -55,7 +57,7 @@ class Session:
     def execute(self, sql: str) -> duckdb.DuckDBPyConnection:
         """Run one statement."""
         with translated(self.origin):
-            return self._connection.execute(sql)
+            return self._run(sql)
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """The rows of a query as Python values; moments in time come as UTC."""
@@ -65,12 +67,12 @@ class Session:
     def arrow(self, sql: str) -> pa.Table:
         """The rows of a query as an Arrow table."""
         with translated(self.origin):
-            return self._connection.execute(sql).to_arrow_table()
+            return self._run(sql).to_arrow_table()
 
     def reader(self, sql: str) -> pa.RecordBatchReader:
         """The rows of a query in batches, computed as they are fetched."""
         with translated(self.origin):
-            return self._connection.execute(sql).to_arrow_reader(_BATCH_ROWS)
+            return self._run(sql).to_arrow_reader(_BATCH_ROWS)
 
     def translating(self) -> AbstractContextManager[None]:
         """A block in which errors of DuckDB become ours."""
@@ -79,15 +81,10 @@ class Session:
     def copy(self, rows: str, folder: Path, options: str) -> list[tuple[Any, ...]]:
         """Write a query's rows to Parquet files in a folder; answers what RETURN_STATS says of each file."""
         with translated(self.origin):
-            return self._connection.execute(
+            return self._run(
                 f"COPY ({rows}) TO {literal(str(folder))} (FORMAT parquet, RETURN_STATS, APPEND, "
                 f"FILENAME_PATTERN 'dl-{{uuid}}', {options})"
             ).fetchall()
-
-    def describe(self, sql: str) -> dict[str, str]:
-        """The columns of a DuckDB query with their types."""
-        with translated(self.origin):
-            return dict(self._described(sql))
 
     def bind(self, query: Query) -> tuple[str, dict[str, str]]:
         """The query in DuckDB's SQL, and its columns with their types. PipelineTypeError."""
@@ -136,8 +133,12 @@ class Session:
         """The query in DuckDB's SQL, over views of its relations. UntranslatableFunction, UnknownTable."""
         return sql_of(self._compiled(query))
 
+    def _run(self, sql: str) -> duckdb.DuckDBPyConnection:
+        self._macros.require(sql)
+        return self._connection.execute(sql)
+
     def _described(self, sql: str) -> list[tuple[str, str]]:
-        return [(name, kind) for name, kind, *_ in self._connection.execute(f"DESCRIBE {sql}").fetchall()]
+        return [(name, kind) for name, kind, *_ in self._run(f"DESCRIBE {sql}").fetchall()]
 
     def _compiled(self, query: Query) -> exp.Expr:
         schemas = [relation.schema for relation in query.relations.values()]

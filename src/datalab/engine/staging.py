@@ -30,6 +30,14 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """A query of a batch's rows; `bucketed`: each of them with its bucket."""
+
+    sql: str
+    bucketed: bool
+
+
+@dataclass(frozen=True)
 class Landing:
     """Files of one audited write, by what becomes of their rows, and the counts per check."""
 
@@ -72,15 +80,15 @@ def _fitted(field: pa.Field[Any], types: dict[str, str]) -> str:
     return f"CAST({name if present else 'NULL'} AS {kind}) AS {name}"
 
 
-def audited(source: Batch) -> str:
+def audited(source: Batch, order: str = "") -> Judged:
     """The rows of a batch, with their bucket where there is anything to check."""
     bucket = f", {source.failed} AS {BUCKET}" if source.failed else ""
-    return f"SELECT *{bucket} FROM {source.view}"
+    return Judged(f"SELECT *{bucket} FROM {source.view}{order}", bool(bucket))
 
 
-def land(session: Session, folder: Folder, work: Work, rows: str, ranges: str = "") -> Landing:
+def land(session: Session, folder: Folder, work: Work, rows: Judged, ranges: str = "") -> Landing:
     """Write the rows of a batch, each once, split by bucket and range; count what failed each check."""
-    files = write(session, rows, work.target, folder.path, ranges)
+    files = write(session, rows.sql, work.target, folder.path, ranges, bucketed=rows.bucketed)
     rejected = [written for written in files if written.bucket > ACCEPTED]
     warned = warned_rows(session, work.checks, work.query.now, file_rows(work.target.schema, data_files(files)))
     return Landing(
@@ -120,7 +128,7 @@ def _by_bucket(files: Iterable[Written]) -> dict[int, list[DataFile]]:
 
 def write_all(session: Session, folder: Folder, work: Work) -> Staged:
     """Append and Replace: the accepted rows become files; with Replace all present files leave."""
-    landing = land(session, folder, work, audited(batch(session, work)) + ordered(work.target))
+    landing = land(session, folder, work, audited(batch(session, work), ordered(work.target)))
     replaced = work.current.files if isinstance(work.mode, Replace) and work.current else ()
     return staged(landing, folder.keep(landing.accepted), replaced)
 

@@ -76,12 +76,13 @@ def remove(paths: Iterable[str | Path]) -> None:
             Path(path).unlink()
 
 
-def write(session: Session, rows: str, target: WriteTarget, folder: Path, ranges: str = "") -> tuple[Written, ...]:
-    """Write a query's rows into `folder`. Where the query has a column `__bucket`, files do not mix buckets.
+def write(
+    session: Session, rows: str, target: WriteTarget, folder: Path, ranges: str = "", *, bucketed: bool = False
+) -> tuple[Written, ...]:
+    """Write a query's rows into `folder`. `bucketed`: the query has a column `__bucket`; files do not mix buckets.
 
     Nor do they mix the values of `ranges`, an expression over the target's columns.
     """
-    bucketed = BUCKET in session.describe(rows)
     keys = _split_keys(target, bucketed, ranges)
     wanted = ", ".join([columns(target.schema.names), *(f"{value} AS {name}" for name, value in keys.items())])
     split = f"PARTITION_BY ({', '.join(keys)}){_group_length(target)}"

@@ -73,16 +73,13 @@ class Upkeep:
 
     def merged(self) -> str:
         """The table `_counts` with each value once; what is not there any more is left out."""
-        return (
-            f"SELECT {self.by}, _v, CAST(sum(_c) AS BIGINT) AS _c FROM _counts GROUP BY {self.by}, _v "
-            "HAVING sum(_c) <> 0"
-        )
+        return f"SELECT {self.by}, _v, sum(_c) AS _c FROM _counts GROUP BY {self.by}, _v HAVING sum(_c) <> 0"
 
     def differences(self, part: Part) -> str:
         """The values of an argument whose counts change, and by how much."""
         value = f"_a{part.number}"
         return (
-            f"SELECT {self.by}, {value} AS _v, CAST(sum(_w) AS BIGINT) AS _c FROM _changes "
+            f"SELECT {self.by}, {value} AS _v, sum(_w) AS _c FROM _changes "
             f"WHERE {value} IS NOT NULL GROUP BY {self.by}, {value} HAVING sum(_w) <> 0"
         )
 
@@ -116,8 +113,8 @@ class Upkeep:
         before, after = "coalesce(old._c, 0)", "coalesce(old._c, 0) + e._c"
         new = (
             f"SELECT {self._of('e')}, "
-            f"CAST(count_if({after} > 0) - count_if({before} > 0) AS BIGINT) AS _d{part.number}, "
-            f"CAST(count_if({after} < 0) AS BIGINT) AS _bad FROM _differences e "
+            f"count_if({after} > 0) - count_if({before} > 0) AS _d{part.number}, "
+            f"count_if({after} < 0) AS _bad FROM _differences e "
             f"LEFT JOIN old ON {self._same('e', 'old')} AND e._v <=> old._v GROUP BY {self._of('e')}"
         )
         return [f"old AS ({old})", f"_distinct AS ({new})"]
@@ -136,7 +133,7 @@ class Upkeep:
     def _below(self, part: Part) -> list[str]:
         j = part.number
         lower = (
-            f"SELECT {self._of('e')}, CAST(sum(e._c) AS BIGINT) AS _db{j} FROM _differences e "
+            f"SELECT {self._of('e')}, sum(e._c) AS _db{j} FROM _differences e "
             f"JOIN _groups g ON {self._same('e', 'g')} WHERE e._v < g._wl{j} GROUP BY {self._of('e')}"
         )
         return [f"_quantile AS ({lower})"]
@@ -210,7 +207,7 @@ class Upkeep:
 
     def _sums(self) -> str:
         """`p`: what is added per touched group; `m`: deviations of changed rows from the mean before."""
-        columns = [self.by, "CAST(sum(_w) AS BIGINT) AS _dn", "count(*) AS _rows"]
+        columns = [self.by, "sum(_w) AS _dn", "count(*) AS _rows"]
         for part in self.parts:
             columns += added(part)
         sums = f"c AS (SELECT * FROM _changes), p AS (SELECT {', '.join(columns)} FROM c GROUP BY {self.by})"

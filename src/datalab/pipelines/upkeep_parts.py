@@ -129,7 +129,7 @@ def built(part: Part) -> list[str]:
 def added(part: Part) -> list[str]:
     """Columns that are added up over the changed rows of a group."""
     j, value = part.number, f"_a{part.number}"
-    columns = [f"CAST(sum(CASE WHEN {value} IS NOT NULL THEN _w ELSE 0 END) AS BIGINT) AS _dc{j}"]
+    columns = [f"sum(CASE WHEN {value} IS NOT NULL THEN _w ELSE 0 END) AS _dc{j}"]
     came, went = (f"sum(CASE WHEN _w {sign} 0 THEN {value} END)" for sign in (">", "<"))
     if part.summed and part.exact:
         kind = f"DECIMAL(38, {part.scale})"
@@ -143,17 +143,23 @@ def added(part: Part) -> list[str]:
 def center(part: Part) -> str:
     """The mean before the change; of a new group that of the rows that came."""
     j = part.number
-    total, more = (f"g._s{j}", f"p._ds{j}") if part.exact else (f"g._t{j}", f"p._dt{j}")
+    name = "s" if part.exact else "t"
+    total, more = _real(f"g._{name}{j}", part), _real(f"p._d{name}{j}", part)
     return (
-        f"coalesce(CASE WHEN g._c{j} > 0 THEN CAST({total} AS DOUBLE) / g._c{j} END, "
-        f"CASE WHEN p._dc{j} > 0 THEN CAST({more} AS DOUBLE) / p._dc{j} END, 0.0D)"
+        f"coalesce(CASE WHEN g._c{j} > 0 THEN {total} / g._c{j} END, "
+        f"CASE WHEN p._dc{j} > 0 THEN {more} / p._dc{j} END, 0.0D)"
     )
+
+
+def _real(value: str, part: Part) -> str:
+    """A value as a double. A cast that changes nothing is left out: it would take longest of all to plan."""
+    return f"CAST({value} AS DOUBLE)" if part.exact else value
 
 
 def deviations(part: Part) -> str:
     """Sums over changed rows of their distance from the mean `_m`: plain, squared, and squared without sign."""
     j = part.number
-    off = f"(CAST(c._a{j} AS DOUBLE) - z._m{j})"
+    off = f"({_real(f'c._a{j}', part)} - z._m{j})"
     return (
         f"coalesce(sum(c._w * {off}), 0.0D) AS _d1{j}, coalesce(sum(c._w * {off} * {off}), 0.0D) AS _d2{j}, "
         f"coalesce(sum({off} * {off}), 0.0D) AS _d3{j}"
@@ -170,7 +176,7 @@ def _sum(part: Part) -> str:
 
 def _sum_error(part: Part) -> str:
     j = part.number
-    step = f"abs(coalesce(g._t{j}, 0.0D)) + abs({_sum(part)}) + p._da{j} * CAST(p._rows AS DOUBLE)"
+    step = f"abs(coalesce(g._t{j}, 0.0D)) + abs({_sum(part)}) + p._da{j} * p._rows"
     return f"(coalesce(g._e{j}, 0.0D) + {EPSILON} * ({step}))"
 
 
@@ -185,7 +191,7 @@ def _spread_error(part: Part) -> str:
     j, count = part.number, _count(part)
     shift = f"CASE WHEN {count} > 0 THEN m._d1{j} * m._d1{j} / {count} ELSE 0.0D END"
     off = f" + 4 * abs(m._d1{j}) * coalesce(g._e{j}, 0.0D)" if part.kind == "double" else ""
-    step = f"coalesce(g._v{j}, 0.0D) + (m._d3{j} + {shift}) * CAST(p._rows AS DOUBLE)"
+    step = f"coalesce(g._v{j}, 0.0D) + (m._d3{j} + {shift}) * p._rows"
     return f"(coalesce(g._f{j}, 0.0D) + 4 * {EPSILON} * ({step}){off})"
 
 
@@ -240,7 +246,7 @@ def result(function: str, part: Part | None) -> str:
     if part is None:
         return "_n"
     j = part.number
-    total = f"CAST(_s{j} AS DOUBLE)" if part.exact else f"_t{j}"
+    total = _real(f"_s{j}" if part.exact else f"_t{j}", part)
     whole = f"CAST(_s{j} AS BIGINT)" if part.kind == "integer" else f"_s{j}"
     return {
         "count": f"_c{j}",

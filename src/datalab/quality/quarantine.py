@@ -13,7 +13,7 @@ from sqlglot import exp, parse_one
 from datalab.engine.base import Engine, Query, ReplaceGroups, Work
 from datalab.lake.lake import Lake
 from datalab.lake.provenance import Provenance
-from datalab.lake.table import Change, Relation, TableSpec, TableState
+from datalab.lake.table import Change, DataFile, Relation, TableSpec, TableState
 from datalab.names import TableName
 
 QUARANTINE = TableName("ops", "quarantine")
@@ -88,7 +88,10 @@ def set_aside(lake: Lake, engine: Engine, rejected: Rejected, run_id: str, now: 
         return
 
     def change(state: TableState) -> Change | None:
-        staged = engine.stage(_replacement(rejected, state, lake.files(state), now))
+        current = lake.files(state)
+        if _is_nothing(rejected, current):
+            return None
+        staged = engine.stage(_replacement(rejected, state, current, now))
         if not staged.add and not staged.remove and not staged.marked:
             return None
         details = {"target": str(rejected.target), "units": len(rejected.units or ())}
@@ -98,6 +101,23 @@ def set_aside(lake: Lake, engine: Engine, rejected: Rejected, run_id: str, now: 
         return staged.change(provenance)
 
     lake.commit_rebased(QUARANTINE, change)
+
+
+def _is_nothing(rejected: Rejected, current: Relation) -> bool:
+    """Whether there is nothing to write, and by the bounds of the files nothing to replace."""
+    units = rejected.units
+    if rejected.rows.num_rows or units is None or rejected.within or current.scan is not None:
+        return False
+    target = str(rejected.target)
+    return not units or not any(
+        _may_hold(file, "target", target, target) and _may_hold(file, "unit", min(units), max(units))
+        for file in current.files
+    )
+
+
+def _may_hold(file: DataFile, column: str, lowest: str, highest: str) -> bool:
+    lower, upper = file.lower.get(column), file.upper.get(column)
+    return lower is None or upper is None or (lower <= highest and lowest <= upper)
 
 
 def _ensure_table(lake: Lake, rejected: Rejected) -> bool:

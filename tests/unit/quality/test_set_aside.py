@@ -148,3 +148,19 @@ def test_many_records_are_replayed_in_batches_each_once_through_an_interruption(
     assert batches == [2, 2, 2, 1]
     rows = engine.read(Query(exp.select("n").from_("t"), {"t": lake.files(lake.require(TARGET))}, NOW, "test"))
     assert sorted(rows.read_all().column("n").to_pylist()) == list(range(5))
+
+
+def test_units_without_a_record_cost_no_query_where_the_bounds_of_the_files_tell(lake, engine, monkeypatch):
+    set_aside(lake, engine, rejected("b", 1, 2), "r", NOW)
+    staged: list[Work] = []
+    stage = engine.stage
+    monkeypatch.setattr(engine, "stage", lambda work: staged.append(work) or stage(work))
+    for nothing in (rejected("a"), rejected("c", units=("d",)), rejected("b", target=OTHER)):
+        set_aside(lake, engine, nothing, "r", NOW)
+    assert not staged
+    set_aside(lake, engine, rejected("a", units=("c",)), "r", NOW)  # `b` lies between them
+    assert len(staged) == 1
+    assert len(held(lake, engine)) == 2
+    set_aside(lake, engine, rejected("b"), "r", NOW)
+    assert len(staged) == 2
+    assert held(lake, engine) == []

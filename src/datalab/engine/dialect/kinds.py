@@ -66,5 +66,13 @@ def convert(value: exp.Expr, kind: str) -> exp.Expr:
     known = kind_of(value)
     if known == kind:
         return value
+    if kind == "double" and (known == "bigint" or _is_number(value)):
+        return exp.Cast(this=value, to=exp.DataType(this=_Type.DOUBLE))
     function = _DIRECT.get((known or "", kind), "spark_text" if kind == "text" else f"spark_to_{kind}")
     return exp.Anonymous(this=function, expressions=[value])
+
+
+def _is_number(node: exp.Expr) -> bool:
+    node = node.unnest()
+    literal = node.this if isinstance(node, exp.Neg) else node
+    return isinstance(literal, exp.Literal) and not literal.is_string

@@ -5,6 +5,9 @@ One that must fail does so by a CAST that cannot succeed: unlike error(), that m
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
 # Overloads of a macro are told apart by the type of the argument. `_us` is microseconds since 1970: going through them
 # avoids the time zone library, which costs more than everything else together. Macros over dates and moments want
 # their arguments converted already: a macro cannot call an overloaded one on an argument of unknown type.
@@ -242,10 +245,25 @@ def _upper_wide() -> str:
     )
 
 
-def _definitions() -> tuple[str, ...]:
+def _definitions() -> dict[str, str]:
     groups = (_ARITHMETIC, _TEXT, _CASTS, _TIME, _COLLECTIONS, _AGGREGATES)
     lines = [line for group in groups for line in group.replace("\\\n", "").strip().splitlines()]
-    return tuple(f"CREATE MACRO spark_{line}" for line in [_upper_wide(), *lines])
+    return {f"spark_{line.partition('(')[0]}": f"CREATE MACRO spark_{line}" for line in [_upper_wide(), *lines]}
 
 
 MACROS = _definitions()
+_CALLED = re.compile(r"\b(?:spark|SPARK)_\w+")
+
+
+def called(sql: str) -> frozenset[str]:
+    """The names of the macros that a text calls itself."""
+    return frozenset(name.lower() for name in _CALLED.findall(sql)) & MACROS.keys()
+
+
+def with_needed(names: Iterable[str]) -> tuple[str, ...]:
+    """Macros and all those that they call, each behind those that it needs."""
+    found: dict[str, None] = {}
+    for name in sorted(names):
+        needed = called(MACROS[name].partition(" AS ")[2])
+        found |= dict.fromkeys((*with_needed(needed), name))
+    return tuple(found)
