@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -125,7 +125,7 @@ class Staged:
     `read`: rows that the query answered; read = written + rejected_rows + superseded. `rejected` holds the rows
     that failed a drop or fail check, with an extra BIGINT column `__failed`, a bit per check (bit i: checks[i]).
     `changes` is None where the rows that come and go were not recorded. `beside`: files of our own that the commit
-    will name. `marked`: files of which some rows go, and the rest stays as it is.
+    will name. `marked`: files of which some rows go, and the rest stays as it is. `whole` and `meets`: see Change.
     """
 
     add: tuple[DataFile, ...]
@@ -138,6 +138,8 @@ class Staged:
     changes: RowChanges | None = None
     beside: tuple[DataFile, ...] = ()
     marked: tuple[Marking, ...] = ()
+    whole: bool = False
+    meets: Callable[[Relation], bool] | None = field(default=None, compare=False, repr=False)
 
     @property
     def rejected_rows(self) -> int:
@@ -147,7 +149,7 @@ class Staged:
     def change(self, provenance: Provenance) -> Change:
         """What there is to commit."""
         beside = (*self.beside, *(self.changes.files if self.changes else ()))
-        return Change(provenance, self.add, self.remove, beside, self.marked)
+        return Change(provenance, self.add, self.remove, beside, self.marked, self.whole, self.meets)
 
 
 class Engine(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,7 +96,8 @@ class DuckDBEngine:
 
     def _session(self, origin: str) -> Session:
         with translated(origin):
-            session = Session(self._database.cursor(), self._macros, self._scratch, origin)
+            again = partial(self._session, origin)
+            session = Session(self._database.cursor(), self._macros, self._scratch, again, origin)
         self._sessions.add(session)
         return session
 

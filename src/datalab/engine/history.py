@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from datalab.engine.base import History, Staged, Work
+from datalab.engine.meeting import keys_met
 from datalab.engine.order import Order, sort_key
 from datalab.engine.recording import rewritten
 from datalab.engine.relations import FILE, ROW, columns, quoted
@@ -41,7 +44,8 @@ def keep_history(session: Session, folder: Folder, work: Work, mode: History) ->
     lost = arrived.rows - arrived.rejected - won
     rejected = rejected_rows(session, work, arrived)
     done = Staged((), change.removed, arrived.rows, won, lost, rejected, arrived.failed)
-    return rewritten(session, folder, work.target, done, change, changed)
+    looked_for = keys_met(session, new, mode.keys)
+    return replace(rewritten(session, folder, work.target, done, change, changed), meets=looked_for)
 
 
 def _old(session: Session, mode: History, names: str, new: str, existing: Existing | None) -> str:

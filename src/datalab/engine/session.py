@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -33,14 +33,25 @@ TOMBSTONE = "__deleted"
 
 
 class Session:
-    """What one call of the engine needs of DuckDB; leaving it drops every view and temporary table it made."""
+    """What one call of the engine needs of DuckDB; leaving it drops every view and temporary table it made.
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, macros: Macros, scratch: Path, origin: str = "") -> None:
+    `again` opens another one, for what is asked later.
+    """
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        macros: Macros,
+        scratch: Path,
+        again: Callable[[], Session],
+        origin: str = "",
+    ) -> None:
         self._connection = connection
         self._macros = macros
         self._scratch = scratch
         self._views = 0
         self.origin = origin
+        self.again = again
 
     def __enter__(self) -> Self:
         return self

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -15,7 +15,7 @@ from datalab.engine.relations import duckdb_type, file_rows, quoted
 from datalab.engine.session import Session
 from datalab.engine.writing import ACCEPTED, BUCKET, SCRATCH, Folder, Written, write
 from datalab.errors import PipelineTypeError
-from datalab.lake.table import DataFile, Relation, WriteTarget
+from datalab.lake.table import DataFile, Relation, WriteTarget, reads_nothing
 
 FAILED = "__failed"
 CONTESTED = -1
@@ -129,8 +129,10 @@ def _by_bucket(files: Iterable[Written]) -> dict[int, list[DataFile]]:
 def write_all(session: Session, folder: Folder, work: Work) -> Staged:
     """Append and Replace: the accepted rows become files; with Replace all present files leave."""
     landing = land(session, folder, work, audited(batch(session, work), ordered(work.target)))
-    replaced = work.current.files if isinstance(work.mode, Replace) and work.current else ()
-    return staged(landing, folder.keep(landing.accepted), replaced)
+    whole = isinstance(work.mode, Replace)
+    replaced = work.current.files if whole and work.current else ()
+    done = staged(landing, folder.keep(landing.accepted), replaced)
+    return replace(done, whole=whole, meets=reads_nothing)
 
 
 def staged(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from datalab.engine.auditing import failed_counts, warned_rows
 from datalab.engine.base import Staged, Upsert, Work
+from datalab.engine.meeting import keys_met
 from datalab.engine.order import Order
 from datalab.engine.ranges import sampled_range
 from datalab.engine.recording import rewritten
@@ -56,7 +57,8 @@ def upsert_few(session: Session, folder: Folder, work: Work, mode: Upsert) -> St
     rejected = rejected_rows(session, work, arrived)
     lost = arrived.rows - arrived.rejected - won
     done = Staged((), change.removed, arrived.rows, won, lost, rejected, arrived.failed)
-    return rewritten(session, folder, work.target, done, change, winners)
+    looked_for = keys_met(session, latest, mode.keys)
+    return replace(rewritten(session, folder, work.target, done, change, winners), meets=looked_for)
 
 
 def only_new(session: Session, folder: Folder, work: Work, rows: str, count: int) -> Rewrite:

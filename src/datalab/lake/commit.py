@@ -1,7 +1,7 @@
 """One way to commit, in three outcomes: landed, not landed, or unknown and then resolved by reading back.
 
 Nothing here ever writes a second time after an error of storage: it says nothing about what happened, only the table
-does. A writer that was overtaken by nothing but maintenance commits again: the rows it had read are still the same.
+does. A writer that was overtaken by nothing that concerns it commits again, on top of the others: see rebase.py.
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ import errno
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from datalab.errors import CommitFailed, CommitUnknown, DataLabError, Fenced, LakeError, StorageFull
 from datalab.events import Bus, CommitLanded
 from datalab.lake.formats.base import Format, Overtaken
 from datalab.lake.formats.local import flush
+from datalab.lake.rebase import rebased
 from datalab.lake.table import Change, Snapshot, TableState
+from datalab.lake.turn import turn, turn_after
 from datalab.names import TableName
 
 _FULL = ("no space left on device", "database or disk is full", "disk quota exceeded")
@@ -26,42 +28,62 @@ _REBASES = 10
 
 
 def commit(tables: Format, state: TableState, change: Change, bus: Bus | None = None) -> TableState:
-    """Commit a change against exactly the state that was read, and answer the new state.
+    """Commit a change, made from exactly the state that was read, and answer the new state.
 
-    The provenance gets the positions of all flows into the table. Raises Fenced where another writer came first,
-    CommitFailed or StorageFull where nothing landed, CommitUnknown where that cannot be found out.
+    The provenance gets the positions of all flows into the table. Raises Fenced where another writer came first and
+    touched what the change comes from, CommitFailed or StorageFull where nothing landed, CommitUnknown where that
+    cannot be found out.
     """
-    whole = replace(change, provenance=change.provenance.carrying(state.positions))
-    after, resolved = _attempt(tables, state, whole)
+    try:
+        flush(change.fresh_paths)
+    except OSError as error:
+        return _told(*_resolve(tables, state, change, error), bus)
+    with turn(state.location) as alone:
+        return _told(*_attempt(tables, state, change, alone=alone), bus)
+
+
+def _told(after: TableState, resolved: bool, bus: Bus | None) -> TableState:
     if bus is not None and after.snapshot is not None:
         bus.emit(CommitLanded(str(after.name), after.snapshot, resolved))
     return after
 
 
-def _attempt(tables: Format, state: TableState, change: Change) -> tuple[TableState, bool]:
+def _attempt(tables: Format, state: TableState, change: Change, *, alone: bool) -> tuple[TableState, bool]:
     """The state after the commit, and whether that was found out by reading back."""
     for attempt in range(_REBASES):
         try:
-            flush(change.fresh_paths)
-            return tables.commit(state, change), False
+            if alone and attempt == 0:
+                _require_newest(tables, state)
+            whole = replace(change, provenance=change.provenance.carrying(state.positions))
+            return tables.commit(state, whole), False
         except Overtaken as overtaken:
-            same = _same_rows(tables, state, change) if attempt + 1 < _REBASES else None
-            if same is None:
+            onto = _onto_newest(tables, state, change) if attempt + 1 < _REBASES else None
+            if onto is None:
                 return _landed_after_all(tables, state, change, overtaken), True
-            state = same
+            state, change = onto
         except Exception as error:  # noqa: BLE001 - whatever it says, the outcome is unknown until it is read back
-            return _resolve(tables, state, change, error), True
+            return _resolve(tables, state, change, error)
     raise AssertionError("the loop above answers or raises")
 
 
-def _same_rows(tables: Format, state: TableState, change: Change) -> TableState | None:
-    """The newest state where only maintenance came in between and all files that the change removes are still live."""
-    newest = tables.load(state.name)
-    if newest is None or newest.schema != state.schema or newest.positions != state.positions:
-        return None
-    if not all(snapshot.operation == "compact" for snapshot in _newer(tables, newest, state)):
-        return None
-    return newest if change.is_of(tables.files(newest).files if change.remove or change.marked else ()) else None
+def _require_newest(tables: Format, state: TableState) -> None:
+    """Overtaken before anything is written in vain, where that can be told."""
+    newest = _newest(tables, state.name)
+    if newest is not None and newest.snapshot != state.snapshot:
+        raise Overtaken(f"{state.name} has moved on from snapshot {state.snapshot}")
+
+
+def _onto_newest(tables: Format, state: TableState, change: Change) -> tuple[TableState, Change] | None:
+    """The newest state, and the change as it is there, if it is any."""
+    newest = _newest(tables, state.name)
+    onto = rebased(tables, state, newest, change) if newest is not None else None
+    return (newest, onto) if newest is not None and onto is not None else None
+
+
+def _newest(tables: Format, name: TableName) -> TableState | None:
+    with suppress(Exception):  # the commit, or reading back, will tell what is wrong
+        return tables.load(name)
+    return None
 
 
 def commit_rebased(
@@ -76,18 +98,24 @@ def commit_rebased(
     Nothing is committed where the change is None. Raises Fenced after so many lost races. The table must exist.
     """
     for attempt in turns(attempts):
-        state = tables.load(name)
-        if state is None:
-            raise CommitFailed(f"{name} is gone", "datalab data list shows the tables that exist")
-        change = make_change(state)
-        if change is None:
-            return state
-        try:
-            return commit(tables, state, change, bus)
-        except Fenced:
-            if attempt == attempts:
-                raise
+        with turn_after(attempt, _present(tables, name).location):
+            state = _present(tables, name)
+            change = make_change(state)
+            if change is None:
+                return state
+            try:
+                return commit(tables, state, change, bus)
+            except Fenced:
+                if attempt == attempts:
+                    raise
     raise AssertionError("the loop above answers or raises")
+
+
+def _present(tables: Format, name: TableName) -> TableState:
+    state = tables.load(name)
+    if state is None:
+        raise CommitFailed(f"{name} is gone", "datalab data list shows the tables that exist")
+    return state
 
 
 def turns(attempts: int) -> Iterator[int]:
@@ -119,11 +147,11 @@ def _fenced(state: TableState, change: Change, newest: TableState, newer: tuple[
     )
 
 
-def _resolve(tables: Format, state: TableState, change: Change, error: Exception) -> TableState:
+def _resolve(tables: Format, state: TableState, change: Change, error: Exception) -> tuple[TableState, bool]:
     newest = _read_back(tables, state, error)
     newer = tuple(_newer(tables, newest, state))
     if _is_among(change, newer):
-        return newest
+        return newest, True
     if _is_full(error):
         raise StorageFull(f"{state.name}: no space left for the commit", "free space, then run again") from error
     if isinstance(error, DataLabError):

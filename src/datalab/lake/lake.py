@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from difflib import get_close_matches
@@ -17,6 +18,7 @@ from datalab.lake.formats.traces import delta_tables, has_catalog, has_delta_tab
 from datalab.lake.read import rows_added, rows_changed_between, snapshot_at, tagged
 from datalab.lake.schema import extend, normalise
 from datalab.lake.table import Change, Difference, Relation, Snapshot, TableSpec, TableState
+from datalab.lake.turn import turn
 from datalab.names import TableName
 from datalab.plugins import Adapter, adapter
 
@@ -111,6 +113,10 @@ class Lake:
     def commit(self, state: TableState, change: Change) -> TableState:
         """Commit against exactly this state: see lake/commit.py for the outcomes."""
         return commit(self.format(state.format), state, change, self._bus)
+
+    def turn(self, state: TableState) -> AbstractContextManager[bool]:
+        """A block in which no other writer of this machine commits to a table: see lake/turn.py."""
+        return turn(state.location)
 
     def commit_rebased(self, name: TableName, make_change: Callable[[TableState], Change | None]) -> TableState:
         """Commit to a table that many writers append to; the change is made anew where another came first."""

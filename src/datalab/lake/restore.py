@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from uuid import uuid4
 
 from datalab.errors import Fenced, NotSupported, SchemaConflict, SnapshotNotFound
@@ -13,6 +14,7 @@ from datalab.lake.provenance import RESTORE, Position, Provenance
 from datalab.lake.read import standing
 from datalab.lake.schema import difference
 from datalab.lake.table import Change, Marking, Snapshot, TableState
+from datalab.lake.turn import turn_after
 from datalab.names import TableName
 
 RESTORING = "restore-"
@@ -37,18 +39,16 @@ def restore(lake: Lake, name: TableName, snapshot: int, run_id: str) -> TableSta
 
 def named(lake: Lake, name: TableName, tag: str, snapshot: int | None) -> TableState:
     """Give a snapshot a name, or take the name away, on top of whatever others commit. SnapshotNotFound, Fenced."""
-    for _ in turns(_ATTEMPTS):
-        state = lake.require(name)
-        upkeep = lake.format(state.format).upkeep
-        if snapshot is not None:
-            lake.at(state, snapshot)
-        elif tag not in upkeep.tags(state):
-            raise SnapshotNotFound(f"{name} has no tag {tag}", f"datalab data tag {name}")
-        try:
+    for attempt in turns(_ATTEMPTS):
+        with suppress(Overtaken), turn_after(attempt, lake.require(name).location):
+            state = lake.require(name)
+            upkeep = lake.format(state.format).upkeep
+            if snapshot is not None:
+                lake.at(state, snapshot)
+            elif tag not in upkeep.tags(state):
+                raise SnapshotNotFound(f"{name} has no tag {tag}", f"datalab data tag {name}")
             with storage_errors(name, "a tag was set"):
                 return upkeep.tag(state, tag, snapshot)
-        except Overtaken:
-            continue
     raise Fenced(f"{name}: other writers changed it {_ATTEMPTS} times while a tag was set", "run again")
 
 

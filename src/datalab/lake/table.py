@@ -272,12 +272,18 @@ class Marking:
         return 0 if self.joined else sum(marks.rows for marks in self.lifted)
 
 
+def reads_nothing(_: Relation) -> bool:
+    """What `Change.meets` is for a change that looks at no row of its table."""
+    return False
+
+
 @dataclass(frozen=True)
 class Change:
     """A set of data files to add and to remove, and the provenance that is committed with it.
 
     `marked`: files that stay without some of their rows; only where the state says `marks`. `beside` are files of our
-    own that the provenance names.
+    own that the provenance names. `whole`: all rows of the table leave, whichever there are. `meets` tells whether any
+    of some rows that came to the table meanwhile is one that it would have looked at; None: it has looked at them all.
     """
 
     provenance: Provenance
@@ -285,6 +291,8 @@ class Change:
     remove: tuple[DataFile, ...] = ()
     beside: tuple[DataFile, ...] = ()
     marked: tuple[Marking, ...] = ()
+    whole: bool = False
+    meets: Callable[[Relation], bool] | None = field(default=None, compare=False, repr=False)
 
     @property
     def fresh_paths(self) -> tuple[str, ...]:

@@ -64,7 +64,7 @@ def execute(context: Context, step: Step, dataset: Dataset) -> Outcome:
         work = Work(prepared.query, state.target(), prepared.mode, step.checks, seen, record=True)
         staged = replace(context.engine.stage(work), beside=prepared.beside)
     if step.fresh and current is not None:
-        staged = replace(staged, remove=current.files)
+        staged = replace(staged, remove=current.files, whole=True)
     return _publish(context, step, state, staged, prepared)
 
 

@@ -33,7 +33,7 @@ from datalab.ingest.validate import Validated, validate
 from datalab.ingest.workers import Workers
 from datalab.lake.lake import Lake
 from datalab.lake.schema import difference, extend
-from datalab.lake.table import PartitionField, TableSpec, TableState
+from datalab.lake.table import PartitionField, TableSpec, TableState, reads_nothing
 from datalab.names import TableName
 from datalab.pipelines.execute import Context, Outcome
 from datalab.pipelines.steps import SourceRead
@@ -120,7 +120,8 @@ class SourceFeed:
         return outcome
 
     def _publish(self, context: Context, state: TableState, staged: IngestStaged, left: int) -> TableState:
-        publication = Publication(state, staged.provenance, staged.rejected, Staged(staged.add), staged.onto)
+        appended = Staged(staged.add, meets=reads_nothing)
+        publication = Publication(state, staged.provenance, staged.rejected, appended, staged.onto)
         began = monotonic()
         after = publish(self.lake, self.engine, publication, context.now)
         seconds = monotonic() - began

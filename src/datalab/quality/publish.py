@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,13 +10,13 @@ from datetime import datetime
 from datalab.engine.base import Check, Engine, Staged
 from datalab.errors import CommitUnknown, DataLabError, ExpectationFailed, Fenced
 from datalab.lake.beside import noted
+from datalab.lake.commit import turns
 from datalab.lake.lake import Lake
 from datalab.lake.provenance import CheckResult, Provenance
 from datalab.lake.table import Change, TableState
 from datalab.quality.quarantine import Rejected, set_aside, total_records
 
 _RACES = 20
-_LONGEST_WAIT = 1.0
 
 
 @dataclass(frozen=True)
@@ -69,19 +67,23 @@ def publish(lake: Lake, engine: Engine, publication: Publication, now: datetime)
 
 def _committed(lake: Lake, publication: Publication, change: Change) -> TableState:
     """The state after the change, which is made anew for each newer state that leaves room for it."""
-    state = publication.state
-    for attempt in range(_RACES):
-        try:
-            return lake.commit(state, change)
-        except Fenced:
-            newest = lake.state(state.name)
+    try:
+        return lake.commit(publication.state, change)
+    except Fenced as fenced:
+        lost = fenced
+    for _ in turns(_RACES):
+        with lake.turn(publication.state):
+            newest = lake.state(publication.state.name)
             renewed = _renewed(publication, newest)
-            if newest is None or renewed is None or attempt + 1 == _RACES:
-                raise
-            details, counted = change.provenance.details, change.provenance.quarantined
-            state, change = newest, replace(change, provenance=replace(renewed, details=details, quarantined=counted))
-            time.sleep(random.uniform(0, min(_LONGEST_WAIT, 0.01 * 2**attempt)))  # noqa: S311 - jitter is no secret
-    raise AssertionError("the loop above answers or raises")
+            if newest is None or renewed is None:
+                break
+            said = change.provenance
+            made = replace(renewed, details=said.details, quarantined=said.quarantined)
+            try:
+                return lake.commit(newest, replace(change, provenance=made))
+            except Fenced as fenced:
+                lost = fenced
+    raise lost
 
 
 def _require_room(lake: Lake, publication: Publication) -> None:

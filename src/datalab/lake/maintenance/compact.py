@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datalab.errors import CommitUnknown, DataLabError, Fenced
-from datalab.lake.commit import storage_errors
+from datalab.lake.commit import storage_errors, turns
 from datalab.lake.formats.base import Overtaken
 from datalab.lake.lake import Lake
 from datalab.lake.maintenance.goals import Goals
@@ -18,11 +16,11 @@ from datalab.lake.maintenance.selection import Group, groups_to_merge
 from datalab.lake.provenance import SAME_ROWS, Provenance
 from datalab.lake.read import same_rows
 from datalab.lake.table import Change, DataFile, Relation, Rewriting, TableState
+from datalab.lake.turn import turn_after
 from datalab.names import TableName
 
 FLOW = "maintenance"
 _ATTEMPTS, _STARTS = 20, 3
-_PAUSE = 0.01
 
 Rewrite = Callable[[Rewriting], tuple[DataFile, ...]]
 Tell = Callable[[str, int, int], None]
@@ -127,22 +125,21 @@ def _rewriting(state: TableState, group: Group, goals: Goals) -> Rewriting:
 
 
 def _commit(lake: Lake, state: TableState, merged: Sequence[_Merged], run_id: str) -> Compaction | None:
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            after = lake.commit(state, _change(lake, state, merged, run_id))
-        except Fenced:
-            if attempt == _ATTEMPTS:
-                _discard(merged)
-                return None
-            time.sleep(random.uniform(0, _PAUSE * attempt))  # noqa: S311 - jitter is no secret
-            state = lake.require(state.name)
-            merged = _still_live(lake, state, merged)
+    for attempt in turns(_ATTEMPTS):
+        with turn_after(attempt, state.location):
+            if attempt > 1:
+                state = lake.require(state.name)
+                merged = _still_live(lake, state, merged)
             if not merged:
                 return None
-        else:
-            added = tuple(file for each in merged for file in each.files)
-            return Compaction(state.name, tuple(each.group for each in merged), added, after.snapshot)
-    raise AssertionError("the loop above answers or raises")
+            try:
+                after = lake.commit(state, _change(lake, state, merged, run_id))
+            except Fenced:
+                continue
+        added = tuple(file for each in merged for file in each.files)
+        return Compaction(state.name, tuple(each.group for each in merged), added, after.snapshot)
+    _discard(merged)
+    return None
 
 
 def _change(lake: Lake, state: TableState, merged: Sequence[_Merged], run_id: str) -> Change:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,6 +14,7 @@ from datalab.lake.formats.upkeep import File
 from datalab.lake.lake import Lake
 from datalab.lake.maintenance.goals import Goals
 from datalab.lake.maintenance.retention import Need, Verdict, verdicts
+from datalab.lake.turn import turn_after
 from datalab.names import TableName
 
 _ATTEMPTS = 20
@@ -41,17 +43,15 @@ def expire(
     `wanted`: what the tables of the lake need of each other. TableNotFound, Fenced after too many lost races.
     """
     own = [need for need in wanted if need.table == name]
-    for _ in turns(_ATTEMPTS):
-        state = lake.require(name)
-        upkeep = lake.format(state.format).upkeep
-        judged = verdicts(lake.history(state), upkeep.tags(state), own, goals, now)
-        expiry = Expiry(name, judged)
-        if not expiry.expired:
-            return expiry
-        try:
+    for attempt in turns(_ATTEMPTS):
+        with suppress(Overtaken), turn_after(attempt, lake.require(name).location):
+            state = lake.require(name)
+            upkeep = lake.format(state.format).upkeep
+            judged = verdicts(lake.history(state), upkeep.tags(state), own, goals, now)
+            expiry = Expiry(name, judged)
+            if not expiry.expired:
+                return expiry
             with storage_errors(name, "snapshots were to expire"):
                 files = (upkeep.doomed if dry_run else upkeep.expire)(state, expiry.expired)
             return Expiry(name, judged, files)
-        except Overtaken:
-            continue
     raise Fenced(f"{name}: other writers changed it {_ATTEMPTS} times while snapshots were to expire", "run again")
