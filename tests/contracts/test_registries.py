@@ -214,3 +214,29 @@ def test_what_is_read_while_mlflow_opens_is_asked_again_when_it_has(tmp_path: Pa
     registry._opening = threading.Thread(target=connection.close)
     registry._opening.start()
     assert registry.champion("credito") is None
+
+
+PREPARE = """
+import sys
+from pathlib import Path
+from datalab.ml.registry.mlflow import MLflowRegistry
+
+folder = Path(sys.argv[1])
+registry = MLflowRegistry(f"sqlite:///{folder / 'mlflow.db'}", folder / "artifacts", None)
+registry.prepare()
+print(hasattr(sys.modules["polars"], "DataFrame"), "pandas" in sys.modules)
+registry.close()
+"""
+
+
+def test_training_beside_the_registrys_start_meets_no_half_loaded_module(tmp_path: Path) -> None:
+    """scikit-learn asks `sys.modules` for polars and pandas, and takes `DataFrame` from what it finds."""
+    tmp_path.joinpath("pandas.py").write_text("import time; time.sleep(0.2); DataFrame = Series = None")
+    found = subprocess.run(
+        [sys.executable, "-c", PREPARE, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([*filter(None, sys.path), str(tmp_path)])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.split() == ["True", "True"]

@@ -7,15 +7,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from tests.journeys.pedidos import Pedidos, order
 
 from datalab.lake.provenance import Provenance
 from datalab.lake.table import Change
+from datalab.ml.history import Entry, remember
 from datalab.names import TableName
+from datalab.pipelines.records import append_records
 from datalab.platform.lab import Lab
 from datalab.platform.settings import load
 
@@ -105,6 +109,31 @@ def test_cleanup_keeps_what_consumers_and_training_sets_need_and_says_so(pedidos
     pedidos.deliver("d9", order("9", versao=9))
     assert pedidos.run().json["status"] == "ok"
     assert len(pedidos.rows("SELECT * FROM silver.pedidos")) == 10
+
+
+def test_the_training_sets_of_models_stay_while_others_go(pedidos: Pedidos, at_once: None) -> None:
+    name = TableName("training", "treino")
+    with Lab(load(pedidos.folder, environ=os.environ)) as lab:
+        for number in range(5):
+            append_records(lab.context(), name, pa.schema([("number", pa.int64())]), [{"number": number}])
+        live, other, refused, newest, _ = (str(each.id) for each in lab.lake.history(lab.lake.require(name)))
+        at = datetime(2026, 11, 20, tzinfo=UTC)
+        remember(
+            lab.context(),
+            Entry(at, "m", 1, "registered", "ana", training_set=f"treino@{live}"),
+            Entry(at, "m", 1, "promoted", "ana", training_set=f"treino@{live}"),
+            Entry(at, "m", 2, "registered", "ana", training_set=f"treino@{refused}"),
+            Entry(at, "m", 2, "refused", "ana", training_set=f"treino@{refused}"),
+            Entry(at, "m", 3, "registered", "ana", training_set=f"treino@{newest}"),
+        )
+    answer = pedidos("data", "expire", "training.treino", "--json").json[0]
+    why = {str(each["snapshot"]): each["why"] for each in answer["snapshots"]}
+    assert why[live] == "m version 1 learnt from it"
+    assert why[newest] == "m version 3 learnt from it"
+    left = [str(each["snapshot"]) for each in pedidos("data", "history", "training.treino", "--json").json]
+    assert (live in left, newest in left, other in left, refused in left) == (True, True, False, False)
+    told = pedidos("doctor", "training.treino", "--json")
+    assert [each for each in told.json if each["check"] == "dead bytes"] == []
 
 
 def test_a_consumer_that_lags_keeps_all_that_it_has_not_seen(pedidos: Pedidos, at_once: None) -> None:

@@ -98,3 +98,10 @@ def previous_version(found: list[Entry], live: int) -> int | None:
     if live in path:
         path = path[: len(path) - path[::-1].index(live) - 1]
     return next((version for version in reversed(path) if version != live), None)
+
+
+def lasting(found: list[Entry]) -> list[Entry]:
+    """One entry for each version whose training set is asked for later: it was ever live, or is the newest."""
+    chosen = {(entry.model, entry.version): entry for entry in found if entry.action == "promoted"}
+    newest = {entry.model: entry for entry in found if entry.action == "registered"}
+    return list({**{(entry.model, entry.version): entry for entry in newest.values()}, **chosen}.values())

@@ -15,7 +15,7 @@ from datalab.lake.formats.local import local_path
 from datalab.lake.lake import Lake
 from datalab.lake.maintenance.compact import plan_compaction
 from datalab.lake.maintenance.goals import Goals
-from datalab.lake.maintenance.retention import Need, needs, verdicts
+from datalab.lake.maintenance.retention import Need, verdicts
 from datalab.lake.maintenance.selection import is_small
 from datalab.lake.maintenance.vacuum import vacuum
 from datalab.lake.read import standing
@@ -24,6 +24,7 @@ from datalab.lake.table import DataFile, Snapshot, TableState
 from datalab.names import TableName
 from datalab.pipelines.graph import FlowNode
 from datalab.platform.lab import Lab
+from datalab.platform.needs import project_needs
 from datalab.platform.settings_schema import LayerMaintenance, MaintenanceSettings
 from datalab.platform.upkeep import goals_of
 
@@ -59,10 +60,10 @@ class _Patient:
 
 
 def examine(lab: Lab, names: Collection[TableName] = ()) -> Iterator[Finding]:
-    """All findings: of the tables named (none: all), then of the project. Opens no data file."""
+    """All findings: of the tables named (none: all), then of the project. Opens no data file but of `ops.models`."""
     now = datetime.now(UTC)
     known = lab.tables()
-    wanted = _needs(lab.lake)
+    wanted = _needs(lab)
     for name in names or known:
         patient, finding = _patient(lab, name, wanted, now)
         if finding is not None:
@@ -82,9 +83,9 @@ def limits_of(settings: MaintenanceSettings, name: TableName) -> MaintenanceSett
     return MaintenanceSettings(**{**vars(settings), **merged})
 
 
-def _needs(lake: Lake) -> tuple[Need, ...]:
+def _needs(lab: Lab) -> tuple[Need, ...]:
     try:
-        return needs(lake)
+        return project_needs(lab)
     except Exception:  # noqa: BLE001 - a table that cannot be read is a finding of its own
         return ()
 

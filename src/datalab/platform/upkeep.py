@@ -14,10 +14,10 @@ from datalab.events import Progress
 from datalab.lake.maintenance.compact import Compaction, compact, plan_compaction, tidy
 from datalab.lake.maintenance.expire import Expiry, expire
 from datalab.lake.maintenance.goals import Goals
-from datalab.lake.maintenance.retention import needs
 from datalab.lake.maintenance.vacuum import Vacuumed, vacuum
 from datalab.names import TableName
 from datalab.platform.lab import Lab
+from datalab.platform.needs import project_needs
 from datalab.platform.settings_schema import LayerMaintenance, MaintenanceSettings
 from datalab.quality.statistics import SCHEMA, Analyzed, analyze, is_analyzed
 
@@ -54,8 +54,8 @@ def _optimize(lab: Lab, name: TableName, goals: Goals) -> Compaction:
 
 
 def expire_snapshots(lab: Lab, names: Iterable[TableName], *, dry_run: bool = False) -> Iterator[Expiry]:
-    """Forget old snapshots, table by table; what any table needs of another is looked up once, before."""
-    wanted = needs(lab.lake)
+    """Forget old snapshots, table by table; what is needed of any table is looked up once, before."""
+    wanted = project_needs(lab)
     for name, goals in _each(lab, "expire", names):
         try:
             yield expire(lab.lake, name, wanted, goals, datetime.now(UTC), dry_run=dry_run)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,9 +44,15 @@ class MLflowRegistry:
         self._lock = threading.Lock()
 
     def prepare(self) -> None:
-        """Import MLflow and make its database in a thread that starts now: both take seconds that training can use."""
+        """Import MLflow and make its database in a thread that starts now: both take seconds that training can use.
+
+        What scikit-learn looks for among loaded modules is loaded before: it would take half a module for a whole one.
+        """
         with self._lock:
             if self._opening is None:
+                for name in _LOOKED_FOR:
+                    with suppress(ImportError):
+                        importlib.import_module(name)
                 self._opening = threading.Thread(target=self._open, name="registry", daemon=True)
                 self._opening.start()
 
@@ -166,6 +174,7 @@ def _quiet() -> None:
         warnings.filterwarnings("ignore", module=rf"{name}(\.|$)")
 
 
+_LOOKED_FOR = ("pandas", "polars")
 _SETTINGS: Mapping[str, str] = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
