@@ -44,7 +44,7 @@ def keep_history(session: Session, folder: Folder, work: Work, mode: History) ->
     lost = arrived.rows - arrived.rejected - won
     rejected = rejected_rows(session, work, arrived)
     done = Staged((), change.removed, arrived.rows, won, lost, rejected, arrived.failed)
-    looked_for = keys_met(session, new, mode.keys)
+    looked_for = keys_met(session, f"SELECT DISTINCT {columns(mode.keys)} FROM {new}", mode.keys)
     return replace(rewritten(session, folder, work.target, done, change, changed), meets=looked_for)
 
 
@@ -56,7 +56,7 @@ def _old(session: Session, mode: History, names: str, new: str, existing: Existi
         raise NotSupported("the DuckDB engine", "history in a table whose rows were deleted by position", "compact it")
     same = same_key(mode.keys, "old", "new")
     place = columns(_POSITION)
-    old = session.table(f"SELECT {names}, {place} FROM {existing.view} old SEMI JOIN {new} new ON {same}")
+    old = session.table(f"SELECT {names}, {place} FROM {existing.rows} old SEMI JOIN {new} new ON {same}")
     ((rows,),) = session.rows(f"SELECT count(*) FROM {old}")
     return old if rows else ""
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from datalab.engine.relations import columns
 from datalab.engine.rewriting import existing_rows, same_key
 from datalab.engine.session import Session
 from datalab.lake.table import Relation
 
 
 def keys_met(session: Session, rows: str, keys: Sequence[str]) -> Callable[[Relation], bool]:
-    """Whether any of some rows of the table has a key of the named table or view; asked when the session is over."""
-    looked_for = session.arrow(f"SELECT DISTINCT {columns(keys)} FROM {rows}")
+    """Whether any of some rows of the table has a key of the query `rows`; asked when the session is over."""
+    looked_for = session.arrow(rows)
 
     def meets(came: Relation) -> bool:
         with session.again() as later:
@@ -21,7 +20,7 @@ def keys_met(session: Session, rows: str, keys: Sequence[str]) -> Callable[[Rela
             if existing is None:
                 return False
             same = same_key(keys, "came", "wanted")
-            found = f"SELECT 1 FROM {existing.view} came SEMI JOIN {wanted} wanted ON {same} LIMIT 1"
+            found = f"SELECT 1 FROM {existing.rows} came SEMI JOIN {wanted} wanted ON {same} LIMIT 1"
             return bool(later.rows(found))
 
     return meets

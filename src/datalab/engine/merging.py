@@ -20,7 +20,6 @@ from datalab.engine.rewriting import (
     Gone,
     Rewrite,
     existing_rows,
-    never_null,
     rewrite,
     rewrite_places,
     same_key,
@@ -99,7 +98,7 @@ def _without(session: Session, folder: Folder, target: WriteTarget, existing: Ex
     """The rows of keys leave: by their places, where the table's files are known."""
     if existing is None or not existing.split:
         return rewrite(session, folder, target, existing, gone)
-    same = same_key(gone.keys, "old", "gone", never_null(session, gone.table, gone.keys))
+    same = same_key(gone.keys, "old", "gone", existing.given)
     found = f"SELECT {FILE}, {ROW} FROM {existing.all_rows} old SEMI JOIN {gone.table} gone ON {same}"
     places = Gone((FILE, ROW), session.table(unmarked(found, existing.files)), gone.record)
     return rewrite_places(session, folder, target, existing, places)
@@ -111,8 +110,8 @@ def _computed_once(session: Session, work: Work, source: Batch) -> Batch:
     if not tree.find(*_COSTLY) and is_repeatable(tree):
         return source
     target = WriteTarget(work.target.name, "", work.target.schema, compression=SCRATCH)
-    files = write(session, f"SELECT * FROM {source.view}", target, session.folder())
-    return Batch(session.view(file_rows(work.target.schema, data_files(files))), source.failed)
+    files = write(session, f"SELECT * FROM {source.rows}", target, session.folder())
+    return Batch(f"({file_rows(work.target.schema, data_files(files))})", source.failed)
 
 
 def _hash(keys: Sequence[str]) -> str:
@@ -125,18 +124,18 @@ def _contest(session: Session, work: Work, source: Batch, mode: Upsert) -> Conte
     Keys that merely share a hash, or occur twice because of a row that fails its checks, are among them: that does no
     harm, and the checks' columns need not be read for it.
     """
-    hashes = f"SELECT {_hash(mode.keys)} AS h FROM {source.view}"
+    hashes = f"SELECT {_hash(mode.keys)} AS h FROM {source.rows}"
     twice = session.table(f"SELECT h FROM ({hashes}) GROUP BY h HAVING count(*) > 1")
     passed = f" WHERE {source.failed} = 0" if source.failed else ""
-    keys = f"SELECT {columns(mode.keys)} FROM {source.view}{passed}"
+    keys = f"SELECT {columns(mode.keys)} FROM {source.rows}{passed}"
     existing = existing_rows(session, work.current, keys, mode.keys)
     met = "SELECT NULL::UBIGINT AS h WHERE false"
     if existing:
-        present = f"SELECT {_hash(mode.keys)} AS h FROM {existing.view}"
+        present = f"SELECT {_hash(mode.keys)} AS h FROM {existing.rows}"
         met = f"SELECT DISTINCT h FROM ({hashes}) batch SEMI JOIN ({present}) present USING (h)"
     met = session.table(met)
     ((rows,),) = session.rows(f"SELECT (SELECT count(*) FROM {twice}) + (SELECT count(*) FROM {met})")
-    ranges = sampled_range(session, work.target, f"SELECT * FROM {source.view}")
+    ranges = sampled_range(session, work.target, f"SELECT * FROM {source.rows}")
     return Contest(twice, met, rows, existing, ranges)
 
 
@@ -145,7 +144,7 @@ def _routed(source: Batch, mode: Upsert, contest: Contest) -> Judged:
     contested = f"SELECT h FROM {contest.twice} UNION ALL SELECT h FROM {contest.met}"
     decide = f"WHEN {_hash(mode.keys)} IN ({contested}) THEN {CONTESTED}"
     return Judged(
-        f"SELECT *, CASE {rejected}{decide} ELSE {ACCEPTED} END AS {BUCKET} FROM {source.view}", bucketed=True
+        f"SELECT *, CASE {rejected}{decide} ELSE {ACCEPTED} END AS {BUCKET} FROM {source.rows}", bucketed=True
     )
 
 
@@ -157,7 +156,7 @@ def _winners(session: Session, order: Order, incoming: str, contest: Contest) ->
     latest = session.view(f"SELECT * FROM ({incoming}) WHERE NOT ({again}) UNION ALL {best}")
     if contest.existing is None:
         return f"SELECT * FROM {latest}"
-    met = f"SELECT * FROM {contest.existing.view} WHERE {_hash(order.keys)} IN (SELECT h FROM {contest.met})"
+    met = f"SELECT * FROM {contest.existing.rows} WHERE {_hash(order.keys)} IN (SELECT h FROM {contest.met})"
     same = same_key(order.keys, "new", "old")
     lost = session.table(
         f"SELECT {columns(order.keys, 'new')} FROM ({met}) old JOIN {latest} new ON {same} "

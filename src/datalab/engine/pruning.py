@@ -31,29 +31,35 @@ def candidates(files: Sequence[DataFile], ranges: Mapping[str, KeyRange]) -> tup
     return tuple(file for file in files if all(_may_hold(file, key, wanted) for key, wanted in ranges.items()))
 
 
+@dataclass(frozen=True)
+class KeyRanges:
+    """The ranges of the keys of a query's rows, and how many rows there are."""
+
+    count: int
+    keys: Mapping[str, KeyRange]
+
+
 def files_with_keys(
-    session: Session, rows: str, keys: Sequence[str], files: Sequence[DataFile], schema: pa.Schema
+    session: Session, rows: str, wanted: KeyRanges, files: Sequence[DataFile], schema: pa.Schema
 ) -> tuple[DataFile, ...]:
     """The files that may hold a key of the query `rows`: first by the range of all keys, then by each."""
-    if not files:
-        return ()
-    count, ranges = _key_ranges(session, rows, keys)
-    near = candidates(files, ranges)
+    count, near = wanted.count, candidates(files, wanted.keys)
     if not count:
         return ()
     if len(near) <= 1 or len(near) * count > _COMPARED:
         return near
     if count >= _MANY_KEYS and sum(file.rows for file in near) <= _READ_SOONER * count:
         return near
-    return _meeting(session, rows, keys, near, schema)
+    return _meeting(session, rows, tuple(wanted.keys), near, schema)
 
 
-def _key_ranges(session: Session, rows: str, keys: Sequence[str]) -> tuple[int, dict[str, KeyRange]]:
+def key_ranges(session: Session, rows: str, keys: Sequence[str]) -> KeyRanges:
+    """The ranges of the key columns of a query."""
     names = [quoted(key) for key in keys]
     wanted = ", ".join(f"min({name}), max({name}), coalesce(bool_or({name} IS NULL), false)" for name in names)
     ((count, *values),) = session.rows(f"SELECT count(*), {wanted} FROM ({rows})")
     triples = zip(values[::3], values[1::3], values[2::3], strict=True)
-    return count, {key: KeyRange(*triple) for key, triple in zip(keys, triples, strict=True)}
+    return KeyRanges(count, {key: KeyRange(*triple) for key, triple in zip(keys, triples, strict=True)})
 
 
 def _may_hold(file: DataFile, key: str, wanted: KeyRange) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from datalab.engine.marking import markable, marked
-from datalab.engine.pruning import files_with_keys
+from datalab.engine.pruning import files_with_keys, key_ranges
 from datalab.engine.ranges import MAX_RANGES, in_order, range_of_files, sampled_range
 from datalab.engine.relations import FILE, ROW, columns, file_rows, quoted, with_marked
 from datalab.engine.session import Session
@@ -25,17 +25,19 @@ ENTERED, LEFT = 1, 2
 
 @dataclass(frozen=True)
 class Existing:
-    """Rows of a table that a change may meet: a view that tells the file of each row, and the files.
+    """Rows of a table that a change may meet: a query in brackets that tells the file of each row, and the files.
 
-    Not `split`: the rows come out of the format's own scan, which does not tell their files. `all_rows` is a view that
-    has the rows that are marked as gone, too: what is found in it has to go through `unmarked`.
+    Not `split`: the rows come out of the format's own scan, which does not tell their files. `all_rows` is a query that
+    has the rows that are marked as gone, too: what is found in it has to go through `unmarked`. `given`: those of the
+    keys that have a value in every row of the change.
     """
 
-    view: str
+    rows: str
     files: tuple[DataFile, ...]
     schema: pa.Schema
     split: bool = True
     all_rows: str = ""
+    given: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -82,30 +84,26 @@ def existing_rows(session: Session, current: Relation | None, rows: str, keys: S
         return None
     if current.scan is not None or current.memory is not None:
         whole = f"SELECT *, CAST(NULL AS VARCHAR) AS {FILE} FROM ({session.relation(current)})"
-        return Existing(session.view(whole), current.files, current.schema, split=False)
-    files = files_with_keys(session, rows, keys, current.files, current.schema)
+        return Existing(f"({whole})", current.files, current.schema, split=False)
+    ranges = key_ranges(session, rows, keys)
+    files = files_with_keys(session, rows, ranges, current.files, current.schema)
     if not files:
         return None
-    view = session.view(file_rows(current.schema, files, position=True))
+    found = f"({file_rows(current.schema, files, position=True)})"
     marked_too = any(file.gone for file in files)
-    every = session.view(file_rows(current.schema, with_marked(files), position=True)) if marked_too else view
-    return Existing(view, files, current.schema, all_rows=every)
+    every = f"({file_rows(current.schema, with_marked(files), position=True)})" if marked_too else found
+    given = frozenset(key for key, wanted in ranges.keys.items() if not wanted.has_null)
+    return Existing(found, files, current.schema, all_rows=every, given=given)
 
 
-def same_key(keys: Sequence[str], left: str, right: str, never_null: Collection[str] = ()) -> str:
+def same_key(keys: Sequence[str], left: str, right: str, given: Collection[str] = ()) -> str:
     """A join condition: all keys are equal, NULL equal to NULL.
 
-    Keys that are `never_null` on one side are compared plainly: only then does DuckDB leave out row groups by them.
+    Keys that are `given`, never NULL on one side, are compared plainly: only then does DuckDB leave out row groups by
+    them.
     """
-    words = {key: "=" if key in never_null else "IS NOT DISTINCT FROM" for key in keys}
+    words = {key: "=" if key in given else "IS NOT DISTINCT FROM" for key in keys}
     return " AND ".join(f"{left}.{quoted(key)} {word} {right}.{quoted(key)}" for key, word in words.items())
-
-
-def never_null(session: Session, rows: str, keys: Sequence[str]) -> frozenset[str]:
-    """The keys that have a value in every row of a table."""
-    missing = ", ".join(f"coalesce(bool_or({quoted(key)} IS NULL), false)" for key in keys)
-    (found,) = session.rows(f"SELECT {missing} FROM {rows}")
-    return frozenset(key for key, is_missing in zip(keys, found, strict=True) if not is_missing)
 
 
 def rewrite(
@@ -120,7 +118,7 @@ def rewrite(
     written: list[Written] = []
     for files, part in _portions(target, existing, hit):
         same = same_key(gone.keys, "kept", "gone")
-        rows = _rows_of(session, existing, files)
+        rows = _rows_of(existing, files)
         kept = f"SELECT {columns(target.schema.names)} FROM {rows} kept ANTI JOIN {gone.table} gone ON {same}"
         both = f"{kept} UNION ALL SELECT * FROM ({plus}) WHERE {part}" if plus else kept
         written += write(session, both, target, folder.path, range_of_files(target, files))
@@ -128,14 +126,21 @@ def rewrite(
 
 
 def rewrite_places(
-    session: Session, folder: Folder, target: WriteTarget, existing: Existing, gone: Gone, plus: str = ""
+    session: Session,
+    folder: Folder,
+    target: WriteTarget,
+    existing: Existing,
+    gone: Gone,
+    plus: str = "",
+    found: Mapping[str, int] | None = None,
 ) -> Rewrite:
-    """The same where `gone` has the file and number of each row.
+    """The same where `gone` has the file and number of each row; `found` tells how many of each file, where known.
 
     Where the target allows it rows are marked in files that lose few, and the new rows get files of their own. The
     other files are written again: one pass reads a file, and writes what is recorded.
     """
-    found = dict(session.rows(f"SELECT {FILE}, count(*) FROM {gone.table} GROUP BY {FILE}"))
+    if found is None:
+        found = dict(session.rows(f"SELECT {FILE}, count(*) FROM {gone.table} GROUP BY {FILE}"))
     met = tuple(file for file in existing.files if file.path in found)
     few = markable(target, met, found)
     rest = tuple(file for file in met if file not in few)
@@ -152,7 +157,7 @@ def _copied(session: Session, folder: Folder, target: WriteTarget, hit: Hit, gon
     target = target if target.mark_rows else replace(target, compression=COPIED)
     written: list[Written] = []
     for files, part in _portions(target, existing, hit.files):
-        rows = _sorted_out(target, _rows_of(session, existing, files), gone, record=record)
+        rows = _sorted_out(target, _rows_of(existing, files), gone, record=record)
         if plus:
             sides = f"SELECT *, unnest([{ACCEPTED}{f', {ENTERED}' if record else ''}]) AS {BUCKET} FROM ({plus})"
             rows += f" UNION ALL {sides} WHERE {part}"
@@ -189,16 +194,16 @@ def leaving(session: Session, existing: Existing, gone: Gone) -> str:
         return ""
     same = same_key(gone.keys, "kept", "gone")
     names = columns([*existing.schema.names, FILE])
-    return session.table(f"SELECT {names} FROM {existing.view} kept SEMI JOIN {gone.table} gone ON {same}")
+    return session.table(f"SELECT {names} FROM {existing.rows} kept SEMI JOIN {gone.table} gone ON {same}")
 
 
 def _hit_files(session: Session, existing: Existing, gone: Gone, left: str) -> tuple[DataFile, ...]:
     same = same_key(gone.keys, "kept", "gone")
-    hits = left or f"{existing.view} kept SEMI JOIN {gone.table} gone ON {same}"
+    hits = left or f"{existing.rows} kept SEMI JOIN {gone.table} gone ON {same}"
     found = session.rows(f"SELECT DISTINCT {FILE} FROM {hits}")
     paths = {path for (path,) in found}
     return existing.files if None in paths else tuple(file for file in existing.files if file.path in paths)
 
 
-def _rows_of(session: Session, existing: Existing, files: tuple[DataFile, ...]) -> str:
-    return existing.view if files == existing.files else session.view(file_rows(existing.schema, files, position=True))
+def _rows_of(existing: Existing, files: tuple[DataFile, ...]) -> str:
+    return existing.rows if files == existing.files else f"({file_rows(existing.schema, files, position=True)})"

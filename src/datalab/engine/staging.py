@@ -23,9 +23,9 @@ CONTESTED = -1
 
 @dataclass(frozen=True)
 class Batch:
-    """The rows of a query in the target's columns and types, as a named view; `failed` is its mask, if any."""
+    """The rows of a query in the target's columns and types, in brackets; `failed` is its mask, if any."""
 
-    view: str
+    rows: str
     failed: str
 
 
@@ -56,7 +56,7 @@ class Landing:
 def batch(session: Session, work: Work) -> Batch:
     """The query of `work`, fitted to its target. PipelineTypeError for columns that the target does not have."""
     rows = fitted(session, work.query, work.target.schema, missing=True)
-    return Batch(session.view(rows), failed_mask(work.checks, work.query.now, work.query.origin))
+    return Batch(f"({rows})", failed_mask(work.checks, work.query.now, work.query.origin))
 
 
 def fitted(session: Session, query: Query, schema: pa.Schema, *, missing: bool = False) -> str:
@@ -83,7 +83,7 @@ def _fitted(field: pa.Field[Any], types: dict[str, str]) -> str:
 def audited(source: Batch, order: str = "") -> Judged:
     """The rows of a batch, with their bucket where there is anything to check."""
     bucket = f", {source.failed} AS {BUCKET}" if source.failed else ""
-    return Judged(f"SELECT *{bucket} FROM {source.view}{order}", bool(bucket))
+    return Judged(f"SELECT *{bucket} FROM {source.rows}{order}", bool(bucket))
 
 
 def land(session: Session, folder: Folder, work: Work, rows: Judged, ranges: str = "") -> Landing:

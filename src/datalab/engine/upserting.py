@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from datalab.engine.auditing import failed_counts, warned_rows
@@ -11,7 +12,7 @@ from datalab.engine.order import Order
 from datalab.engine.ranges import sampled_range
 from datalab.engine.recording import rewritten
 from datalab.engine.relations import FILE, ROW, columns, file_rows, quoted, unmarked
-from datalab.engine.rewriting import Existing, Gone, Rewrite, existing_rows, never_null, rewrite_places, same_key
+from datalab.engine.rewriting import Existing, Gone, Rewrite, existing_rows, rewrite_places, same_key
 from datalab.engine.session import Session
 from datalab.engine.staging import FAILED, batch, set_aside
 from datalab.engine.writing import Folder, write
@@ -32,6 +33,27 @@ class Arrived:
     failed: dict[str, int]
 
 
+@dataclass(frozen=True)
+class Latest:
+    """One row of each key: a table, or a query in brackets, and how many there are."""
+
+    rows: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Met:
+    """A table with the places of the present rows of a batch's keys, and how many there are in each file.
+
+    `lost`: of how many the new row is not greater. `tied`: the files of those where the sequence does not decide.
+    """
+
+    table: str
+    places: Mapping[str, int]
+    lost: int
+    tied: frozenset[str]
+
+
 def is_small(work: Work) -> bool:
     """Whether an upsert reads few rows, into a table whose files can be read as they are."""
     read = work.query.relations.values()
@@ -44,20 +66,22 @@ def upsert_few(session: Session, folder: Folder, work: Work, mode: Upsert) -> St
     names = columns(work.target.schema.names)
     arrived = arrived_rows(session, work)
     order = Order.of(work, mode)
-    latest = _latest(session, order, f"SELECT {names} FROM {arrived.table} WHERE {FAILED} = 0")
-    existing = existing_rows(session, work.current, f"SELECT * FROM {latest}", mode.keys)
-    met = _met(session, order, latest, existing) if existing else ""
+    latest = _latest(session, order, arrived, names)
+    existing = existing_rows(session, work.current, f"SELECT * FROM {latest.rows}", mode.keys)
+    met = _met(session, order, latest.rows, existing) if existing else None
     winners, won = _winners(session, order, latest, met)
     plus = f"SELECT {names} FROM {winners}" if won else ""
     if existing and met:
-        gone = Gone(_POSITION, _gone(session, order, latest, winners, met), work.record)
-        change = rewrite_places(session, folder, work.target, existing, gone, plus)
+        every = winners == latest.rows
+        gone = Gone(_POSITION, met.table if every else _gone(session, order, winners, met), work.record)
+        found = met.places if every else None
+        change = rewrite_places(session, folder, work.target, existing, gone, plus, found)
     else:
         change = only_new(session, folder, work, plus, won)
     rejected = rejected_rows(session, work, arrived)
     lost = arrived.rows - arrived.rejected - won
     done = Staged((), change.removed, arrived.rows, won, lost, rejected, arrived.failed)
-    looked_for = keys_met(session, latest, mode.keys)
+    looked_for = keys_met(session, f"SELECT {columns(mode.keys)} FROM {latest.rows}", mode.keys)
     return replace(rewritten(session, folder, work.target, done, change, winners), meets=looked_for)
 
 
@@ -78,7 +102,7 @@ def rejected_rows(session: Session, work: Work, arrived: Arrived) -> Relation | 
 def arrived_rows(session: Session, work: Work) -> Arrived:
     """The rows of a batch in a temporary table, judged and counted."""
     source = batch(session, work)
-    table = session.table(f"SELECT *, {source.failed or '0'} AS {FAILED} FROM {source.view}")
+    table = session.table(f"SELECT *, {source.failed or '0'} AS {FAILED} FROM {source.rows}")
     count = f"SELECT count(*), count(*) FILTER ({FAILED} <> 0) FROM {table}"
     ((rows, rejected),) = session.rows(count)
     failed = failed_counts(session, work.checks, FAILED, table)
@@ -86,62 +110,72 @@ def arrived_rows(session: Session, work: Work) -> Arrived:
     return Arrived(table, rows, rejected, {**failed, **warned})
 
 
-def _latest(session: Session, order: Order, rows: str) -> str:
-    """Of the rows of each key the greatest."""
+def _latest(session: Session, order: Order, arrived: Arrived, names: str) -> Latest:
+    """Of the rows of each key that may enter the greatest."""
+    rows, count = f"SELECT {names} FROM {arrived.table} WHERE {FAILED} = 0", arrived.rows - arrived.rejected
     key = f"hash({columns(order.keys)})"
+    ((different,),) = session.rows(f"SELECT count(DISTINCT {key}) FROM {arrived.table} WHERE {FAILED} = 0")
+    if different == count:
+        return Latest(f"({rows})", count)
     twice = session.table(f"SELECT h FROM (SELECT {key} AS h FROM ({rows})) GROUP BY h HAVING count(*) > 1")
-    ((repeated,),) = session.rows(f"SELECT count(*) FROM {twice}")
-    if not repeated:
-        return session.view(rows)
     again = f"{key} IN (SELECT h FROM {twice})"
     rank = f"row_number() OVER (PARTITION BY {columns(order.keys)} ORDER BY {', '.join(order.descending())})"
     best = f"SELECT * FROM ({rows}) WHERE {again} QUALIFY {rank} = 1"
-    return session.table(f"SELECT * FROM ({rows}) WHERE NOT ({again}) UNION ALL {best}")
+    return _counted(session, f"SELECT * FROM ({rows}) WHERE NOT ({again}) UNION ALL {best}")
 
 
-def _met(session: Session, order: Order, latest: str, existing: Existing) -> str:
-    """The present rows of the batch's keys: their place, and whether the new row is greater. Empty without any."""
-    same = same_key(order.keys, "new", "old", never_null(session, latest, order.keys))
+def _counted(session: Session, rows: str) -> Latest:
+    table = session.table(rows)
+    ((count,),) = session.rows(f"SELECT count(*) FROM {table}")
+    return Latest(table, count)
+
+
+def _met(session: Session, order: Order, latest: str, existing: Existing) -> Met | None:
+    """The present rows of the batch's keys: their place, and whether the new row is greater. None without any."""
+    same = same_key(order.keys, "new", "old", existing.given)
     place = f"old.{FILE}, old.{ROW}"
     found = (
         f"SELECT {columns(order.keys, 'new')}, {place}, {order.later('new', 'old')} AS {_WINS} "
         f"FROM {existing.all_rows} old JOIN {latest} new ON {same}"
     )
-    met = session.table(unmarked(found, existing.files))
-    tied = f"SELECT DISTINCT {FILE} FROM {met} WHERE {_WINS} IS NULL"
-    paths = {path for (path,) in session.rows(tied)}
-    if not paths:
-        ((rows,),) = session.rows(f"SELECT count(*) FROM {met}")
-        return met if rows else ""
-    files = [file for file in existing.files if file.path in paths]
+    met = _by_file(session, session.table(unmarked(found, existing.files)))
+    if not met.tied:
+        return met if met.places else None
+    files = [file for file in existing.files if file.path in met.tied]
     ties = (
         f"SELECT {place}, {order.greater('new', 'old')} AS greater "
         f"FROM ({file_rows(existing.schema, files, position=True)}) old "
-        f"SEMI JOIN (SELECT * FROM {met} WHERE {_WINS} IS NULL) tied ON {same_key(_POSITION, 'old', 'tied')} "
+        f"SEMI JOIN (SELECT * FROM {met.table} WHERE {_WINS} IS NULL) tied ON {same_key(_POSITION, 'old', 'tied')} "
         f"JOIN {latest} new ON {same}"
     )
     decided = f"coalesce(met.{_WINS}, ties.greater) AS {_WINS}"
-    return session.table(
-        f"SELECT met.* REPLACE ({decided}) FROM {met} met "
+    whole = session.table(
+        f"SELECT met.* REPLACE ({decided}) FROM {met.table} met "
         f"LEFT JOIN ({ties}) ties ON {same_key(_POSITION, 'met', 'ties')}"
     )
+    return _by_file(session, whole)
 
 
-def _winners(session: Session, order: Order, latest: str, met: str) -> tuple[str, int]:
+def _by_file(session: Session, table: str) -> Met:
+    told = session.rows(
+        f"SELECT {FILE}, count(*), count(*) FILTER (NOT {_WINS}), count(*) FILTER ({_WINS} IS NULL) "
+        f"FROM {table} GROUP BY {FILE}"
+    )
+    places = {path: count for path, count, _, _ in told}
+    return Met(table, places, sum(lost for *_, lost, _ in told), frozenset(path for path, *_, tied in told if tied))
+
+
+def _winners(session: Session, order: Order, latest: Latest, met: Met | None) -> tuple[str, int]:
     """The rows that enter, and how many there are."""
-    losing = f"SELECT * FROM {met} WHERE NOT {_WINS}"
-    ((lost,),) = session.rows(f"SELECT count(*) FROM ({losing})") if met else ((0,),)
-    winners = latest
-    if lost:
-        same = same_key(order.keys, "new", "old")
-        winners = session.table(f"SELECT * FROM {latest} new ANTI JOIN ({losing}) old ON {same}")
-    ((won,),) = session.rows(f"SELECT count(*) FROM {winners}")
-    return winners, won
+    if met is None or not met.lost:
+        return latest.rows, latest.count
+    losing = f"SELECT * FROM {met.table} WHERE NOT {_WINS}"
+    same = same_key(order.keys, "new", "old")
+    entering = _counted(session, f"SELECT * FROM {latest.rows} new ANTI JOIN ({losing}) old ON {same}")
+    return entering.rows, entering.count
 
 
-def _gone(session: Session, order: Order, latest: str, winners: str, met: str) -> str:
+def _gone(session: Session, order: Order, winners: str, met: Met) -> str:
     """The places of the rows that winners replace."""
-    if winners == latest:
-        return session.view(f"SELECT {FILE}, {ROW} FROM {met}")
     same = same_key(order.keys, "met", "new")
-    return session.table(f"SELECT {FILE}, {ROW} FROM {met} met SEMI JOIN {winners} new ON {same}")
+    return session.table(f"SELECT {FILE}, {ROW} FROM {met.table} met SEMI JOIN {winners} new ON {same}")

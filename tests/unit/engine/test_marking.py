@@ -14,6 +14,7 @@ from sqlglot import exp
 
 from datalab.engine.base import Query, ReplaceGroups, Staged, Upsert, Work
 from datalab.engine.duckdb import DuckDBEngine
+from datalab.engine.session import Session
 from datalab.lake.table import DataFile, Relation, WriteTarget
 from datalab.names import TableName
 
@@ -151,3 +152,14 @@ def test_some_rows_of_a_file_alone(engine: DuckDBEngine, files: tuple[DataFile, 
     parts = (replace(files[0], only=first.fresh), replace(second.file, only=second.fresh))
     assert sorted(read(engine, Relation(SCHEMA, parts))) == sorted([*SOME, 2, 3])
     assert read(engine, Relation(SCHEMA, (replace(files[0], only=first.fresh, gone=first.fresh),))) == {}
+
+
+def test_few_rows_are_merged_in_few_statements(engine, files, tmp_path, monkeypatch):
+    asked: list[str] = []
+    run = Session._run
+    monkeypatch.setattr(Session, "_run", lambda session, sql: asked.append(sql) or run(session, sql))
+    staged = engine.stage(upserting([5, 6, 7], 2, files, tmp_path))
+    assert (staged.written, staged.superseded) == (3, 0)
+    assert len(asked) <= 11
+    late = engine.stage(upserting([5, 6, 7, 50_000], 0, files, tmp_path))
+    assert (late.written, late.superseded, late.marked) == (1, 3, ())

@@ -26,7 +26,7 @@ from datalab.lake.formats.iceberg_live import Manifests, changed_marks, has_dele
 from datalab.lake.formats.iceberg_metadata import Draft, slim
 from datalab.lake.formats.iceberg_reshape import is_reshaped, reshape
 from datalab.lake.formats.iceberg_schema import TRANSFORMS, partition_spec, to_arrow, to_iceberg
-from datalab.lake.formats.iceberg_snapshot import Rewrite
+from datalab.lake.formats.iceberg_snapshot import Present, Rewrite
 from datalab.lake.formats.iceberg_state import BACK_KEY, COMMENT_KEY, lineage, marks, table_state, to_snapshot
 from datalab.lake.formats.iceberg_upkeep import IcebergUpkeep
 from datalab.lake.formats.recent import Recent
@@ -115,14 +115,14 @@ class IcebergFormat:
             return Relation(state.schema)
         found = _snapshot(state, chosen)
         schema = state.schema if chosen == state.snapshot else to_arrow(_schema_of(table, found))
-        live = self._manifests.live(state, found.manifests(table.io))
+        live = self._manifests.live(state, self._manifests.listed(table.io, found))
         return Relation(schema, tuple(live.files.values()), scan=None if live.plain else _scan(table, chosen, schema))
 
     def diff(self, state: TableState, since: int | None, until: int) -> Difference:
         """The net difference, from the manifests that the two snapshots do not share."""
         io = state.handle.io
-        before = _by_path(_snapshot(state, since).manifests(io)) if since is not None else {}
-        after = _by_path(_snapshot(state, until).manifests(io))
+        before = _by_path(self._manifests.listed(io, _snapshot(state, since))) if since is not None else {}
+        after = _by_path(self._manifests.listed(io, _snapshot(state, until)))
         fresh = [manifest for path, manifest in after.items() if path not in before]
         if has_deletes((*before.values(), *after.values())):
             earlier, later = (self._manifests.live(state, each.values()) for each in (before, after))
@@ -167,9 +167,13 @@ class IcebergFormat:
         if not touched and not any(file.gone for file in change.add):
             return None
         back = sum(marking.back for marking in change.marked)
-        snapshot = Rewrite(transaction, {**said, BACK_KEY: str(back)} if back else said)
+        snapshot = Rewrite(transaction, {**said, BACK_KEY: str(back)} if back else said, self._present(state))
         _take_away(snapshot, change, require_live(state, self.files(state).files, touched))
         return snapshot
+
+    def _present(self, state: TableState) -> Present:
+        listed = self._manifests.listed(state.handle.io, _snapshot(state, state.snapshot)) if state.snapshot else ()
+        return Present(listed, lambda manifest: self._manifests.entries(state, manifest))
 
     def _state(self, name: TableName, table: Table) -> TableState:
         return self._states.get(table.metadata_location, lambda: table_state(name, table))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pyiceberg.manifest import DataFile as IcebergFile
-from pyiceberg.manifest import DataFileContent, FileFormat, ManifestContent, ManifestFile
+from pyiceberg.manifest import DataFileContent, FileFormat, ManifestContent, ManifestEntry, ManifestFile
 
 from datalab.lake.formats.iceberg_files import PATH_ID, from_manifest
 from datalab.lake.formats.recent import Recent
@@ -16,6 +16,7 @@ from datalab.lake.table import DataFile, Marks, TableState
 if TYPE_CHECKING:
     from pyiceberg.io import FileIO
     from pyiceberg.table.metadata import TableMetadata
+    from pyiceberg.table.snapshots import Snapshot
 
 _KEPT = 1024
 
@@ -24,6 +25,7 @@ _KEPT = 1024
 class _Entry:
     """A live entry of a manifest; `of` is the data file whose rows it deletes, where it is one file's alone."""
 
+    entry: ManifestEntry
     sequence: int
     file: DataFile | None = None
     marks: Marks | None = None
@@ -43,6 +45,15 @@ class Manifests:
 
     def __init__(self) -> None:
         self._read = Recent[tuple[str, int, int], tuple[_Entry, ...]](_KEPT)
+        self._listed = Recent[str, list[ManifestFile]](_KEPT)
+
+    def listed(self, io: FileIO, snapshot: Snapshot) -> list[ManifestFile]:
+        """The manifests of a snapshot."""
+        return self._listed.get(snapshot.manifest_list, lambda: list(snapshot.manifests(io)))
+
+    def entries(self, state: TableState, manifest: ManifestFile) -> list[ManifestEntry]:
+        """The live entries of a manifest; nobody may change them."""
+        return [each.entry for each in self._of(state, manifest)]
 
     def live(self, state: TableState, manifests: Iterable[ManifestFile]) -> Live:
         """The live files of a snapshot, from all of its manifests."""
@@ -84,12 +95,12 @@ def _read(metadata: TableMetadata, io: FileIO, manifest: ManifestFile) -> Iterab
     for entry in manifest.fetch_manifest_entry(io, discard_deleted=True):
         file, sequence = entry.data_file, entry.sequence_number or 0
         if file.content == DataFileContent.DATA:
-            yield _Entry(sequence, from_manifest(file, schema, spec, older=older))
+            yield _Entry(entry, sequence, from_manifest(file, schema, spec, older=older))
         elif file.content == DataFileContent.POSITION_DELETES and file.file_format == FileFormat.PARQUET:
             marks = Marks(file.file_path, file.record_count, file.file_size_in_bytes, file)
-            yield _Entry(sequence, marks=marks, of=_only_path(file))
+            yield _Entry(entry, sequence, marks=marks, of=_only_path(file))
         else:
-            yield _Entry(sequence)
+            yield _Entry(entry, sequence)
 
 
 def _only_path(deletes: IcebergFile) -> str:

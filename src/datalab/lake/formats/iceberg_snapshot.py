@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pyiceberg.manifest import DataFile as IcebergFile
@@ -35,15 +36,25 @@ class _DeletesWriter(ManifestWriterV2):
         return {**super()._meta, "content": "deletes"}
 
 
+@dataclass(frozen=True)
+class Present:
+    """The manifests of the snapshot that is the parent, and what answers the live entries of one."""
+
+    manifests: Sequence[ManifestFile]
+    entries: Callable[[ManifestFile], Sequence[ManifestEntry]]
+
+
 class Rewrite(_OverwriteFiles):
     """Data files come and go, and position delete files come and go, in one snapshot.
 
-    Manifests of delete files are merged when there are many; those without a live file are left out.
+    Manifests of delete files are merged when there are many; those without a live file are left out. What is there
+    comes from `present`: PyIceberg itself would read each manifest of data files two times more.
     """
 
-    def __init__(self, transaction: Transaction, properties: Mapping[str, str]) -> None:
+    def __init__(self, transaction: Transaction, properties: Mapping[str, str], present: Present) -> None:
         io = transaction._table.io  # noqa: SLF001 - where PyIceberg's own operations take it from
         super().__init__(Operation.OVERWRITE, transaction, io, snapshot_properties=dict(properties))
+        self._present = present
         self._marks: list[IcebergFile] = []
         self._unmarked: dict[str, IcebergFile] = {}
 
@@ -65,11 +76,35 @@ class Rewrite(_OverwriteFiles):
         deletes = [manifest for manifest in manifests if manifest.content == ManifestContent.DELETES]
         return [*manager.merge_manifests(data), *deletes]
 
+    def _deleted_entries(self) -> list[ManifestEntry]:
+        """The entries of the files that go, all of which have to be live."""
+        gone = [
+            self._changed(ManifestEntryStatus.DELETED, entry, snapshot_id=self._snapshot_id)
+            for manifest in self._of(ManifestContent.DATA)
+            for entry in self._present.entries(manifest)
+            if entry.data_file in self._deleted_data_files
+        ]
+        self._validate_required_deletes(gone)
+        return gone
+
     def _existing_manifests(self) -> list[ManifestFile]:
-        kept = super()._existing_manifests()
-        data = [manifest for manifest in kept if manifest.content == ManifestContent.DATA]
-        deletes = [manifest for manifest in kept if manifest.content == ManifestContent.DELETES]
-        return [*data, *self._delete_manifests(deletes)]
+        data = [kept for manifest in self._of(ManifestContent.DATA) for kept in self._without_deleted(manifest)]
+        return [*data, *self._delete_manifests(self._of(ManifestContent.DELETES))]
+
+    def _of(self, content: ManifestContent) -> list[ManifestFile]:
+        return [manifest for manifest in self._present.manifests if manifest.content == content]
+
+    def _without_deleted(self, manifest: ManifestFile) -> list[ManifestFile]:
+        entries = self._present.entries(manifest)
+        kept = [entry for entry in entries if entry.data_file not in self._deleted_data_files]
+        if len(kept) == len(entries):
+            return [manifest]
+        if not kept:
+            return []
+        with self.new_manifest_writer(self.spec(manifest.partition_spec_id)) as writer:
+            for entry in kept:
+                writer.add_entry(self._changed(ManifestEntryStatus.EXISTING, entry))
+        return [writer.to_manifest_file()]
 
     def _delete_manifests(self, present: Iterable[ManifestFile]) -> list[ManifestFile]:
         live = [manifest for manifest in present if manifest.has_added_files() or manifest.has_existing_files()]
@@ -80,19 +115,19 @@ class Rewrite(_OverwriteFiles):
         return [*(manifest for manifest in live if manifest not in again), *self._written([*added, *changed])]
 
     def _holds_unmarked(self, manifest: ManifestFile) -> bool:
-        entries = manifest.fetch_manifest_entry(self._io) if self._unmarked else ()
+        entries = self._present.entries(manifest) if self._unmarked else ()
         return any(entry.data_file.file_path in self._unmarked for entry in entries)
 
     def _again(self, manifest: ManifestFile) -> Iterable[ManifestEntry]:
-        for entry in manifest.fetch_manifest_entry(self._io):
-            gone = entry.data_file.file_path in self._unmarked
-            yield self._entry(
-                ManifestEntryStatus.DELETED if gone else ManifestEntryStatus.EXISTING,
-                entry.data_file,
-                snapshot_id=self._snapshot_id if gone else entry.snapshot_id,
-                sequence_number=entry.sequence_number,
-                file_sequence_number=entry.file_sequence_number,
-            )
+        for entry in self._present.entries(manifest):
+            if entry.data_file.file_path in self._unmarked:
+                yield self._changed(ManifestEntryStatus.DELETED, entry, snapshot_id=self._snapshot_id)
+            else:
+                yield self._changed(ManifestEntryStatus.EXISTING, entry)
+
+    def _changed(self, status: ManifestEntryStatus, entry: ManifestEntry, **other: Any) -> ManifestEntry:
+        numbers = {name: getattr(entry, name) for name in ("snapshot_id", "sequence_number", "file_sequence_number")}
+        return self._entry(status, entry.data_file, **{**numbers, **other})
 
     def _entry(self, status: ManifestEntryStatus, file: IcebergFile, **numbers: Any) -> ManifestEntry:
         values = {"snapshot_id": self._snapshot_id, "sequence_number": None, "file_sequence_number": None, **numbers}
