@@ -17,6 +17,7 @@ Key = tuple[Any, ...]
 Codes = npt.NDArray[np.int64]
 
 _FEW = 16
+_COUNTED = 1 << 12  # so many different codes are counted in a table of them; of more, those that occur are sorted
 _UNITS = {"years": "Y", "months": "M", "days": "D", "hours": "h"}
 
 
@@ -33,15 +34,14 @@ def split(records: pa.Table, partition: Sequence[PartitionField]) -> Iterator[tu
 
 
 def _sorted(records: pa.Table, codes: Codes, keys: Sequence[Key]) -> Iterator[tuple[Key, pa.Table]]:
+    if len(keys) <= _FEW:  # copies of their own: slices of one table would hold on to all of it
+        for code, key in enumerate(keys):
+            yield key, records.take(pa.array(np.flatnonzero(codes == code)))
+        return
     order = np.argsort(codes, kind="stable")
     ends = np.searchsorted(codes[order], np.arange(len(keys)), side="right").tolist()
-    spans = list(zip(keys, [0, *ends], ends, strict=False))
-    if len(keys) <= _FEW:  # copies of their own: slices of one table would hold on to all of it
-        for key, start, end in spans:
-            yield key, records.take(pa.array(order[start:end]))
-        return
     rows = records.take(pa.array(order))
-    for key, start, end in spans:
+    for key, start, end in zip(keys, [0, *ends], ends, strict=False):
         yield key, rows.slice(start, end - start)
 
 
@@ -50,7 +50,7 @@ def _combined(fields: Sequence[tuple[Codes, list[Any]]]) -> tuple[Codes, list[Ke
     joined = np.zeros(len(fields[0][0]), dtype=np.int64)
     for codes, values in fields:
         joined = joined * len(values) + codes
-    present, dense = np.unique(joined, return_inverse=True)
+    present, dense = _dense(joined, math.prod(len(values) for _, values in fields))
     keys = []
     for code in present.tolist():
         key: list[Any] = []
@@ -59,7 +59,16 @@ def _combined(fields: Sequence[tuple[Codes, list[Any]]]) -> tuple[Codes, list[Ke
             rest, at = divmod(rest, len(values))
             key.append(values[at])
         keys.append(tuple(reversed(key)))
-    return dense.astype(np.int64), keys
+    return dense, keys
+
+
+def _dense(codes: Codes, bound: int) -> tuple[Codes, Codes]:
+    """The codes that occur, ascending, and each one's place among them; all are below `bound`."""
+    if bound > _COUNTED:
+        present, places = np.unique(codes, return_inverse=True)
+        return present, places.astype(np.int64)
+    counts = np.bincount(codes, minlength=bound)
+    return np.flatnonzero(counts), (np.cumsum(counts > 0) - 1)[codes]
 
 
 def _coded(column: pa.ChunkedArray, transform: str) -> tuple[Codes, list[Any]]:

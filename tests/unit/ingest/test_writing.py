@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pyarrow as pa
@@ -17,7 +18,7 @@ from sqlglot import parse_one
 from datalab.engine.base import Append, Query, Work
 from datalab.engine.duckdb import DuckDBEngine
 from datalab.errors import EngineError, StorageFull
-from datalab.ingest import writing
+from datalab.ingest import splitting, writing
 from datalab.ingest.writing import RecordWriter
 from datalab.lake.formats.parquet import read_footer
 from datalab.lake.table import DataFile, PartitionField, Relation, WriteTarget
@@ -181,6 +182,57 @@ def test_a_dictionary_only_where_values_recur(tmp_path: Path) -> None:
     (file,) = written(WriteTarget(NAME, str(tmp_path), table.schema), table)
     group = pq.read_metadata(file.path).row_group(0)
     assert ["RLE_DICTIONARY" in group.column(at).encodings for at in range(2)] == [False, True]
+
+
+def test_only_the_steps_of_numbers_that_rise(
+    tmp_path: Path, engine: DuckDBEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count, random = 5_000, Random(1)
+    monkeypatch.setattr(writing, "_SAMPLE", count)
+    table = pa.table(
+        {
+            "id": [f"p{at}" for at in range(count)],
+            "offset": pa.array([at * 3 for at in range(count)], pa.int64()),
+            "hora": pa.array(range(count), MOMENT),
+            "any": pa.array([random.getrandbits(40) for _ in range(count)], pa.int64()),
+            "falls": pa.array(range(count, 0, -1), pa.int64()),
+        }
+    )
+    odd = pa.table(
+        {
+            "id": ["p5000", "p5001", "p5002"],
+            "offset": pa.array([-(2**63), None, 2**63 - 1], pa.int64()),
+            "hora": pa.array([None, 5, -5], MOMENT),
+            "any": pa.array([None, 0, -1], pa.int64()),
+            "falls": pa.array([1, 2, 3], pa.int64()),
+        }
+    )
+    schema = table.schema
+    (file,) = written(WriteTarget(NAME, str(tmp_path), schema), table, odd)
+    group = pq.read_metadata(file.path).row_group(0)
+    assert ["DELTA_BINARY_PACKED" in group.column(at).encodings for at in range(5)] == [False, True, True, False, False]
+    assert (
+        read(engine, schema, (file,))
+        == pq.read_table(file.path).to_pylist()
+        == pa.concat_tables([table, odd]).to_pylist()
+    )
+    assert (file.lower["offset"], file.upper["offset"], file.nulls["offset"]) == (-(2**63), 2**63 - 1, 1)
+
+
+def test_many_partitions_as_few_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = Random(2)
+    made = {name: [random.choice([*range(40), None]) for _ in range(2_000)] for name in ("a", "b")}
+    table = pa.table({**made, "n": range(2_000)}, pa.schema([(name, pa.int64()) for name in ("a", "b", "n")]))
+    fields = (PartitionField("a"), PartitionField("b"))
+
+    def parts() -> dict[Any, list[int]]:
+        return {key: sorted(rows.column("n").to_pylist()) for key, rows in splitting.split(table, fields)}
+
+    counted = parts()
+    assert all((row["a"], row["b"]) == key for key, ns in counted.items() for row in table.take(ns).to_pylist())
+    assert sum(map(len, counted.values())) == 2_000
+    monkeypatch.setattr(splitting, "_COUNTED", 0)
+    assert parts() == counted
 
 
 def test_statistics_where_tables_keep_bounds(tmp_path: Path) -> None:

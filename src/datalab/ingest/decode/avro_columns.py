@@ -6,6 +6,7 @@ A record is good only if its fields end where it ends; no record is ever read be
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,7 @@ def has_columns(record: AvroType) -> bool:
 def decode_columns(record: AvroType, plain: memoryview, starts: Places, ends: Places) -> tuple[pa.StructArray, Mask]:
     """Records in their wire forms, and which of them are good; the values of the others mean nothing.
 
+    Booleans are numbers here, their bytes.
     Each lies in `plain`, which is shorter than MOST_BYTES, between its start and its end, one behind the other.
     """
     data = np.zeros(len(plain) + _PADDING, dtype=np.uint8)
@@ -155,14 +157,18 @@ def _number(width: str) -> Callable[[_Walk, AvroType], pa.Array]:
     return read
 
 
+def _boolean(walk: _Walk, _kind: AvroType) -> pa.Array:
+    """The byte as a number: whether it is one of the two that it may be is judged with the contract."""
+    raw = walk.data[walk.at]
+    walk.skip(1)
+    return pa.array(raw)
+
+
 def _fixed(walk: _Walk, kind: AvroType) -> pa.Array:
-    """Bytes of a known number, a boolean being one; they are cut where the record ends."""
-    before, size = walk.at, kind.size or 1
-    walk.skip(size)
-    if size > 1:
-        return _cut(walk, before)
-    ends = np.arange(len(before) + 1, dtype=np.int32)
-    return pa.Array.from_buffers(pa.binary(), len(before), [None, pa.py_buffer(ends), pa.py_buffer(walk.data[before])])
+    """Bytes of a known number; they are cut where the record ends."""
+    before = walk.at
+    walk.skip(kind.size or 1)
+    return _cut(walk, before)
 
 
 def _sized(walk: _Walk, _kind: AvroType) -> pa.Array:
@@ -183,7 +189,12 @@ def _cut(walk: _Walk, before: Places) -> pa.Array:
     borders[0:-1:2], borders[1::2], borders[-1] = before, walk.at, walk.at[-1] if count else 0
     buffers = [None, pa.py_buffer(borders), pa.py_buffer(walk.data)]
     stretches = pa.Array.from_buffers(pa.binary(), 2 * count, buffers)
-    return pc.take(stretches, pa.array(np.arange(0, 2 * count, 2, dtype=np.int32)), boundscheck=False)
+    return pc.take(stretches, _even(count), boundscheck=False)
+
+
+@lru_cache(maxsize=2)
+def _even(count: int) -> pa.Array:
+    return pa.array(np.arange(0, 2 * count, 2, dtype=np.int32))
 
 
 def _text(walk: _Walk, kind: AvroType) -> pa.Array:
@@ -211,7 +222,7 @@ _READ: dict[str, Callable[[_Walk, AvroType], pa.Array]] = {
     "record": _record,
     "float": _number("<f4"),
     "double": _number("<f8"),
-    "boolean": _fixed,
+    "boolean": _boolean,
     "fixed": _fixed,
     "bytes": _sized,
     "string": _text,

@@ -91,10 +91,12 @@ def _search(array: pa.Array, target: pa.DataType, start: int, bad: Mask) -> None
 
 
 def _boolean(array: pa.Array, _reader: AvroType) -> Leaf:
-    if _is_binary(array):  # Avro's one byte, decoded as fixed(1): only 0 and 1 are valid
+    wrong = (Reason.CORRUPT_RECORD, "a boolean byte other than 0 and 1")
+    if pa.types.is_uint8(array.type):
+        return _set_aside(pc.cast(array, pa.bool_()), _true(pc.greater(array, 1)), *wrong)
+    if _is_binary(array):  # Avro's one byte, decoded as fixed(1)
         yes, no = pc.equal(array, b"\x01"), pc.equal(array, b"\x00")
-        bad = _true(pc.invert(pc.or_(yes, no)))
-        return _set_aside(yes, bad, Reason.CORRUPT_RECORD, "a boolean byte other than 0 and 1")
+        return _set_aside(yes, _true(pc.invert(pc.or_(yes, no))), *wrong)
     if is_text(array):
         kept, faults = _matching(array, r"^(?i:true|false)$", "not true or false")
         return pc.equal(pc.utf8_lower(kept), "true"), faults
