@@ -14,6 +14,7 @@ from sqlglot import exp
 from tests.contracts.formats_files import PLAIN, plain_catalog
 from tests.journeys.shop import Row, Shop
 
+from datalab.engine import copying
 from datalab.engine.base import Engine, Query
 from datalab.engine.duckdb import DuckDBEngine
 from datalab.errors import Fenced
@@ -42,6 +43,13 @@ def engine() -> Iterator[Engine]:
     engine = DuckDBEngine(memory_limit="500MB", threads=2)
     yield engine
     engine.close()
+
+
+@pytest.fixture(autouse=True, params=[False, True], ids=["again", "copied"])
+def copied(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether files that are not marked are copied, small as they are, or written again."""
+    monkeypatch.setattr(copying, "_SMALL", 1 if request.param else 1_000_000)
+    return bool(request.param)
 
 
 def row(number: int, version: int = 1, groups: int = 500, **changed: object) -> Row:

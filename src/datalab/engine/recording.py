@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from datalab.engine.base import Staged
 from datalab.engine.relations import columns
-from datalab.engine.rewriting import ENTERED, LEFT, Rewrite
+from datalab.engine.rewriting import Rewrite
 from datalab.engine.session import Session
-from datalab.engine.writing import BUCKET, Folder, Written, write
+from datalab.engine.writing import BUCKET, ENTERED, LEFT, Folder, Written, write
 from datalab.lake.beside import CHANGES
 from datalab.lake.table import DataFile, RowChanges, WriteTarget
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from datalab.engine.copying import copied, copyable
 from datalab.engine.marking import markable, marked
 from datalab.engine.pruning import files_with_keys, key_ranges
 from datalab.engine.ranges import MAX_RANGES, in_order, range_of_files, sampled_range
 from datalab.engine.relations import FILE, ROW, columns, file_rows, quoted, with_marked
 from datalab.engine.session import Session
-from datalab.engine.writing import ACCEPTED, BUCKET, Folder, Written, write
+from datalab.engine.writing import ACCEPTED, BUCKET, ENTERED, LEFT, Folder, Written, write
 from datalab.lake.table import DataFile, Marking, Relation, WriteTarget
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 RECORDED_ROWS = 1_000_000
 COPIED = "snappy"  # what is written again at every change: a fifth less work than zstd
-ENTERED, LEFT = 1, 2
 
 
 @dataclass(frozen=True)
@@ -136,34 +136,62 @@ def rewrite_places(
 ) -> Rewrite:
     """The same where `gone` has the file and number of each row; `found` tells how many of each file, where known.
 
-    Where the target allows it rows are marked in files that lose few, and the new rows get files of their own. The
-    other files are written again: one pass reads a file, and writes what is recorded.
+    Where the target allows it rows are marked in files that lose few; else large files that lose few are copied. Then
+    the new rows get files of their own, or go with what small files hold. Other files are written again: one pass reads
+    a file, and writes what is recorded.
     """
     if found is None:
         found = dict(session.rows(f"SELECT {FILE}, count(*) FROM {gone.table} GROUP BY {FILE}"))
     met = tuple(file for file in existing.files if file.path in found)
     few = markable(target, met, found)
     rest = tuple(file for file in met if file not in few)
-    hit = Hit(existing, rest, sum(found[file.path] for file in rest))
-    if rest and not few:
-        return _copied(session, folder, target, hit, gone, plus)
-    own = write(session, plus, target, folder.path, sampled_range(session, target, plus)) if plus else ()
-    again = _copied(session, folder, target, hit, gone) if rest else Rewrite()
-    return replace(again, own=own, marked=marked(session, folder, few, gone.table))
+    again = target if target.mark_rows else replace(target, compression=COPIED)
+    copies = copyable(target, rest, found)
+    light = tuple(copy.file for copy in copies)
+    heavy = tuple(file for file in rest if file not in light)
+    hit = Hit(existing, heavy, sum(found[file.path] for file in heavy))
+    if few or not heavy:
+        own = _own(session, folder, target, plus)
+        change = _written_again(session, folder, again, hit, gone) if heavy else Rewrite()
+    else:
+        own = ()
+        ranges = sampled_range(session, target, plus) if copies and plus else ""
+        change = _written_again(session, folder, again, hit, gone, plus, ranges)
+    if copies:
+        change = _with(change, copied(session, folder, again, copies, gone.table, record=gone.record), light)
+    return replace(change, own=own, marked=marked(session, folder, few, gone.table))
 
 
-def _copied(session: Session, folder: Folder, target: WriteTarget, hit: Hit, gone: Gone, plus: str = "") -> Rewrite:
+def _own(session: Session, folder: Folder, target: WriteTarget, plus: str) -> tuple[Written, ...]:
+    return write(session, plus, target, folder.path, sampled_range(session, target, plus)) if plus else ()
+
+
+def _with(change: Rewrite, written: tuple[Written, ...], removed: tuple[DataFile, ...]) -> Rewrite:
+    """The change with copies of some files more, and the rows that left these."""
+    copies, left = _sorted(written)
+    sides = (*(change.sides or ()), *left) if left and (change.sides is not None or not change.removed) else None
+    return replace(change, files=(*change.files, *copies), removed=(*change.removed, *removed), sides=sides)
+
+
+def _written_again(
+    session: Session, folder: Folder, target: WriteTarget, hit: Hit, gone: Gone, plus: str = "", ranges: str = ""
+) -> Rewrite:
     existing, record = hit.existing, gone.record and hit.leaving <= RECORDED_ROWS
-    target = target if target.mark_rows else replace(target, compression=COPIED)
     written: list[Written] = []
     for files, part in _portions(target, existing, hit.files):
         rows = _sorted_out(target, _rows_of(existing, files), gone, record=record)
         if plus:
             sides = f"SELECT *, unnest([{ACCEPTED}{f', {ENTERED}' if record else ''}]) AS {BUCKET} FROM ({plus})"
             rows += f" UNION ALL {sides} WHERE {part}"
-        written += write(session, rows, target, folder.path, range_of_files(target, files), bucketed=True)
-    copies, sides_written = ([each for each in written if (each.bucket == ACCEPTED) is kept] for kept in (True, False))
-    return Rewrite(tuple(copies), hit.files, sides=tuple(sides_written) if record else None)
+        written += write(session, rows, target, folder.path, ranges or range_of_files(target, files), bucketed=True)
+    copies, sides_written = _sorted(written)
+    return Rewrite(copies, hit.files, sides=sides_written if record else None)
+
+
+def _sorted(written: Iterable[Written]) -> tuple[tuple[Written, ...], tuple[Written, ...]]:
+    """Files that will be the table's, and side files."""
+    sides = [each for each in written if each.bucket != ACCEPTED]
+    return tuple(each for each in written if each.bucket == ACCEPTED), tuple(sides)
 
 
 def _sorted_out(target: WriteTarget, rows: str, gone: Gone, *, record: bool) -> str:

@@ -23,6 +23,7 @@ from datalab.lake.table import DataFile, WriteTarget
 
 BUCKET = "__bucket"
 ACCEPTED = 0
+ENTERED, LEFT = 1, 2  # of side files: rows of a rewriting that came, and that went
 FILE_SIZE = 256_000_000
 SCRATCH = "lz4"
 _GROUP_ROWS = 32_768

@@ -18,7 +18,7 @@ import pyarrow.types as kinds
 
 from datalab.errors import EngineError, StorageFull
 from datalab.ingest.splitting import Key, split
-from datalab.lake.formats.parquet import NO_NAN, footer_of
+from datalab.lake.formats.parquet import NO_NAN, described
 from datalab.lake.table import DataFile, WriteTarget
 
 _COMPRESSION = "snappy"  # twice as fast to write as zstd for half as many bytes more; compaction can repack
@@ -137,7 +137,7 @@ class RecordWriter:
                 pile.file.add_key_value_metadata({NO_NAN: ""})
             pile.file.close()
             pile.sink.close()
-            self._files.append(_described(pile.path, key))
+            self._files.append(described(pile.path, pq.read_metadata(pile.path), key))
         pile.file = pile.sink = pile.path = None
         pile.nan = False
 
@@ -171,21 +171,6 @@ def fitted(records: pa.Table, schema: pa.Schema) -> pa.Table:
             columns.append(column if column.type == each.type else column.cast(each.type))
             fields.append(each)
     return pa.Table.from_arrays(columns, schema=pa.schema(fields))
-
-
-def _described(path: Path, key: Key) -> DataFile:
-    footer = footer_of(pq.read_metadata(path))
-    plain = {column.path[0]: column for column in footer.columns if len(column.path) == 1 and not column.repeated}
-    bounded = {name: column for name, column in plain.items() if column.lower is not None}
-    return DataFile(
-        path=str(path),
-        rows=footer.rows,
-        size=path.stat().st_size,
-        partition=key,
-        lower={name: column.lower for name, column in bounded.items()},
-        upper={name: column.upper for name, column in bounded.items()},
-        nulls={name: column.nulls for name, column in plain.items() if column.nulls is not None},
-    )
 
 
 def _leaves(array: pa.Array, path: str) -> Iterator[tuple[str, pa.Array]]:

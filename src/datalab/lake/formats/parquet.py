@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ import pyarrow.types as kinds
 
 from datalab.errors import SchemaConflict
 from datalab.lake.schema import difference
+from datalab.lake.table import DataFile
 
 FIELD_ID = b"PARQUET:field_id"
 NO_NAN = "datalab.no-nan"  # set in the metadata of a file by a writer whose bounds pass over NaN, where there was none
@@ -58,12 +60,37 @@ def footer_of(metadata: Any) -> Footer:
     groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
     schema = metadata.schema.to_arrow_schema()
     leaves = [leaf for field in schema for leaf in _leaves(field, ())]
-    # DuckDB leaves bounds out where a NaN is among the values; others pass over it.
-    exact = str(metadata.created_by).startswith("DuckDB") or NO_NAN.encode() in (metadata.metadata or {})
+    exact = _is_duckdb(metadata) or _is_without_nan(metadata)
     columns = tuple(
         _combined(leaf, [group.column(index) for group in groups], exact) for index, leaf in enumerate(leaves)
     )
     return Footer(metadata.num_rows, schema, tuple(_offset(group.column(0)) for group in groups), columns)
+
+
+def excludes_nan(metadata: Any) -> bool:
+    """Whether a pyarrow FileMetaData shows that no floating number of the file is NaN."""
+    if _is_without_nan(metadata):
+        return True
+    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+    chunks = (group.column(index) for group in groups for index in range(metadata.num_columns))
+    floating = (chunk for chunk in chunks if chunk.physical_type in ("FLOAT", "DOUBLE"))
+    return all(_is_duckdb(metadata) and _is_bounded(chunk) for chunk in floating)
+
+
+def described(path: Path, metadata: Any, partition: tuple[Any, ...]) -> DataFile:
+    """A file that was just written, by its pyarrow FileMetaData."""
+    footer = footer_of(metadata)
+    plain = {column.path[0]: column for column in footer.columns if len(column.path) == 1 and not column.repeated}
+    bounded = {name: column for name, column in plain.items() if column.lower is not None}
+    return DataFile(
+        path=str(path),
+        rows=footer.rows,
+        size=path.stat().st_size,
+        partition=partition,
+        lower={name: column.lower for name, column in bounded.items()},
+        upper={name: column.upper for name, column in bounded.items()},
+        nulls={name: column.nulls for name, column in plain.items() if column.nulls is not None},
+    )
 
 
 def require_fit(path: str, footer: Footer, schema: pa.Schema) -> None:
@@ -150,6 +177,20 @@ def _bounds(chunks: list[Any]) -> tuple[Any, Any]:
         elif statistics is None or statistics.null_count != chunk.num_values:
             return None, None
     return (min(lower), max(upper)) if lower else (None, None)
+
+
+def _is_duckdb(metadata: Any) -> bool:
+    """It leaves bounds out where a NaN is among the values; others pass over it."""
+    return str(metadata.created_by).startswith("DuckDB")
+
+
+def _is_without_nan(metadata: Any) -> bool:
+    return NO_NAN.encode() in (metadata.metadata or {})
+
+
+def _is_bounded(chunk: Any) -> bool:
+    statistics = chunk.statistics if chunk.is_stats_set else None
+    return statistics is not None and (statistics.has_min_max or statistics.null_count == chunk.num_values)
 
 
 def _offset(chunk: Any) -> int:
