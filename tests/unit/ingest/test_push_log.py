@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from datalab.errors import IdempotencyConflict, StorageFull
-from datalab.ingest.push.journal import journal_of
+from datalab.ingest.push.journal import journal_of, recover
 from datalab.ingest.push.log import PushLog
 
 WRITER = """
@@ -170,3 +171,27 @@ def test_a_living_writer_is_left_alone(tmp_path: Path) -> None:
     log.close()
     other.close()
     assert sorted(lines(tmp_path)) == ['{"n": 1}', '{"n": 2}', '{"n": 3}']
+
+
+def test_a_file_that_was_just_made_is_not_taken_for_one_that_was_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process starts, and cleans up, before the new file is locked; and once more while it is sealed."""
+    log, real, others = PushLog(tmp_path), fcntl.flock, []
+
+    def starting(descriptor: int, operation: int) -> None:
+        if operation == fcntl.LOCK_EX and not others:
+            others.append(PushLog(tmp_path))
+        real(descriptor, operation)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fcntl, "flock", starting)
+        receipt = log.append(b'{"n": 1}\n', 1)
+    (part,) = tmp_path.glob("*.part")
+    opened = os.open(part, os.O_RDWR)
+    log.close()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", lambda *_: opened)
+        recover(part)
+    assert (tmp_path / receipt.file).read_text() == '{"n": 1}\n'
+    assert lines(tmp_path) == ['{"n": 1}']

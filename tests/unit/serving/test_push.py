@@ -13,6 +13,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +151,43 @@ def test_what_a_killed_server_acknowledged_is_in_bronze_once(pedidos: Pedidos) -
     pedidos.run()
     found = [int(row[0]) for row in pedidos.rows("SELECT id FROM bronze.pedidos")]
     assert sorted(found) == sorted([*acknowledged, 9999])
+
+
+@pytest.mark.slow
+def test_two_servers_of_a_project_store_a_request_that_comes_to_both_once(pedidos: Pedidos) -> None:
+    _, key = wire_keys(load(pedidos.folder)).create("test", "ingest")
+    headers = {"authorization": f"Bearer {key}", "content-type": LINES}
+    with ExitStack() as stack:
+        clients = []
+        for _ in range(2):
+            port = free_port()
+            command = [sys.executable, "-m", "datalab", "serve", "--port", str(port), "--no-flush"]
+            server = subprocess.Popen([*command, "--project", str(pedidos.folder)], stderr=subprocess.DEVNULL)
+            stack.callback(server.wait, 30)
+            stack.callback(server.terminate)
+            clients.append(stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers)))
+            _await(clients[-1])
+
+        def send(client: httpx.Client, number: int) -> httpx.Response:
+            own = {"idempotency-key": f"lote-{number}"}
+            return client.post("/v1/ingest/pedidos", content=lines(order(str(number))), headers=own, timeout=30)
+
+        with ThreadPoolExecutor(16) as pool:
+            sent = [(number, pool.submit(send, client, number)) for number in range(50) for client in clients]
+            answers = [(number, future.result()) for number, future in sent]
+        answers += [(number, send(client, number)) for number in range(50) for client in clients]
+        conflict = clients[1].post(
+            "/v1/ingest/pedidos", content=lines(order("99")), headers={"idempotency-key": "lote-0"}
+        )
+    assert {answer.status_code for _, answer in answers} == {202}
+    assert (conflict.status_code, conflict.json()["type"]) == (409, "/docs#key_reused")
+    places = {(number, answer.json()["file"], answer.json()["row"]) for number, answer in answers}
+    assert len(places) == 50
+    assert sum(not answer.json()["repeated"] for _, answer in answers) == 50
+    pedidos.run()
+    found = pedidos.rows("SELECT id, source_file, source_row FROM bronze.pedidos")
+    assert {(int(number), Path(file).name, row) for number, file, row in found} == places
+    assert len(found) == 50
 
 
 def _await(client: httpx.Client) -> None:

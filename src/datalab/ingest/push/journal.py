@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from datalab.lake.formats.local import sync
@@ -59,17 +59,21 @@ class Segment:
         self.path = path
         self.opened = now
         self.syncing = False
+        self.spoilt = False  # a request that others know of could not be written
+        self.keyed = self.told = 0  # how far requests with a key go, and how far others know what is on disk
         self.written, self.durable = _Mark(), _Mark()
         self.failure: OSError | None = None
-        self._data = os.open(f"{path}{OPEN}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
-        fcntl.flock(self._data, fcntl.LOCK_EX)
+        self._data = _locked(path.with_name(f"{path.name}{OPEN}"))
         self._journal = os.open(journal_of(path), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
 
-    def write(self, key: str, body: bytes, rows: int) -> Entry:
+    def entry(self, key: str, body: bytes, rows: int) -> Entry:
+        """What a request will be called that is written next."""
+        return Entry(key, self.path.name, self.written.data, len(body), self.written.rows, rows, digest_of(body))
+
+    def write(self, entry: Entry, body: bytes) -> None:
         """Add a request; it is not on disk yet. Where there is no room for all of it, nothing of it stays."""
         before = self.written
-        entry = Entry(key, self.path.name, before.data, len(body), before.rows, rows, digest_of(body))
-        line = (json.dumps(asdict(entry)) + "\n").encode()
+        line = (json.dumps(vars(entry)) + "\n").encode()
         try:
             _write_all(self._data, body)
             _write_all(self._journal, line)
@@ -77,9 +81,9 @@ class Segment:
             self._cut(before)
             raise
         self.written = _Mark(
-            before.data + len(body), before.journal + len(line), before.rows + rows, before.requests + 1
+            before.data + len(body), before.journal + len(line), before.rows + entry.rows, before.requests + 1
         )
-        return entry
+        self.keyed = self.written.data if entry.key else self.keyed
 
     def sync(self) -> None:
         """Force what was written to disk. After an error nobody can tell what is there: all that was not safe goes."""
@@ -114,6 +118,23 @@ class Segment:
         os.ftruncate(self._journal, mark.journal)
 
 
+def _locked(part: Path) -> int:
+    """A new file that no other process takes for one that was left open: as `recover` may before it is locked."""
+    while True:
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if _is_at(descriptor, part):
+            return descriptor
+        os.close(descriptor)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
 def recover(part: Path) -> None:
     """Seal a file that a process which is gone left open, without what was torn; leave it where its writer lives."""
     try:
@@ -122,6 +143,8 @@ def recover(part: Path) -> None:
         return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not _is_at(descriptor, part):  # its writer has sealed it in between
+            return
         path = part.with_name(part.name.removesuffix(OPEN))
         end = 0
         for entry in _sound(part, journal_of(path)):
