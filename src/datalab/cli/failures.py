@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 import traceback
@@ -50,7 +51,10 @@ EXIT_CODES: tuple[tuple[type[Exception], int, str], ...] = (
     (errors.IdempotencyConflict, USAGE, "a key was used for other records"),
     (errors.QuarantineError, USAGE, "a quarantined record cannot be treated so"),
     (typer.TyperException, USAGE, "the command line is wrong"),
+    (OSError, 8, "a file or folder cannot be used"),
 )
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def exit_code(error: BaseException) -> int:
@@ -80,5 +84,19 @@ def _words(error: Exception, *, debug: bool) -> tuple[str, str]:
     if isinstance(error, typer.TyperException):
         context = getattr(error, "ctx", None)
         return error.format_message(), f"{context.command_path} --help" if context is not None else ""
+    if isinstance(error, OSError):
+        return _of_the_system(error)
     detail = str(error) or "no message"
     return f"{type(error).__name__}: {detail}", "" if debug else "this is a defect; --debug shows where"
+
+
+def _of_the_system(error: OSError) -> tuple[str, str]:
+    """What the system refused, by the name of the file where it has one."""
+    message = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
+    if error.errno in _FULL:
+        return message, "free space, then run again"
+    if error.errno in _FORBIDDEN:
+        return message, "the project's folder has to be writable for this command"
+    if error.errno == errno.ENOENT and not error.filename:
+        return message, "is the current folder still there?"
+    return message, "--debug shows where"

@@ -30,6 +30,9 @@ _OWN = {
 _OWN_WORDS = re.compile(rf"['\"](?P<words>{'|'.join(_OWN)})(?:['\"]|: )")
 _NO_EQUAL = re.compile(r"'(?P<words>no equal (?:of CAST\(|text of )[^']+)'")
 _MEMORY_HINT = "raise the engine's memory limit, or lower its threads"
+_FORBIDDEN_HINT = (
+    "the engine needs a folder that it may write: engine.temp (DATALAB__ENGINE__TEMP=/tmp/… for one command)"
+)
 _SPACE_HINT = "free space on the disk, then run again: nothing was committed"
 
 
@@ -54,6 +57,8 @@ def fault(error: Exception, origin: str) -> DataLabError:
         return StorageFull(f"{where}no space left: {text}", _SPACE_HINT)
     if isinstance(error, duckdb.OutOfMemoryException):
         return OutOfMemory(f"{where}the query needs more memory than the engine may use: {text}", _MEMORY_HINT)
+    if getattr(error, "errno", None) in (errno.EROFS, errno.EACCES):
+        return EngineError(f"{where}{text}", _FORBIDDEN_HINT)
     return EngineError(f"{where}{text}")
 
 

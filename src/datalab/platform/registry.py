@@ -39,7 +39,6 @@ def wire_registry(configuration: Configuration, environ: Mapping[str, str]) -> R
     if chosen.url:
         registry = kind(chosen.url, None, reader)
     else:
-        chosen.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         registry = kind(f"sqlite:///{_database(chosen.path)}", _artifacts(chosen.path), reader)
     return registry
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -93,6 +94,41 @@ def test_an_unexpected_error_is_one_line_and_code_1(capsys: pytest.CaptureFixtur
     assert "--debug" in text
 
 
+@pytest.mark.parametrize(
+    ("error", "words", "hint"),
+    [
+        (
+            OSError(errno.EROFS, "Read-only file system", "/p/.datalab"),
+            "/p/.datalab: Read-only file system",
+            "writable",
+        ),
+        (OSError(errno.ENOSPC, "No space left on device", "/p/x"), "/p/x: No space left on device", "free space"),
+        (OSError(errno.ENOENT, "No such file or directory"), "No such file or directory", "current folder"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "/p/x"), "/p/x: Not a directory", "--debug"),
+    ],
+)
+def test_what_the_system_refuses_is_no_defect(
+    error: OSError, words: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert report(error, as_json=False, debug=False) == 8
+    told, advice = capsys.readouterr().err.splitlines()
+    assert told == f"error: {words}"
+    assert hint in advice
+
+
+def test_a_folder_where_a_file_is_in_the_way(datalab: Run, project: Path) -> None:
+    project.joinpath(".datalab").mkdir(exist_ok=True)
+    project.joinpath(".datalab/keys").write_text("")
+    answer = datalab("keys", "create", "app")
+    assert (answer.code, "a defect" in answer.err) == (8, False)
+    assert ".datalab/keys" in answer.err
+
+
+def test_what_only_reads_the_models_makes_no_folder(datalab: Run, project: Path) -> None:
+    assert datalab("model", "list").code == 0
+    assert not project.joinpath(".datalab/mlflow").exists()
+
+
 def test_messages_are_never_read_as_markup(capsys: pytest.CaptureFixture[str]) -> None:
     report(errors.ConfigError("a [bold]list[/bold] [x", "[red]hint[/red]"), as_json=False, debug=False)
     assert "a [bold]list[/bold] [x" in capsys.readouterr().err
@@ -110,6 +146,7 @@ def test_messages_are_never_read_as_markup(capsys: pytest.CaptureFixture[str]) -
         (errors.Fenced("x"), 7),
         (errors.CommitUnknown("x"), 8),
         (errors.OutOfMemory("x"), 8),
+        (OSError(errno.EROFS, "Read-only file system", "/p"), 8),
         (ValueError("x"), 1),
     ],
 )

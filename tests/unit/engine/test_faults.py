@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import errno
 from datetime import UTC, datetime
 
 import duckdb
@@ -66,3 +67,8 @@ def test_a_type_that_no_table_has_is_named() -> None:
             engine.schema(Query(parse_one("SELECT a FROM x"), {"x": relation}, NOW))
     finally:
         engine.close()
+
+
+def test_a_folder_that_may_not_be_written_leads_to_the_setting() -> None:
+    told = fault(OSError(errno.EROFS, "Read-only file system", "/p/.datalab/tmp"), "/p/.datalab/tmp")
+    assert "engine.temp" in told.hint

@@ -161,6 +161,8 @@ class MLflowRegistry:
     def _open(self) -> None:
         try:
             _quiet()
+            if self._artifacts is not None:
+                self._artifacts.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._opened = load("mlflow:MlflowClient")(self._uri, self._uri)
         except Exception as error:  # noqa: BLE001 - told to whoever asks first
             self._error = error
