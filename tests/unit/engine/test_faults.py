@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import errno
 from datetime import UTC, datetime
 
 import duckdb
