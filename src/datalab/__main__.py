@@ -1,8 +1,18 @@
-"""`python -m datalab` is the command line."""
+"""The command line, as `datalab` and as `python -m datalab`: quiet also where it is interrupted while it loads."""
 
 from __future__ import annotations
 
-from datalab.cli.app import main
+import importlib
+import sys
+
+
+def main() -> None:
+    """Entry point of the script."""
+    try:
+        importlib.import_module("datalab.cli.app").main()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
 
 if __name__ == "__main__":
     main()

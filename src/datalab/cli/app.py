@@ -6,8 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 import typer.main
@@ -16,8 +15,9 @@ from typer.core import TyperCommand, TyperGroup
 from datalab import __version__, plugins
 from datalab.cli.collector import seldom
 from datalab.cli.commands import COMMANDS
-from datalab.cli.failures import INTERRUPTED, OK, report
+from datalab.cli.failures import OK, report
 from datalab.cli.options import add_options
+from datalab.cli.signals import ended_by, listen
 
 _ENTRIES = {entry.name: entry for entry in COMMANDS}
 
@@ -72,7 +72,7 @@ def execute(args: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except (KeyboardInterrupt, typer.Abort):
-        return INTERRUPTED
+        return 128 + ended_by()
     except Exception as error:  # noqa: BLE001 - the last door: a person must get words, not a traceback
         return report(error, as_json=as_json, debug=debug)
     return answer if isinstance(answer, int) else OK
@@ -80,13 +80,9 @@ def execute(args: Sequence[str]) -> int:
 
 def main() -> None:
     """Entry point of the script."""
-    signal.signal(signal.SIGTERM, _terminate)
+    listen()
     with seldom():
         sys.exit(execute(sys.argv[1:]))
-
-
-def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + number)
 
 
 def _print_version(value: bool) -> None:

@@ -16,7 +16,6 @@ from datalab import errors
 OK = 0
 UNEXPECTED = 1
 USAGE = 2
-INTERRUPTED = 130
 
 # The first line that an error is an instance of decides.
 EXIT_CODES: tuple[tuple[type[Exception], int, str], ...] = (

@@ -29,6 +29,7 @@ _OWN = {
 }
 _OWN_WORDS = re.compile(rf"['\"](?P<words>{'|'.join(_OWN)})(?:['\"]|: )")
 _NO_EQUAL = re.compile(r"'(?P<words>no equal (?:of CAST\(|text of )[^']+)'")
+_INTERRUPTED = "Query interrupted"
 _MEMORY_HINT = "raise the engine's memory limit, or lower its threads"
 _FORBIDDEN_HINT = (
     "the engine needs a folder that it may write: engine.temp (DATALAB__ENGINE__TEMP=/tmp/… for one command)"
@@ -45,6 +46,10 @@ def translated(origin: str) -> Iterator[None]:
         raise fault(error, origin) from None  # the cause quotes a value, which may be personal data
     except (duckdb.Error, OSError) as error:
         raise fault(error, origin) from error
+    except RuntimeError as error:
+        if str(error) == _INTERRUPTED:  # in the place of what the signal's handler raised
+            raise KeyboardInterrupt from error
+        raise
 
 
 def fault(error: Exception, origin: str) -> DataLabError:
