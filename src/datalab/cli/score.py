@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from datalab.cli import output
 from datalab.cli.configured import configuration_of
@@ -21,7 +21,7 @@ from datalab.events import Bus
 from datalab.platform.score_log import flush_logs
 from datalab.platform.serving import Parts, wire_service
 from datalab.serving.problems import Problem
-from datalab.serving.scoring import Caller
+from datalab.serving.writing import Caller
 
 app = typer.Typer()
 _CALLER = "command line"
@@ -60,12 +60,12 @@ async def _scored(parts: Parts, file: Path) -> Any:
     body = _read(file)
     try:
         row = model.form.read(body)
-        answer = await parts.service.scorer.score(
+        written = await parts.service.scorer.score(
             model, row, Caller(_CALLER, time.perf_counter(), bool(parts.keeper.stale))
         )
     except Problem as problem:
         raise _error(problem, file) from problem
-    return from_json(to_json(answer))
+    return from_json(written.answer)
 
 
 def _read(file: Path) -> bytes:

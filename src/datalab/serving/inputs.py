@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,15 @@ class Origin:
             value = None if values is None else values.get(self.feature)
         return self.default.value(request, found) if value is None and self.default is not None else value
 
+    def getter(self) -> Callable[[Mapping[str, Any], Found], Any]:
+        """`value`, made for this origin: the two kinds that nearly all are of take a third of the time."""
+        request, view, feature = self.request, self.view, self.feature
+        if self.default is not None:
+            return self.value
+        if request:
+            return lambda asked, _: asked.get(request)
+        return lambda _, found: (found.get(view) or {}).get(feature)
+
     @property
     def views(self) -> tuple[tuple[str, str], ...]:
         """The views and features that may be needed."""
@@ -84,16 +93,11 @@ class Vector:
         self.texts = tuple(place for place, part in enumerate(inputs) if part.kind == "category")
         self.names = tuple(part.name for part in inputs)
         self._columns = tuple(inputs[place].name for place in (*self.numbers, *self.texts))
-        self._origins = tuple((part.origin, part.origin.view, part.origin.feature) for part in inputs)
+        self._getters = tuple(part.origin.getter() for part in inputs)
 
     def raw(self, request: Mapping[str, Any], found: Found) -> list[Any]:
         """The values of one row, as they are found."""
-        values = []
-        for origin, view, feature in self._origins:
-            stored = found.get(view)
-            value = stored.get(feature) if stored else None
-            values.append(origin.value(request, found) if value is None else value)
-        return values
+        return [get(request, found) for get in self._getters]
 
     def arrays(self, rows: Sequence[Sequence[Any]]) -> tuple[Matrix, Matrix]:
         """Numbers as float32 [inputs, rows], texts as objects [inputs, rows]."""

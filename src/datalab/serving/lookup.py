@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 from datalab.errors import ModelRefused
 from datalab.features.online.base import Lookup, OnlineStore, Stored
-from datalab.serving.inputs import Input, Origin
+from datalab.serving.inputs import Found, Input, Origin
 
 Request = Mapping[str, Any]
-Known = dict[Lookup, Stored | None]
+Known = dict[str, dict[tuple[Any, ...], Stored | None]]  # by view and entity
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,23 @@ class Features(NamedTuple):
     degraded: Degradation | None = None
 
 
-@dataclass(frozen=True, slots=True)
 class View:
     """A view that the model reads: where its entity comes from, the names of the entity's columns, what is used."""
 
-    name: str
-    entity: tuple[Origin, ...]
-    columns: tuple[str, ...]
-    used: tuple[str, ...]
+    def __init__(self, name: str, entity: Sequence[Origin], columns: Sequence[str], used: Sequence[str]) -> None:
+        self.name = name
+        self.origins = tuple(entity)
+        self.columns = tuple(columns)
+        self.used = tuple(used)
+        self._getters = tuple(origin.getter() for origin in entity)
+
+    def entity(self, request: Request, found: Found) -> tuple[Any, ...] | None:
+        """The entity that a request means; None where a part of it is not known."""
+        if len(self._getters) == 1:
+            only = self._getters[0](request, found)
+            return None if only is None else (only,)
+        entity = tuple([get(request, found) for get in self._getters])
+        return None if None in entity else entity
 
 
 class LookupPlan:
@@ -63,24 +72,24 @@ class LookupPlan:
         if len(requests) == 1:
             return [self._read_one(store, requests[0], now)]
         known = {} if known is None else known
-        stored: list[dict[str, Stored | None]] = [{} for _ in requests]
+        stored: list[dict[str, Stored | None]] = [dict.fromkeys(self.views) for _ in requests]
         entities: list[dict[str, tuple[Any, ...]]] = [{} for _ in requests]
         values: list[dict[str, Mapping[str, Any] | None]] = [{} for _ in requests]
         for stage in self.stages:
-            asked: list[tuple[int, Lookup]] = []
-            for row, request in enumerate(requests):
-                for view in stage:
-                    entity = tuple([origin.value(request, values[row]) for origin in view.entity])
-                    stored[row][view.name] = None
-                    if None not in entity:
-                        entities[row][view.name] = entity
-                        asked.append((row, Lookup(view.name, entity)))
-            wanted = [*dict.fromkeys(lookup for _, lookup in asked if lookup not in known)]
-            known.update(zip(wanted, store.read(wanted, now) if wanted else (), strict=True))
-            for row, lookup in asked:
-                answer = known[lookup]
-                if answer is not None:
-                    stored[row][lookup.view], values[row][lookup.view] = answer, answer.values
+            asked = {view.name: _rows_by_entity(view, requests, values) for view in stage}
+            wanted = []
+            for name, rows_of in asked.items():
+                have = known.setdefault(name, {})
+                wanted += [Lookup(name, entity) for entity in rows_of if entity not in have]
+            for lookup, answer in zip(wanted, store.read(wanted, now) if wanted else (), strict=True):
+                known[lookup.view][lookup.entity] = answer
+            for name, rows_of in asked.items():
+                for entity, rows in rows_of.items():
+                    answer = known[name][entity]
+                    for row in rows:
+                        entities[row][name] = entity
+                        if answer is not None:
+                            stored[row][name], values[row][name] = answer, answer.values
         return [Features(*each, _missing(each[0])) for each in zip(stored, values, entities, strict=True)]
 
     def _read_one(self, store: OnlineStore, request: Request, now: datetime) -> Features:
@@ -98,8 +107,8 @@ class LookupPlan:
             for stage in stages:
                 wanted = []
                 for view in stage:
-                    entity = tuple([origin.value(request, values) for origin in view.entity])
-                    if None not in entity:
+                    entity = view.entity(request, values)
+                    if entity is not None:
                         entities[view.name] = entity
                         wanted.append(Lookup(view.name, entity))
                 if wanted:
@@ -132,6 +141,17 @@ def lookup_plan(manifest: Mapping[str, Any], inputs: Iterable[Input]) -> LookupP
     return LookupPlan(_stages(views))
 
 
+def _rows_by_entity(
+    view: View, requests: Sequence[Request], values: Sequence[Found]
+) -> dict[tuple[Any, ...], list[int]]:
+    """Which of the requests mean which entity of a view."""
+    rows_of: dict[tuple[Any, ...], list[int]] = {}
+    for row, entity in enumerate(map(view.entity, requests, values)):
+        if entity is not None:
+            rows_of.setdefault(entity, []).append(row)
+    return rows_of
+
+
 def _stages(views: Mapping[str, View]) -> list[list[View]]:
     stages: list[list[View]] = []
     done: set[str] = set()
@@ -139,7 +159,7 @@ def _stages(views: Mapping[str, View]) -> list[list[View]]:
         ready = [
             view
             for name, view in views.items()
-            if name not in done and done.issuperset(other for origin in view.entity for other, _ in origin.views)
+            if name not in done and done.issuperset(other for origin in view.origins for other, _ in origin.views)
         ]
         if not ready:
             circle = ", ".join(sorted(set(views) - done))

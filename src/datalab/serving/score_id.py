@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import os
 import re
@@ -14,6 +15,7 @@ _FORM = re.compile(PATTERN[:-1] + r"\Z")
 _LETTERS = {"APROVADO": "a", "REVISAO_MANUAL": "r", "NEGADO": "n"}
 _WORDS = {letter: word for word, letter in _LETTERS.items()}
 _PURPOSE = b"datalab score id\0"
+_BLOCK = 64
 
 
 class ScoreIds:
@@ -23,7 +25,9 @@ class ScoreIds:
     """
 
     def __init__(self, key: bytes, clock: Callable[[], float] = time.time) -> None:
-        self._hash = hmac.new(key, _PURPOSE, "sha256")  # copied for each id: the key is taken in once
+        key = hashlib.sha256(key).digest() if len(key) > _BLOCK else key
+        inner, outer = (bytes(byte ^ pad for byte in key.ljust(_BLOCK, b"\0")) for pad in (0x36, 0x5C))
+        self._inner, self._outer = hashlib.sha256(inner + _PURPOSE), hashlib.sha256(outer)
         self._clock = clock
         self._last = 0
         self._chance = os.urandom(4).hex()
@@ -45,6 +49,8 @@ class ScoreIds:
         return _WORDS[body[-1]] if hmac.compare_digest(signature, self._signature(body)) else None
 
     def _signature(self, body: str) -> str:
-        own = self._hash.copy()
-        own.update(body.encode("ascii"))
-        return own.digest()[:8].hex()
+        """HMAC (RFC 2104) of two hashes that have taken in the key: OpenSSL's own takes twice as long to be copied."""
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(body.encode("ascii"))
+        outer.update(inner.digest())
+        return outer.digest()[:8].hex()

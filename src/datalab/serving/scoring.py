@@ -4,39 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
-
-from pydantic_core import to_json
 
 from datalab.errors import ScoreLogFailed
 from datalab.serving.feature_reader import FeatureReader
 from datalab.serving.log import RecordLog
-from datalab.serving.lookup import Features, Known, LookupPlan
+from datalab.serving.lookup import Features, Known
 from datalab.serving.model import LiveModel, ModelFailed, Verdict
 from datalab.serving.problems import Problem
 from datalab.serving.score_id import ScoreIds
-from datalab.serving.sources import Said, Sources
+from datalab.serving.writing import Caller, Case, Writer, Written
 
-WORDS = {
-    "unknown_entity": "não há dados de {views}: pontuado com o pedido e o que há da região",
-    "lookup_failed": "os dados de {views} não puderam ser lidos: pontuado só com o pedido",
-    "lookup_slow": "os dados de {views} não chegaram a tempo: pontuado só com o pedido",
-}
-Row = Mapping[str, Any]
-Scored = dict[str, Any] | Problem
+Row = dict[str, Any]
+Scored = Written | Problem
 _PART = 500
-
-
-class Caller(NamedTuple):
-    """Who asks, since when (`time.perf_counter()`), and whether the live model is known to be stale."""
-
-    key_id: str
-    started: float
-    stale: bool = False
 
 
 class Begun(NamedTuple):
@@ -46,17 +29,6 @@ class Begun(NamedTuple):
     found: Sequence[Features]
     inputs: Sequence[list[Any]]
     verdicts: Callable[[], Sequence[Verdict]]
-
-
-class Case(NamedTuple):
-    """A row with all that its answer and its record are made of."""
-
-    row: Row
-    features: Features
-    values: list[Any]
-    verdict: Verdict
-    sources: Mapping[str, Said]
-    caller: Caller
 
 
 class Scorer:
@@ -84,14 +56,14 @@ class Scorer:
             return [Problem("not_recorded")] * len(rows)
         return outcomes
 
-    async def score(self, model: LiveModel, row: Row, caller: Caller) -> dict[str, Any]:
+    async def score(self, model: LiveModel, row: Row, caller: Caller) -> Written:
         """One answer. Problem where it cannot be given or recorded."""
         (outcome,) = await self.score_each(model, [row], [caller])
         if isinstance(outcome, Problem):
             raise outcome
         return outcome
 
-    async def score_many(self, model: LiveModel, rows: Sequence[Row], caller: Caller) -> list[dict[str, Any]]:
+    async def score_many(self, model: LiveModel, rows: Sequence[Row], caller: Caller) -> list[Written]:
         """An answer for each row, in order; all are recorded or none is answered. Problem.
 
         While one part's features are read, those before are computed.
@@ -127,68 +99,20 @@ class Scorer:
 
     def _judged(
         self, model: LiveModel, rows: Sequence[Row], found: Sequence[Features], callers: Sequence[Caller]
-    ) -> list[dict[str, Any]]:
+    ) -> list[Written]:
         inputs = _inputs(model, rows, found)
         verdicts = model.judge_many(inputs)
         return self._recorded(model, [Begun(rows, found, inputs, lambda: verdicts)], callers)
 
-    def _recorded(self, model: LiveModel, begun: Sequence[Begun], callers: Iterable[Caller]) -> list[dict[str, Any]]:
-        now, callers, sources = datetime.now(UTC), iter(callers), Sources(self._reader)
-        answers: list[dict[str, Any]] = []
-        lines: list[bytes] = []
-        for rows, found, inputs, verdicts in begun:
-            for row, each, values, verdict in zip(rows, found, inputs, verdicts(), strict=True):
-                case = Case(row, each, values, verdict, sources.of(model.plan, each), next(callers))
-                answer = self._answer(model, case, now)
-                answers.append(answer)
-                lines.append(to_json(_record(model, case, answer), inf_nan_mode="null", fallback=str))
-        lines.append(b"")
-        self._log.append(b"\n".join(lines))
-        return answers
-
-    def _answer(self, model: LiveModel, case: Case, now: datetime) -> dict[str, Any]:
-        probability, reasons = case.verdict
-        decision, rules = model.decisions.decide(probability, case.row)
-        degraded = case.features.degraded
-        return {
-            "id_score": self._ids.new(decision),
-            "score": model.decisions.score(probability),
-            "probabilidade_inadimplencia": probability,
-            "decisao": decision,
-            "razoes": reasons,
-            "regras": [{"nome": rule.name, "texto": rule.text, "decisao_minima": rule.at_least} for rule in rules],
-            "modelo": {"nome": model.name, "versao": model.version, "desatualizado": case.caller.stale},
-            "momento": now,
-            "features": {view: said.answered for view, said in case.sources.items()},
-            "degradacao": None
-            if degraded is None
-            else {
-                "motivo": degraded.reason,
-                "views": degraded.views,
-                "texto": WORDS[degraded.reason].format(views=", ".join(degraded.views)),
-            },
-        }
-
-
-def _record(model: LiveModel, case: Case, answer: Mapping[str, Any]) -> dict[str, Any]:
-    degraded = case.features.degraded
-    return {
-        "score_id": answer["id_score"],
-        "scored_at": answer["momento"],
-        "model": model.name,
-        "model_version": model.version,
-        "entity": _entity(model.plan, case.features),
-        "request": case.row,
-        "features": {view: said.recorded for view, said in case.sources.items()},
-        "inputs": dict(zip(model.vector.names, case.values, strict=True)),
-        "probability": answer["probabilidade_inadimplencia"],
-        "score": answer["score"],
-        "decision": answer["decisao"],
-        "reasons": [*answer["razoes"], *answer["regras"]],
-        "degraded": None if degraded is None else f"{degraded.reason}: {', '.join(degraded.views)}",
-        "latency_ms": round((time.perf_counter() - case.caller.started) * 1000, 3),
-        "key_id": case.caller.key_id,
-    }
+    def _recorded(self, model: LiveModel, begun: Sequence[Begun], callers: Iterable[Caller]) -> list[Written]:
+        callers, writer = iter(callers), Writer(model, self._reader, self._ids)
+        written = [
+            writer.write(Case(row, features, values, verdict, next(callers)))
+            for rows, found, inputs, verdicts in begun
+            for row, features, values, verdict in zip(rows, found, inputs, verdicts(), strict=True)
+        ]
+        self._log.append(b"\n".join([*[each.record for each in written], b""]))
+        return written
 
 
 def _inputs(model: LiveModel, rows: Sequence[Row], found: Sequence[Features]) -> list[list[Any]]:
@@ -199,9 +123,3 @@ def _problem(error: ScoreLogFailed | ModelFailed) -> Problem:
     if isinstance(error, ScoreLogFailed):
         return Problem("not_recorded")
     return Problem("internal", "the model failed at this request")
-
-
-def _entity(plan: LookupPlan, features: Features) -> list[Any]:
-    """The entity that the request is about: that of the first view that it names by itself."""
-    first = plan.stages[0][0].name if plan.stages else ""
-    return list(features.entities.get(first, ()))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from pydantic_core import to_json
 
@@ -15,7 +14,8 @@ from datalab.serving.metrics import Metrics
 from datalab.serving.model import LiveModel
 from datalab.serving.problems import Answer, Problem
 from datalab.serving.reviews import Reviewer
-from datalab.serving.scoring import Caller, Scored, Scorer
+from datalab.serving.scoring import Scored, Scorer
+from datalab.serving.writing import Caller, Written
 
 _TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 
@@ -67,7 +67,7 @@ class Service:
         answers = await self.scorer.score_many(model, rows, self._caller(call))
         for answer in answers:
             self._count(answer)
-        return Answer(200, to_json({"resultados": answers}))
+        return Answer(200, b'{"resultados":[%b]}' % b",".join([answer.answer for answer in answers]))
 
     async def review(self, call: Call) -> Answer:
         """Record what a person decided."""
@@ -108,7 +108,7 @@ class Service:
                 each.answer(outcome)
             else:
                 self._count(outcome)
-                each.answer(Answer(200, to_json(outcome)))
+                each.answer(Answer(200, outcome.answer))
 
     def _model(self) -> LiveModel:
         model = self.keeper.live
@@ -120,7 +120,7 @@ class Service:
     def _caller(self, call: Call) -> Caller:
         return Caller(call.key.id if call.key is not None else "", call.started, bool(self.keeper.stale))
 
-    def _count(self, answer: dict[str, Any]) -> None:
-        self.metrics.decisions[answer["decisao"]] += 1
-        if answer["degradacao"] is not None:
-            self.metrics.degraded[answer["degradacao"]["motivo"]] += 1
+    def _count(self, written: Written) -> None:
+        self.metrics.decisions[written.decision] += 1
+        if written.degraded is not None:
+            self.metrics.degraded[written.degraded] += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import fcntl
+import hmac
 import json
 import os
 import threading
@@ -281,6 +282,12 @@ def test_ids_sort_by_time_are_unique_and_tell_their_decision():
     }
     assert ScoreIds(bytes(31) + b"1").decision(made[0]) is None
     assert ids.decision(made[0] + "\n") is None
+
+
+@pytest.mark.parametrize("key", [b"", bytes(32), b"k" * 64, b"longer than a block" * 5])
+def test_ids_are_signed_by_hmac(key):
+    body, _, signature = ScoreIds(key).new("NEGADO").rpartition("-")
+    assert signature == hmac.new(key, b"datalab score id\0" + body.encode(), "sha256").hexdigest()[:16]
 
 
 def test_the_command_line_scores_like_the_server(served, datalab, monkeypatch, tmp_path):

@@ -121,6 +121,9 @@ def test_depth_counts_levels_outside_texts():
     assert too_deep(b"[[[]]]", 2)
     assert too_deep(b'{"a": "x", "b": [[1]]}', 2)
     assert too_deep(b'["unfinished [[ text', 0)
+    assert not too_deep(b'{"a": "\\\\", "b": "[[["}', 2)
+    assert too_deep(b'{"a": "\\\\", "b": [[]]}', 2)
+    assert too_deep(b'{"a": "\\"", "b": [[]]}', 2)
 
 
 def test_an_empty_batch_and_a_long_one_are_refused(serve):

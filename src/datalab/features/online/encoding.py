@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic_core import from_json
 
 from datalab.errors import FeatureError
 from datalab.features.online.base import Layout, Position, Version
@@ -136,18 +137,15 @@ def _text(part: Any) -> Any:
 def decoder(layout: Layout) -> Callable[[str], dict[str, Any]]:
     """From the text of a row to its features by name."""
     names, families = layout.features, [_family(kind) for kind in layout.kinds]
-    unlike = [f or k for f, k in zip(families, layout.kinds, strict=True) if (f or k) not in _NO_WHOLE_NUMBERS]
-    decode_json: Any = json.JSONDecoder(parse_int=None if unlike else float)  # without whole numbers all are reals
-    scan = decode_json.scan_once
-    read_apart = {f for f in families if f and (unlike or f != "real")}
-    special = {name: _READERS[f] for name, f in zip(names, families, strict=True) if f in read_apart}
+    reals = [name for name, family in zip(names, families, strict=True) if family == "real"]
+    special = [(name, _READERS[f]) for name, f in zip(names, families, strict=True) if f in _READERS]
 
     def decode(text: str) -> dict[str, Any]:
-        try:
-            values = dict(zip(names, scan(text, 0)[0], strict=True))
-        except StopIteration as error:
-            raise ValueError("not a row of features") from error
-        for name, read in special.items():
+        values = dict(zip(names, from_json(text), strict=True))
+        for name in reals:
+            if values[name].__class__ is int:
+                values[name] = float(values[name])
+        for name, read in special:
             if values[name] is not None:
                 values[name] = read(values[name])
         return values
@@ -155,13 +153,11 @@ def decoder(layout: Layout) -> Callable[[str], dict[str, Any]]:
     return decode
 
 
-_NO_WHOLE_NUMBERS = frozenset({"bool", "string", "real", "decimal"})
 _FAMILIES = {_MOMENT: "moment", _DAY: "day", "float": "real", "double": "real"}
 _READERS: Mapping[str, Callable[[Any], Any]] = {
     "moment": moment_of,
     "day": lambda days: EPOCH.date() + timedelta(days=days),
     "decimal": Decimal,
-    "real": float,
 }
 
 

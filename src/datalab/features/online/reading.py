@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from datalab.errors import OnlineStoreError
 from datalab.features.online.base import Layout, Stored
@@ -17,14 +17,8 @@ from datalab.features.online.encoding import (
     ttl_microseconds,
 )
 
-
-class Row(NamedTuple):
-    """A row in a store. `layout` is a number within the view; `features` is None where the entity is gone."""
-
-    snapshot: int
-    timestamp: int
-    layout: int
-    features: str | None
+# A row in a store: snapshot, timestamp, number of the layout within the view, features; None where the entity is gone.
+Row = tuple[int, int, int, str | None]
 
 
 class Reader:
@@ -37,13 +31,13 @@ class Reader:
 
     def stored(self, row: Row, now: datetime | None) -> Stored | None:
         """The row as it is served at `now`; with None, however old it is."""
-        if row.features is None:
-            return None
         snapshot, timestamp, number, features = row
+        if features is None:
+            return None
         layout, decode, ttl = self._known.get(number) or self._learn(number)
         if now is not None and ttl is not None and timestamp + ttl < microseconds_of(now):
             return None
-        return Stored(decode(features), moment_of(timestamp), snapshot, layout.table)  # type: ignore[arg-type]
+        return Stored(decode(features), moment_of(timestamp), snapshot, layout.table)
 
     def _learn(self, number: int) -> tuple[Layout, Callable[[str], dict[str, Any]], int | None]:
         text = self._fetch(number)

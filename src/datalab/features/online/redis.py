@@ -261,7 +261,7 @@ def _client(url: str, password: str | None, timeout: float) -> Any:
 
 def _row(text: bytes) -> tuple[int, Row]:
     order, snapshot, timestamp, layout, features = text.split(b"|", 4)
-    return int(order), Row(int(snapshot), int(timestamp), int(layout), features.decode() or None)
+    return int(order), (int(snapshot), int(timestamp), int(layout), features.decode() or None)
 
 
 def _nothing(claim: Claim) -> str:

@@ -10,13 +10,13 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from datalab.errors import OnlineStoreError
 from datalab.features.online.base import (
@@ -40,12 +40,11 @@ from datalab.features.online.encoding import (
     position_to_record,
 )
 from datalab.features.online.positions import begun, finished, require_current
-from datalab.features.online.reading import Reader, Row
+from datalab.features.online.reading import Reader
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-T = TypeVar("T")
 _TABLES = """
 CREATE TABLE IF NOT EXISTS views (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, position TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS layouts (
@@ -141,7 +140,7 @@ class SqliteStore:
         with self._errors():
             rows = self._connection("reader").execute(sql, (view, limit)).fetchall()
         reader = self._reader(view)
-        return [Entry(entity_of(key), order, reader.stored(Row(*row), None)) for key, order, *row in rows]
+        return [Entry(entity_of(key), order, reader.stored((*row,), None)) for key, order, *row in rows]
 
     def close(self) -> None:
         """Close all connections."""
@@ -158,12 +157,12 @@ class SqliteStore:
             connection.executemany(_UPSERT, records)
             return connection.total_changes - before
 
-    def _patiently(self, read: Callable[[], T]) -> T:
+    def _patiently(self, connection: sqlite3.Connection, wanted: Sequence[Lookup]) -> list[tuple[Any, ...]]:
         """Read again while a writer commits: it takes milliseconds, SQLite's own waiting takes ever longer steps."""
         until = 0.0
         while True:
             try:
-                return read()
+                return self._rows(connection, wanted)
             except sqlite3.OperationalError as error:
                 now = time.monotonic()
                 until = until or now + self._timeout
@@ -187,18 +186,21 @@ class SqliteStore:
 
     def _found(self, connection: sqlite3.Connection, wanted: Sequence[Lookup], now: datetime) -> list[Stored | None]:
         found: list[Stored | None] = [None] * len(wanted)
-        for place, *row in self._patiently(lambda: self._rows(connection, wanted)):
-            found[place] = self._reader(wanted[place].view).stored(Row(*row), now)
+        readers = self._readers
+        for row in self._patiently(connection, wanted):
+            view = wanted[row[0]].view
+            found[row[0]] = (readers.get(view) or self._reader(view)).stored(row[1:], now)
         return found
 
     def _rows(self, connection: sqlite3.Connection, wanted: Sequence[Lookup]) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = []
-        ids = {view: self._id(connection, view) for view in {lookup.view for lookup in wanted}}
+        ids = self._ids
         for start in range(0, len(wanted), _MOST_LOOKUPS):
             part = wanted[start : start + _MOST_LOOKUPS]
             arguments: list[int | str] = []
             for place, (view, entity) in enumerate(part, start):
-                arguments += (place, ids[view], key_of(entity))
+                number = ids.get(view)
+                arguments += (place, self._id(connection, view) if number is None else number, key_of(entity))
             rows += connection.execute(_question(len(part)), arguments).fetchall()
         return rows
 
