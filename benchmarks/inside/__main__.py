@@ -29,6 +29,7 @@ JOBS = {
     "kafka_raw": "kafka:raw",
     "kafka_common": "kafka:common",
     "kafka_ours": "kafka:ours",
+    "kafka_count": "kafka:count",
     "kafka_shared": "kafka:shared",
     "trace": "tracing:trace",
     "trace_back": "tracing:back",
