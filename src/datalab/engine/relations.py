@@ -13,6 +13,7 @@ from datalab.lake.table import DataFile, Marks
 
 FIELD_ID = b"PARQUET:field_id"
 FILE, ROW = "__file", "__row"
+_MANY = 100_000_000
 
 _SCALARS: dict[pa.DataType, str] = {
     pa.bool_(): "BOOLEAN",
@@ -114,13 +115,14 @@ def file_rows(schema: pa.Schema, files: Sequence[DataFile], *, position: bool = 
     if not files:
         return empty_rows(_with_position(schema) if position else schema)
     whole = [file for file in files if not file.gone and not file.only]
-    parts = [_rows_of(schema, whole, position=position, counted=position)] if whole else []
+    count = sum(file.rows for file in whole) if position else 0
+    parts = [_rows_of(schema, whole, position=position, count=count)] if whole else []
     parts += [_left_rows(schema, each, position=position) for each in _apart(files)]
     return " UNION ALL ".join(parts)
 
 
-def _rows_of(schema: pa.Schema, files: Sequence[DataFile], *, position: bool, counted: bool) -> str:
-    """`counted`: DuckDB is told how many rows there are; knowing the schema it takes 1000 of each file for granted.
+def _rows_of(schema: pa.Schema, files: Sequence[DataFile], *, position: bool, count: int = 0) -> str:
+    """`count`: DuckDB is told how many rows there are; knowing the schema it takes 1000 of each file for granted.
 
     It then joins a large file the wrong way round where a few of its rows are looked for by key, to be replaced: these
     are asked for with their positions. Of marked files, where few are looked for by position, that is the right way,
@@ -131,19 +133,27 @@ def _rows_of(schema: pa.Schema, files: Sequence[DataFile], *, position: bool, co
         f"{columns(schema.names)}, filename AS {FILE}, file_row_number AS {ROW}" if position else columns(schema.names)
     )
     options = f"schema = {_file_schema(schema)}, hive_partitioning = false"
-    options += f", explicit_cardinality = {sum(file.rows for file in files)}" if counted else ""
+    options += f", explicit_cardinality = {count}" if count else ""
     return f"SELECT {wanted} FROM read_parquet([{paths}], {options})"
 
 
 def _left_rows(schema: pa.Schema, files: Sequence[DataFile], *, position: bool) -> str:
-    """The rows of files, each named once, without those that are marked as gone; or only some of them."""
+    """The rows of files, each named once, without those that are marked as gone; or only some of them.
+
+    Which ones these are is told from the positions alone: where none is left, DuckDB reads no row of the files, so long
+    as it takes these for the larger side.
+    """
     names = columns([*schema.names, FILE, ROW] if position else schema.names)
-    gone = [marks for file in files for marks in file.gone]
-    only = [marks for file in files for marks in file.only]
-    join = f" SEMI JOIN {positions_of(only)} part {_at('part')}" if only else ""
-    join += f" ANTI JOIN {positions_of(gone)} gone {_at('gone')}" if gone else ""
-    rows = _rows_of(schema, files, position=True, counted=False)
-    return f"SELECT {names} FROM ({rows}) marked{join}"
+    gone = _positions_at([marks for file in files for marks in file.gone])
+    only = _positions_at([marks for file in files for marks in file.only])
+    left = f"(SELECT part.* FROM {only} part ANTI JOIN {gone} gone USING (file_path, pos))" if gone else only
+    join = f"SEMI JOIN {left} part {_at('part')}" if only else f"ANTI JOIN {gone} gone {_at('gone')}"
+    rows = _rows_of(schema, files, position=True, count=_MANY if only else 0)
+    return f"SELECT {names} FROM ({rows}) marked {join}"
+
+
+def _positions_at(marks: Sequence[Marks]) -> str:
+    return positions_of(marks) if marks else ""
 
 
 def unmarked(rows: str, files: Iterable[DataFile]) -> str:
