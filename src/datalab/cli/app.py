@@ -17,7 +17,7 @@ from datalab.cli.collector import seldom
 from datalab.cli.commands import COMMANDS
 from datalab.cli.failures import OK, report
 from datalab.cli.options import add_options
-from datalab.cli.signals import ended_by, listen
+from datalab.cli.signals import listen, received
 
 _ENTRIES = {entry.name: entry for entry in COMMANDS}
 
@@ -72,9 +72,10 @@ def execute(args: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except (KeyboardInterrupt, typer.Abort):
-        return 128 + ended_by()
+        return 128 + (received() or signal.SIGINT)
     except Exception as error:  # noqa: BLE001 - the last door: a person must get words, not a traceback
-        return report(error, as_json=as_json, debug=debug)
+        number = received()
+        return 128 + number if number else report(error, as_json=as_json, debug=debug)
     return answer if isinstance(answer, int) else OK
 
 

@@ -16,17 +16,23 @@ _received: list[int] = []
 def listen() -> None:
     """SIGTERM ends the command as Ctrl-C does. What arrives where Python ignores exceptions arrives once more."""
     signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGINT, _interrupt)
     sys.unraisablehook = _send_again
 
 
-def ended_by() -> int:
-    """The signal that an interrupted command was sent."""
-    return _received[-1] if _received else signal.SIGINT
+def received() -> int | None:
+    """The signal that the command was sent. A library may have made another error of what was raised then."""
+    return _received[-1] if _received else None
 
 
 def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
     _received.append(number)
     raise SystemExit(128 + number)
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
+    _received.append(number)
+    raise KeyboardInterrupt
 
 
 def _send_again(lost: Any) -> None:
