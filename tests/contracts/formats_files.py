@@ -138,6 +138,8 @@ def _ids(field: pa.Field) -> Any:
         return {"__duckdb_field_id": own, **{child.name: _ids(child) for child in field.type}}
     if pa.types.is_list(field.type):
         return {"__duckdb_field_id": own, "element": _ids(field.type.value_field)}
+    if pa.types.is_map(field.type):
+        return {"__duckdb_field_id": own, "key": _ids(field.type.key_field), "value": _ids(field.type.item_field)}
     return own
 
 

@@ -111,16 +111,16 @@ class _RowDeletes(_FastAppendFiles):
         return [writer.to_manifest_file(), *self._existing_manifests()]
 
 
-def test_rows_deleted_by_position_are_left_out_by_the_tables_own_scan(iceberg: Lake) -> None:
-    one = started(iceberg)
-    table = iceberg.format("iceberg")._catalog.load_table(str(PEDIDOS))
-    path = Path(one.target().location) / f"{uuid4()}-deletes.parquet"
+def delete_by_position(lake: Lake, state: TableState, position: int) -> TableState:
+    """As Spark's merge-on-read does it: the delete file says itself which data file it is about."""
+    table = lake.format("iceberg")._catalog.load_table(str(PEDIDOS))
+    path = Path(state.target().location) / f"{uuid4()}-deletes.parquet"
     fields = [
         pa.field("file_path", pa.string(), False, {"PARQUET:field_id": "2147483546"}),
         pa.field("pos", pa.int64(), False, {"PARQUET:field_id": "2147483545"}),
     ]
-    target = iceberg.files(one).files[0].path
-    pq.write_table(pa.table({"file_path": [target], "pos": [1]}, schema=pa.schema(fields)), path)
+    target = lake.files(state).files[0].path
+    pq.write_table(pa.table({"file_path": [target], "pos": [position]}, schema=pa.schema(fields)), path)
     deletes = IcebergFile.from_args(
         content=DataFileContent.POSITION_DELETES,
         file_path=str(path),
@@ -134,12 +134,36 @@ def test_rows_deleted_by_position_are_left_out_by_the_tables_own_scan(iceberg: L
         producer = _RowDeletes(operation="delete", transaction=transaction, io=table.io)
         producer.append_data_file(deletes)
         producer.commit()
-    two = iceberg.require(PEDIDOS)
+    return lake.require(PEDIDOS)
+
+
+def test_rows_deleted_by_position_are_left_out_by_the_tables_own_scan(iceberg: Lake) -> None:
+    one = started(iceberg)
+    two = delete_by_position(iceberg, one, 1)
     assert ids(iceberg.files(two)) == [1, 3]
     assert iceberg.files(two).scan().schema == PAIRS
     assert ids(iceberg.files(two, one.snapshot)) == [1, 2, 3]
     with pytest.raises(NotSupported, match="row-level deletes"):
         iceberg.changed(two, one.snapshot, two.snapshot)
+
+
+def test_the_tables_own_scan_tells_no_list_from_an_empty_one(iceberg: Lake) -> None:
+    item = pa.struct([("n", pa.int64())])
+    nested = [("itens", pa.list_(item)), ("por_nome", pa.map_(pa.string(), item)), ("fundo", pa.list_(pa.list_(item)))]
+    state = iceberg.define(PEDIDOS, TableSpec(pa.schema([("id", pa.int64()), *nested])))
+    made = """
+        SELECT i AS id, CASE i % 3 WHEN 0 THEN [] WHEN 1 THEN [{'n': i}] END::STRUCT(n BIGINT)[] AS itens,
+          CASE i % 3 WHEN 0 THEN MAP {} WHEN 1 THEN MAP {'a': {'n': i}} END::MAP(VARCHAR, STRUCT(n BIGINT)) AS por_nome,
+          [CASE i % 3 WHEN 0 THEN [] WHEN 1 THEN [{'n': i}] END, NULL]::STRUCT(n BIGINT)[][] AS fundo
+        FROM range(7) t(i)
+    """
+    state = iceberg.commit(state, change(write(state, made)))
+    left = iceberg.files(delete_by_position(iceberg, state, 0)).scan().read_all().to_pylist()
+    lists = {0: [], 1: [{"n": 1}], 2: None, 3: [], 4: [{"n": 4}], 5: None, 6: []}
+    assert {row["id"]: row["itens"] for row in left} == {n: lists[n] for n in range(1, 7)}
+    maps = {0: [], 1: [("a", {"n": 1})], 2: None, 3: [], 4: [("a", {"n": 4})], 5: None, 6: []}
+    assert {row["id"]: row["por_nome"] for row in left} == {n: maps[n] for n in range(1, 7)}
+    assert {row["id"]: row["fundo"] for row in left} == {n: [lists[n], None] for n in range(1, 7)}
 
 
 def test_files_from_before_other_partitions_are_read_and_neither_merged_nor_brought_back(

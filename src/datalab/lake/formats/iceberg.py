@@ -6,7 +6,7 @@ for summaries go when snapshots expire.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ from datalab.lake.formats.iceberg_files import known_entry, to_deletes, to_manif
 from datalab.lake.formats.iceberg_live import Manifests, changed_marks, has_deletes
 from datalab.lake.formats.iceberg_metadata import Draft, slim
 from datalab.lake.formats.iceberg_reshape import is_reshaped, reshape
+from datalab.lake.formats.iceberg_scan import scan
 from datalab.lake.formats.iceberg_schema import TRANSFORMS, partition_spec, to_arrow, to_iceberg
 from datalab.lake.formats.iceberg_snapshot import Present, Rewrite
 from datalab.lake.formats.iceberg_state import BACK_KEY, COMMENT_KEY, lineage, marks, table_state, to_snapshot
@@ -116,7 +117,7 @@ class IcebergFormat:
         found = _snapshot(state, chosen)
         schema = state.schema if chosen == state.snapshot else to_arrow(_schema_of(table, found))
         live = self._manifests.live(state, self._manifests.listed(table.io, found))
-        return Relation(schema, tuple(live.files.values()), scan=None if live.plain else _scan(table, chosen, schema))
+        return Relation(schema, tuple(live.files.values()), scan=None if live.plain else scan(table, chosen, schema))
 
     def diff(self, state: TableState, since: int | None, until: int) -> Difference:
         """The net difference, from the manifests that the two snapshots do not share."""
@@ -256,11 +257,6 @@ def _snapshot(state: TableState, snapshot: int) -> IcebergSnapshot:
 
 def _schema_of(table: Table, snapshot: IcebergSnapshot) -> Schema:
     return table.schemas()[snapshot.schema_id] if snapshot.schema_id is not None else table.schema()
-
-
-def _scan(table: Table, snapshot: int, schema: pa.Schema) -> Callable[[], pa.RecordBatchReader]:
-    plain = normalise(schema)
-    return lambda: table.scan(snapshot_id=snapshot).to_arrow_batch_reader().cast(plain)
 
 
 def _by_path(manifests: Iterable[ManifestFile]) -> dict[str, ManifestFile]:
