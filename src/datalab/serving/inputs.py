@@ -111,8 +111,7 @@ class Vector:
 
     def feeds(self, numbers: Matrix, texts: Matrix) -> dict[str, Matrix]:
         """What the model is called with: a column [rows, 1] per input."""
-        columns = numbers.reshape(*numbers.shape, 1), texts.reshape(*texts.shape, 1)
-        return dict(zip(self._columns, (*columns[0], *columns[1]), strict=True))
+        return dict(zip(self._columns, (*numbers[:, :, None], *texts[:, :, None]), strict=True))
 
 
 def _input(record: Mapping[str, Any]) -> Input:

@@ -62,11 +62,23 @@ class LiveModel:
 
     def judge_many(self, rows: Sequence[Sequence[Any]]) -> list[Verdict]:
         """The same of many rows, in order, in one call of the model; thread-safe. ModelFailed."""
-        answers = self._run(*self.reasons.spread(*self.vector.arrays(rows))).reshape(len(rows), -1)
+        answers = self._run(*self.reasons.spread(*self.vector.arrays(rows)))
+        if len(rows) == 1:
+            return [self._alone(answers.tolist())]
+        answers = answers.reshape(len(rows), -1)
         if not (np.minimum.reduce(answers, None) >= 0 and np.maximum.reduce(answers, None) <= 1):  # NaN is neither
-            raise ModelFailed(f"{self.name} {self.version} answered something that is no probability")
+            raise self._no_probability()
         whole = answers.astype(np.float64)
         return [*zip(whole[:, 0].tolist(), self.reasons.read(whole), strict=True)]
+
+    def _alone(self, answers: list[float]) -> Verdict:
+        """The verdict of one row without NumPy, which takes longer than so few numbers do."""
+        if not all(0 <= answer <= 1 for answer in answers):  # NaN is neither
+            raise self._no_probability()
+        return answers[0], self.reasons.read_one(answers)
+
+    def _no_probability(self) -> ModelFailed:
+        return ModelFailed(f"{self.name} {self.version} answered something that is no probability")
 
     def _run(self, numbers: Matrix, texts: Matrix) -> Matrix:
         try:

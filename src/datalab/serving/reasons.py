@@ -54,6 +54,14 @@ class Reasons:
             for row, groups in zip(effects.tolist(), strongest.tolist(), strict=True)
         ]
 
+    def read_one(self, answers: Sequence[float]) -> bytes:
+        """The same for one row, from the answers [variations]."""
+        whole = answers[0]
+        effects = [whole - varied for varied in answers[1:]]
+        sizes = [-abs(effect) for effect in effects]
+        strongest = sorted(range(len(sizes)), key=sizes.__getitem__)[: self._most]
+        return b",".join([self._reason(group, effects[group]) for group in strongest if sizes[group] < -_NEGLIGIBLE])
+
     def _reason(self, group: int, effect: float) -> bytes:
         before, after = (self._raises if effect > 0 else self._lowers)[group]
         return before + rounded(effect, 6) + after

@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 
+import numpy as np
 import pytest
 from pydantic import TypeAdapter
 from pydantic_core import to_json
@@ -27,6 +28,17 @@ def test_numbers_are_written_as_if_they_were_rounded():
     for number in near:
         assert rounded(number, 6) == to_json(round(number, 6)), number
         assert rounded(abs(number) * 1000, 3) == to_json(round(abs(number) * 1000, 3)), number
+
+
+def test_the_reasons_of_one_row_are_those_it_has_among_many(served):
+    reasons = served.parts.keeper.live.reasons
+    chance = np.random.default_rng(7)
+    answers = chance.random((500, reasons.variations), np.float32).astype(np.float64)
+    answers[::3] = answers[::3].round(1)  # many of the same size, some without an effect
+    answers[1] = answers[1, 0]
+    told = reasons.read(answers)
+    assert told == [reasons.read_one(row) for row in answers.tolist()]
+    assert told[1] == b""
 
 
 def test_values_that_json_does_not_know_are_recorded_as_text():
