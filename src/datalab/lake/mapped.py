@@ -41,7 +41,7 @@ def mapped(file: DataFile) -> pa.Table:
 def candidates(file: DataFile, keys: pa.Table) -> pa.Table:
     """The rows of a file whose key columns may equal a row of `keys`, NULL equal to NULL: each column by itself."""
     rows = mapped(file)
-    near = [_among(rows.column(key), keys.column(key)) for key in keys.schema.names if _is_plain(rows, key)]
+    near = [_among(rows.column(key), keys.column(key)) for key in keys.schema.names if is_plain(rows.schema, key)]
     if not near:
         return rows
     both = near[0]
@@ -54,7 +54,7 @@ def _among(column: pa.ChunkedArray, values: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.is_in(column, value_set=values.cast(column.type).combine_chunks())
 
 
-def _is_plain(rows: pa.Table, key: str) -> bool:
-    """Whether equal values have the same bits: 0.0 and -0.0 have not."""
-    kind = rows.schema.field(key).type
+def is_plain(schema: pa.Schema, key: str) -> bool:
+    """Whether equal values of a column have the same bits: 0.0 and -0.0 have not."""
+    kind = schema.field(key).type
     return not (pa.types.is_floating(kind) or pa.types.is_nested(kind))

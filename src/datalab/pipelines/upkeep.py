@@ -172,7 +172,7 @@ class Upkeep:
         Besides `_changes` and `_groups` it reads `_x<j>` (per group, what was found out about an argument).
         """
         columns = [self._of("p"), "coalesce(g._n, 0) + p._dn AS _n"]
-        doubts, gone = ["coalesce(g._n, 0) + p._dn < 0"], ["false"]
+        doubts, gone = ["_n < 0"], ["false"]
         joins = [f"LEFT JOIN _groups g ON {self._same('p', 'g')}"]
         if any(part.spread for part in self.parts):
             joins.append(f"LEFT JOIN m ON {self._same('p', 'm')}")
@@ -184,8 +184,9 @@ class Upkeep:
                 joins.append(f"LEFT JOIN {self._edges(part)} r{part.number} ON {self._same('p', f'r{part.number}')}")
             if part.counted or part.windowed:
                 joins.append(f"LEFT JOIN _x{part.number} x{part.number} ON {self._same('p', f'x{part.number}')}")
-        columns += [f"coalesce({' OR '.join(doubts)}, true) AS _stale", f"({' OR '.join(gone)}) AS _worn"]
-        return f"WITH {self._sums()} SELECT {', '.join(columns)} FROM p {' '.join(joins)}"
+        columns.append(f"({' OR '.join(gone)}) AS _worn")
+        after = f"WITH {self._sums()} SELECT {', '.join(columns)} FROM p {' '.join(joins)}"
+        return f"SELECT *, coalesce({' OR '.join(doubts)}, true) AS _stale FROM ({after}) a"
 
     def final(self) -> Mapping[str, str]:
         """What stands for each result `_r0 …` over a row of `_groups`."""

@@ -218,16 +218,16 @@ def advanced(part: Part) -> list[str]:
 
 
 def stale(part: Part) -> list[str]:
-    """Conditions under which a group has to be computed again."""
-    j, count = part.number, _count(part)
-    reasons = [f"{count} < 0"]
+    """Conditions, over the columns after a change, under which a group has to be computed again."""
+    j = part.number
+    reasons = [f"_c{j} < 0"]
     if part.summed and part.kind == "double":
-        reasons.append(f"NOT ({_sum_error(part)} <= {SUM_TOLERANCE} * abs({_sum(part)}))")
-        reasons.append(f"NOT (abs({_sum(part)}) < CAST('Infinity' AS DOUBLE))")  # nothing can be taken off such a sum
+        reasons.append(f"NOT (_e{j} <= {SUM_TOLERANCE} * abs(_t{j}))")
+        reasons.append(f"NOT (abs(_t{j}) < CAST('Infinity' AS DOUBLE))")  # nothing can be taken off such a sum
     if part.spread:
-        reasons.append(f"({count} > 1 AND NOT ({_spread_error(part)} <= {SPREAD_TOLERANCE} * {_spread(part)}))")
+        reasons.append(f"(_c{j} > 1 AND NOT (_f{j} <= {SPREAD_TOLERANCE} * _v{j}))")
     if part.windowed:
-        reasons.append(f"(g._wl{j} IS NULL AND {count} > 0)")
+        reasons.append(f"(_wl{j} IS NULL AND _c{j} > 0)")
     return reasons
 
 
