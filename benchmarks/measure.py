@@ -90,8 +90,8 @@ def _tree(pid: int) -> list[int]:
     """A process and all below it, as far as the system tells (Linux)."""
     found = [pid]
     for member in found:
-        for children in Path(f"/proc/{member}/task").glob("*/children"):
-            with suppress(OSError):
+        with suppress(OSError):  # it may have ended by now
+            for children in Path(f"/proc/{member}/task").glob("*/children"):
                 found.extend(int(child) for child in children.read_text().split())
     return found
 

@@ -1,17 +1,21 @@
-"""Ten thousand corrections merged into a large table, beside delta-rs; many small commits into one table."""
+"""Ten thousand corrections merged into a large table, beside delta-rs and Spark; many small commits into one table."""
 
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
 from typing import Any
 
-from benchmarks.measure import Measured, measured
+from benchmarks.measure import Measured, measured, measured_spark
+from benchmarks.peers import spark_jars, spark_python
 from benchmarks.report import Goal, Result
 from benchmarks.scratch import Scratch, reset
 
-MAX_WARM, MAX_GROWTH, MAX_READ, MIN_SCATTERED = 0.15, 2.0, 1.2, 2.0
+MAX_WARM, MAX_GROWTH, MAX_READ, MIN_SCATTERED, MIN_SPARK = 0.15, 2.0, 1.2, 2.0, 8.0
 COMMITS, ROWS = 1_000, 100
-_TURNS = 5
+_TURNS, _SPARK_TURNS = 5, 2
 _GOAL_ROWS = 10_000_000
 
 
@@ -25,12 +29,17 @@ def upsert(scratch: Scratch, table_format: str, rows: int, _repeat: int) -> Resu
     ours = measured("upserts", **place)
     peer = measured("delta_merges", **place, folder=folder)
     shutil.rmtree(folder)
+    spark = _spark(place)
     reset(project)
-    lines = [line for spread in ("newest", "recent", "scattered") for line in _lines(spread, ours, peer)]
+    runs = {"DataLab": ours, "delta-rs merge": peer, **({"Spark, MERGE in Delta": spark} if spark else {})}
+    lines = [line for spread in ("newest", "recent", "scattered") for line in _lines(spread, runs)]
     goals = [Goal("newest 10,000 keys, warm", ours.answer["newest"]["warm"], MAX_WARM, "s")]
     if rows >= _GOAL_ROWS:
         ratio = peer.answer["scattered"]["cpu"] / ours.answer["scattered"]["cpu"]
         goals.append(Goal("scattered: CPU of delta-rs / ours", ratio, MIN_SCATTERED, at_least=True))
+    if rows >= _GOAL_ROWS and spark:
+        ratio = spark.answer["scattered"]["cpu"] / ours.answer["scattered"]["cpu"]
+        goals.append(Goal("scattered: CPU of Spark / ours", ratio, MIN_SPARK, at_least=True))
     return Result(f"upsert of 10,000 rows into {rows:,} ({ours.answer['files']} files), {table_format}", lines, goals)
 
 
@@ -62,10 +71,30 @@ def commits(scratch: Scratch, table_format: str) -> Result:
     return Result(f"{COMMITS:,} commits of {ROWS} rows, {table_format}", lines, goals)
 
 
-def _lines(spread: str, ours: Measured, peer: Measured) -> list[dict[str, Any]]:
-    found = []
-    for name, run in (("DataLab", ours), ("delta-rs merge", peer)):
+def _spark(place: dict[str, Any]) -> Measured | None:
+    """Spark's MERGE of fewer batches, where it is installed; it writes its own Delta table of the same rows."""
+    python = spark_python()
+    if python is None:
+        return None
+    given, folder = Path(place["project"]) / "for-spark", Path(place["project"]) / "spark"
+    for each in (given, folder):
+        shutil.rmtree(each, ignore_errors=True)
+    asked = measured("spark_merges", **{**place, "repeat": _SPARK_TURNS}, folder=given).answer
+    run = measured_spark(python, "merges", jars=spark_jars(), folder=folder, asked=asked)
+    for each in (given, folder):
+        shutil.rmtree(each)
+    return replace(run, answer={spread: _told(runs) for spread, runs in run.answer["runs"].items()})
+
+
+def _told(runs: list[tuple[float, float]]) -> dict[str, float]:
+    warm = runs[1:] or runs
+    return {"cold": runs[0][0], "warm": median(run[0] for run in warm), "cpu": median(run[1] for run in warm)}
+
+
+def _lines(spread: str, runs: dict[str, Measured]) -> list[dict[str, Any]]:
+    found, ours = [], runs["DataLab"].answer[spread]
+    for name, run in runs.items():
         told = run.answer[spread]
         line = {"what": f"{spread}: {name}", "cold s": told["cold"], "warm s": told["warm"], "cpu s": told["cpu"]}
-        found.append({**line, "cpu, ratio": told["cpu"] / ours.answer[spread]["cpu"], "peak MB": run.peak / 1e6})
+        found.append({**line, "cpu, ratio": told["cpu"] / ours["cpu"], "peak MB": run.peak / 1e6})
     return found

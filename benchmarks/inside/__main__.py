@@ -39,6 +39,7 @@ JOBS = {
     "upserts": "upserts:ours",
     "commits": "upserts:commits",
     "delta_merges": "upsert_peer:merges",
+    "spark_merges": "upsert_peer:for_spark",
     "versions": "ours:versions",
 }
 

@@ -1,17 +1,21 @@
-"""The peer: delta-rs's own merge, of the same batches into a table of the same rows that it wrote itself."""
+"""The peers: delta-rs's merge of the same batches into a table of the same rows that it wrote; files for Spark's."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
 from pyarrow.dataset import dataset
+from pyarrow.parquet import write_table
 
 from benchmarks.inside.project import opened
 from benchmarks.inside.upserts import KEYS, SEQUENCE, SPREADS, batch, present, timed, told
+
+TIME = "data_solicitacao"
 
 
 def merges(project: str, table_format: str, repeat: int, folder: str) -> dict[str, Any]:
@@ -20,11 +24,28 @@ def merges(project: str, table_format: str, repeat: int, folder: str) -> dict[st
         batches = {spread: [batch(lab, spread, turn) for turn in range(repeat)] for spread in SPREADS}
         with present(lab) as connection:
             connection.execute(f"SET temp_directory = '{folder}.spill'; SET memory_limit = '8GB'")
-            connection.execute(f"COPY (FROM present ORDER BY data_solicitacao) TO '{folder}.parquet'")
+            connection.execute(f"COPY (FROM present ORDER BY {TIME}) TO '{folder}.parquet'")
         write_deltalake(folder, dataset(f"{folder}.parquet").scanner().to_reader())
         Path(f"{folder}.parquet").unlink()
     found = {spread: [timed(_merging(folder, spread), rows) for rows in batches[spread]] for spread in SPREADS}
     return {name: told(runs) for name, runs in found.items()}
+
+
+def for_spark(project: str, table_format: str, repeat: int, folder: str) -> dict[str, Any]:
+    """Silver and the batches as Parquet files, for Spark's MERGE, and how it is to merge them."""
+    place = Path(folder)
+    place.mkdir(parents=True)
+    found: dict[str, list[dict[str, str]]] = {spread: [] for spread in SPREADS}
+    with opened(project, table_format) as lab:
+        for spread, turn in product(SPREADS, range(repeat)):
+            rows, path = batch(lab, spread, turn), place / f"{spread}-{turn}.parquet"
+            write_table(rows, path)
+            since = "" if spread == "scattered" else str(min(rows.column(TIME).to_pylist()))
+            found[spread].append({"path": str(path), "since": since})
+        with present(lab) as connection:
+            connection.execute(f"SET temp_directory = '{folder}.spill'; SET memory_limit = '8GB'")
+            connection.execute(f"COPY (FROM present ORDER BY {TIME}) TO '{place / 'rows.parquet'}'")
+    return {"rows": f"{place}/rows.parquet", "batches": found, "keys": KEYS, "sequence": SEQUENCE, "time": TIME}
 
 
 def _merging(folder: str, spread: str) -> Callable[[pa.Table], None]:
@@ -35,8 +56,8 @@ def _merging(folder: str, spread: str) -> Callable[[pa.Table], None]:
     same = " AND ".join(f"s.{key} = t.{key}" for key in KEYS)
 
     def merge(rows: pa.Table) -> None:
-        lowest = min(rows.column("data_solicitacao").cast(pa.int64()).to_pylist())
-        bound = f" AND t.data_solicitacao >= arrow_cast({lowest}, 'Timestamp(Microsecond, Some(\"UTC\"))')"
+        lowest = min(rows.column(TIME).cast(pa.int64()).to_pylist())
+        bound = f" AND t.{TIME} >= arrow_cast({lowest}, 'Timestamp(Microsecond, Some(\"UTC\"))')"
         updated = _merged(folder, rows, same + bound) if spread != "scattered" else 0
         updated = updated or _merged(folder, rows, same)
         if updated != len(rows):

@@ -69,23 +69,30 @@ def _newest(rows: DataFrame, keys: list[str]) -> DataFrame:
     return ranked.where("__rank = 1").drop("__rank", SEQUENCE)
 
 
-def merge(jars: str, folder: str, asked: dict[str, Any]) -> dict[str, Any]:
-    """MERGE of a batch into a Delta table that is there: cold, then again, warm, with a second batch."""
+def merges(jars: str, folder: str, asked: dict[str, Any]) -> dict[str, Any]:
+    """MERGE of batches into a Delta table of the given rows, which Spark writes first; the first batch is cold."""
     spark = session(jars, folder)
-    seconds, cpu = [], []
-    for batch in asked["batches"]:
-        spark.read.parquet(batch).createOrReplaceTempView("batch")
-        before, used = time.monotonic(), _cpu()
-        same = " AND ".join(f"t.{key} <=> b.{key}" for key in asked["keys"])
-        spark.sql(
-            f"MERGE INTO delta.`{asked['table']}` t USING batch b ON {same} "
-            f"WHEN MATCHED AND b.{asked['sequence']} > t.{asked['sequence']} THEN UPDATE SET * "
-            "WHEN NOT MATCHED THEN INSERT *"
-        )
-        seconds.append(time.monotonic() - before)
-        cpu.append(_cpu() - used)
+    spark.read.parquet(asked["rows"]).write.format("delta").save(f"{folder}/table")
+    found: dict[str, list[tuple[float, float]]] = {}
+    for spread, batches in asked["batches"].items():
+        for batch in batches:
+            spark.read.parquet(batch["path"]).createOrReplaceTempView("batch")
+            before, used = time.monotonic(), _cpu()
+            _merge(spark, f"{folder}/table", asked, batch["since"])
+            found.setdefault(spread, []).append((time.monotonic() - before, _cpu() - used))
     spark.stop()
-    return {"seconds": seconds, "cpu": cpu}
+    return {"runs": found}
+
+
+def _merge(spark: SparkSession, table: str, asked: dict[str, Any], since: str) -> None:
+    """`since`: a time before which no row of the batch is, so that files can be left out."""
+    same = " AND ".join(f"t.{key} = b.{key}" for key in asked["keys"])
+    bound = f" AND t.{asked['time']} >= TIMESTAMP '{since}'" if since else ""
+    sequence = asked["sequence"]
+    spark.sql(
+        f"MERGE INTO delta.`{table}` t USING batch b ON {same}{bound} "
+        f"WHEN MATCHED AND b.{sequence} > t.{sequence} THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"
+    )
 
 
 def stream(jars: str, folder: str, asked: dict[str, Any]) -> dict[str, Any]:
@@ -131,12 +138,12 @@ def _cpu() -> float:
 def _tree() -> list[int]:
     found = [os.getpid()]
     for member in found:
-        for path in Path(f"/proc/{member}/task").glob("*/children"):
-            with suppress(OSError):
+        with suppress(OSError):
+            for path in Path(f"/proc/{member}/task").glob("*/children"):
                 found.extend(map(int, path.read_text(encoding="utf-8").split()))
     return found
 
 
 if __name__ == "__main__":
     work, arguments = sys.argv[1], json.loads(sys.argv[2])
-    print(json.dumps({"medallion": medallion, "merge": merge, "stream": stream}[work](**arguments)))
+    print(json.dumps({"medallion": medallion, "merges": merges, "stream": stream}[work](**arguments)))
