@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -109,6 +110,19 @@ def test_cleanup_keeps_what_consumers_and_training_sets_need_and_says_so(pedidos
     pedidos.deliver("d9", order("9", versao=9))
     assert pedidos.run().json["status"] == "ok"
     assert len(pedidos.rows("SELECT * FROM silver.pedidos")) == 10
+
+
+def test_cleaning_a_copy_of_a_project_removes_nothing_of_the_original(pedidos: Pedidos, at_once: None) -> None:
+    deliver(pedidos, range(1, 3))
+    copy = pedidos.folder.with_name(f"{pedidos.folder.name}-copy")
+    shutil.copytree(pedidos.folder, copy)
+    deliver(pedidos, range(3, 5))
+    time.sleep(0.1)
+    answer = pedidos.datalab("data", "cleanup", "--all", "--project", str(copy), "--json")
+    told = [row["why"] for row in answer.json if row["table"] == "silver.pedidos"]
+    assert all("outside of this project's warehouse" in why for why in told) == (answer.code != 0)
+    assert len(pedidos.rows("SELECT * FROM silver.pedidos")) == 12
+    assert len(pedidos.rows("SELECT * FROM bronze.pedidos")) == 12
 
 
 def test_the_training_sets_of_models_stay_while_others_go(pedidos: Pedidos, at_once: None) -> None:

@@ -9,8 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from datalab.engine.scratch import abandoned
-from datalab.errors import DataLabError
+from datalab.errors import DataLabError, LakeError
 from datalab.events import Progress
+from datalab.lake.formats.local import local_path
 from datalab.lake.maintenance.compact import Compaction, compact, plan_compaction, tidy
 from datalab.lake.maintenance.expire import Expiry, expire
 from datalab.lake.maintenance.goals import Goals
@@ -58,6 +59,7 @@ def expire_snapshots(lab: Lab, names: Iterable[TableName], *, dry_run: bool = Fa
     wanted = project_needs(lab)
     for name, goals in _each(lab, "expire", names):
         try:
+            _require_own(lab, name)
             yield expire(lab.lake, name, wanted, goals, datetime.now(UTC), dry_run=dry_run)
         except DataLabError as error:
             yield Expiry(name, (), error=error)
@@ -67,6 +69,7 @@ def remove_orphans(lab: Lab, names: Iterable[TableName], *, dry_run: bool = Fals
     """Remove files that no metadata names, table by table."""
     for name, goals in _each(lab, "vacuum", names):
         try:
+            _require_own(lab, name)
             yield vacuum(lab.lake, name, goals.orphans, datetime.now(UTC), dry_run=dry_run)
         except DataLabError as error:
             yield Vacuumed(name, (), error=error)
@@ -92,6 +95,19 @@ def remove_leftovers(lab: Lab, *, dry_run: bool = False) -> tuple[Path, ...]:
         for place in places:
             shutil.rmtree(place, ignore_errors=True)
     return places
+
+
+def _require_own(lab: Lab, name: TableName) -> None:
+    """Files of another project are not removed: the catalog of a copied folder still names those of the original."""
+    chosen = lab.configuration.settings.lake
+    warehouse, location = local_path(str(chosen.warehouse)), local_path(lab.lake.require(name).location)
+    if chosen.catalog or warehouse is None or location is None:
+        return
+    if not location.resolve().is_relative_to(warehouse.resolve()):
+        raise LakeError(
+            f"{name}: its files lie in {location}, outside of this project's warehouse, and may belong to another",
+            "Iceberg tables name their files by absolute paths: a copy of the folder has none of its own",
+        )
 
 
 def _each(lab: Lab, word: str, names: Iterable[TableName]) -> Iterator[tuple[TableName, Goals]]:
