@@ -1,12 +1,65 @@
-"""Messages from the client's objects to Arrow: what the collector does meanwhile."""
+"""Messages of the client to Arrow: how many are waited for, where reading stands, what the collector does meanwhile."""
 
 from __future__ import annotations
 
 import gc
+import threading
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError, Message
 
-from datalab.ingest.sources.kafka_topic import unsearched
+from datalab.ingest.sources.kafka_offsets import Range
+from datalab.ingest.sources.kafka_topic import Topic, unsearched
+
+
+class Client:
+    """Answers what lies ready, as much as is asked for."""
+
+    def __init__(self, ready: Sequence[Message]) -> None:
+        self.ready = list(ready)
+        self.asked: list[int] = []
+
+    def assign(self, _: Any) -> None:
+        pass
+
+    def consume(self, most: int, timeout: float) -> list[Message]:
+        assert timeout > 0
+        self.asked.append(most)
+        found, self.ready = self.ready[:most], self.ready[most:]
+        return found
+
+
+def message(partition: int, offset: int) -> Message:
+    return Message(topic="t", partition=partition, offset=offset, value=b"v", key=b"k", timestamp=(1, 1_000 + offset))
+
+
+def end(partition: int, offset: int) -> Message:
+    error = KafkaError(KafkaError._PARTITION_EOF)
+    return Message(topic="t", partition=partition, offset=offset, error=error)
+
+
+def reading(ready: Sequence[Message]) -> tuple[Topic, Client]:
+    topic, client = Topic("t", "nowhere:1", "g", {}, 1.0), Client(ready)
+    topic._consumer = client  # type: ignore[assignment]
+    return topic, client
+
+
+def test_no_more_messages_are_waited_for_than_are_there() -> None:
+    topic, client = reading([message(at % 2, at // 2) for at in range(30)])
+    found = list(topic.read([Range(0, 0, 15), Range(1, 0, 15)], threading.Event()))
+    assert [each.num_rows for each in found] == client.asked == [10, 20]
+    assert topic.stands() == {0: 15, 1: 15}
+    assert found[1].column("timestamp").to_pylist() == [1_000 + at // 2 for at in range(10, 30)]
+
+
+def test_an_end_behind_the_last_message_is_known_though_the_reader_goes_away() -> None:
+    topic, _ = reading([message(0, 0), message(0, 1), end(0, 3), message(1, 0)])
+    ranges = [Range(0, 0, 3), Range(1, 0, 5)]
+    batch = next(topic.read(ranges, threading.Event()))
+    assert batch.column("offset").to_pylist() == [0, 1, 0]
+    assert topic.stands() == {0: 3, 1: 1}
 
 
 def test_no_search_for_circles_while_messages_are_made() -> None:

@@ -80,14 +80,17 @@ class Topic:
         left = {each.partition: each.stop for each in ranges if each.start < each.stop}
         last = time.monotonic()
         while left and not stop.is_set():
+            most = min(self._at_once, sum(end - self._at[partition] for partition, end in left.items()))
             with unsearched():
-                batch, ended = self._consumed(consumer)
+                batch, ended = _consumed(consumer, most)
+            ends = list(filter(None, map(self._ended, ended)))
             if batch is not None:
                 last = time.monotonic()
                 self._at_once = max(1, min(_AT_ONCE, _BYTES_AT_ONCE * batch.num_rows // batch.nbytes))
                 self._note(batch)
+            self._at.update({partition: end for partition, end in ends if end > self._at[partition]})
+            if batch is not None:
                 yield batch
-            self._at.update({partition: end for partition, end in filter(None, ended) if end > self._at[partition]})
             left = {partition: end for partition, end in left.items() if self._at[partition] < end}
             if time.monotonic() - last > self._patience:
                 raise SourceUnavailable(f"nothing comes from {self._bootstrap} for {self.topic}", "is the broker up?")
@@ -125,14 +128,6 @@ class Topic:
             self._at = wanted
         return consumer
 
-    def _consumed(self, consumer: Consumer) -> tuple[pa.RecordBatch | None, list[tuple[int, int] | None]]:
-        """The next messages, if any came, and ends of partitions among them."""
-        messages, ended = consumer.consume(self._at_once, timeout=_TICK), list[tuple[int, int] | None]()
-        if any(map(Message.error, messages)):
-            ended = [self._ended(each) for each in messages if each.error() is not None]
-            messages = [each for each in messages if each.error() is None]
-        return _as_arrow(messages) if messages else None, ended
-
     def _note(self, batch: pa.RecordBatch) -> None:
         partitions, offsets = (batch.column(name).to_numpy() for name in ("partition", "offset"))
         for partition in np.unique(partitions).tolist():
@@ -166,6 +161,15 @@ def unsearched() -> Iterator[None]:
     finally:
         if wanted:
             gc.enable()
+
+
+def _consumed(consumer: Consumer, most: int) -> tuple[pa.RecordBatch | None, list[Message]]:
+    """The next messages, if any come: as soon as there are so many, or after a tick; and what is none but an error."""
+    messages, others = consumer.consume(most, timeout=_TICK), list[Message]()
+    if any(map(Message.error, messages)):
+        others = [each for each in messages if each.error() is not None]
+        messages = [each for each in messages if each.error() is None]
+    return _as_arrow(messages) if messages else None, others
 
 
 def _as_arrow(messages: Sequence[Message]) -> pa.RecordBatch:
