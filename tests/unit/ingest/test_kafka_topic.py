@@ -5,11 +5,11 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, Message
+from confluent_kafka import KafkaError, Message, TopicPartition
 
+from datalab.errors import SourceUnavailable
 from datalab.ingest.sources.kafka_offsets import Range
 from datalab.ingest.sources.kafka_topic import Topic, unsearched
 
@@ -20,9 +20,10 @@ class Client:
     def __init__(self, ready: Sequence[Message]) -> None:
         self.ready = list(ready)
         self.asked: list[int] = []
+        self.assigned: list[dict[int, int]] = []
 
-    def assign(self, _: Any) -> None:
-        pass
+    def assign(self, partitions: Sequence[TopicPartition]) -> None:
+        self.assigned.append({each.partition: each.offset for each in partitions})
 
     def consume(self, most: int, timeout: float) -> list[Message]:
         assert timeout > 0
@@ -37,6 +38,11 @@ def message(partition: int, offset: int) -> Message:
 
 def end(partition: int, offset: int) -> Message:
     error = KafkaError(KafkaError._PARTITION_EOF)
+    return Message(topic="t", partition=partition, offset=offset, error=error)
+
+
+def out_of_range(partition: int, offset: int) -> Message:
+    error = KafkaError(KafkaError._AUTO_OFFSET_RESET)
     return Message(topic="t", partition=partition, offset=offset, error=error)
 
 
@@ -60,6 +66,19 @@ def test_an_end_behind_the_last_message_is_known_though_the_reader_goes_away() -
     batch = next(topic.read(ranges, threading.Event()))
     assert batch.column("offset").to_pylist() == [0, 1, 0]
     assert topic.stands() == {0: 3, 1: 1}
+
+
+def test_an_answer_to_what_was_asked_for_before_is_no_trouble() -> None:
+    topic, client = reading([message(0, 0), out_of_range(0, 900), message(0, 1)])
+    found = list(topic.read([Range(0, 0, 2)], threading.Event()))
+    assert sum(each.num_rows for each in found) == 2
+    assert client.assigned == [{0: 0}, {0: 1}]
+
+
+def test_an_offset_that_is_gone_is_told() -> None:
+    topic, _ = reading([message(0, 0), out_of_range(0, 1)])
+    with pytest.raises(SourceUnavailable):
+        list(topic.read([Range(0, 0, 2)], threading.Event()))
 
 
 def test_no_search_for_circles_while_messages_are_made() -> None:

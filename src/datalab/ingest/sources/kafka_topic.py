@@ -83,11 +83,11 @@ class Topic:
             most = min(self._at_once, sum(end - self._at[partition] for partition, end in left.items()))
             with unsearched():
                 batch, ended = _consumed(consumer, most)
-            ends = list(filter(None, map(self._ended, ended)))
             if batch is not None:
                 last = time.monotonic()
                 self._at_once = max(1, min(_AT_ONCE, _BYTES_AT_ONCE * batch.num_rows // batch.nbytes))
                 self._note(batch)
+            ends = filter(None, map(self._ended, ended))
             self._at.update({partition: end for partition, end in ends if end > self._at[partition]})
             if batch is not None:
                 yield batch
@@ -124,9 +124,12 @@ class Topic:
         consumer = self._connected()
         wanted = {each.partition: each.start for each in ranges}
         if wanted != self._at:
-            consumer.assign([TopicPartition(self.topic, *each) for each in wanted.items()])
             self._at = wanted
+            self._assign(consumer)
         return consumer
+
+    def _assign(self, consumer: Consumer) -> None:
+        consumer.assign([TopicPartition(self.topic, *each) for each in self._at.items()])
 
     def _note(self, batch: pa.RecordBatch) -> None:
         partitions, offsets = (batch.column(name).to_numpy() for name in ("partition", "offset"))
@@ -140,6 +143,10 @@ class Topic:
         if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - so it is called
             return int(message.partition()), int(message.offset())  # type: ignore[arg-type]
         if error.retriable() or error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT):  # noqa: SLF001
+            return None
+        stands = self._at.get(message.partition())  # type: ignore[arg-type]
+        if error.code() == KafkaError._AUTO_OFFSET_RESET and message.offset() != stands:  # noqa: SLF001
+            self._assign(self._connected())  # it was asked for before reading was told to begin elsewhere
             return None
         raise self._unavailable(error)
 
