@@ -125,6 +125,31 @@ def test_cleaning_a_copy_of_a_project_removes_nothing_of_the_original(pedidos: P
     assert len(pedidos.rows("SELECT * FROM bronze.pedidos")) == 12
 
 
+def test_a_copy_of_a_project_writes_nothing_into_the_original(pedidos: Pedidos) -> None:
+    deliver(pedidos, range(1, 3))
+    copy = Pedidos(pedidos.folder.with_name(f"{pedidos.folder.name}-copy"), pedidos.datalab)
+    shutil.copytree(pedidos.folder, copy.folder)
+    present = set((pedidos.folder / "lake").rglob("*"))
+    copy.deliver("d3", order("3-0"))
+    answer = copy.datalab("run", "--project", copy.folder)
+    assert set((pedidos.folder / "lake").rglob("*")) == present
+    if answer.code:  # Iceberg's tables name their files by absolute paths
+        assert "lies in another warehouse" in answer.err
+    assert len(copy.rows("SELECT * FROM silver.pedidos")) == (6 if answer.code else 7)
+
+
+def test_a_project_that_was_moved_is_told_to_go_back_or_works(pedidos: Pedidos) -> None:
+    deliver(pedidos, range(1, 2))
+    moved = Pedidos(pedidos.folder.with_name(f"{pedidos.folder.name}-moved"), pedidos.datalab)
+    pedidos.folder.rename(moved.folder)
+    answer = moved.datalab("run", "--project", moved.folder)
+    if answer.code:
+        assert "move a folder that was moved back" in answer.err
+        pedidos.folder.symlink_to(moved.folder)
+    assert moved.run().json
+    assert len(moved.rows("SELECT * FROM silver.pedidos")) == 3
+
+
 def test_the_training_sets_of_models_stay_while_others_go(pedidos: Pedidos, at_once: None) -> None:
     name = TableName("training", "treino")
     with Lab(load(pedidos.folder, environ=os.environ)) as lab:

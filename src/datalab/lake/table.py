@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from datalab.errors import InvalidSetting
+from datalab.errors import InvalidSetting, LakeError
 from datalab.lake.layout import cluster_of, file_rows_of, mark_rows_of
 from datalab.lake.provenance import Position, Provenance
 from datalab.names import TableName
@@ -191,7 +191,8 @@ class TableState:
 
     `snapshot` is None before the first commit. `positions` says where each flow into the table stands.
     `schema` includes internal columns. New data files go into the folder `data_location`, or into `location` where
-    it is empty. `marks`: rows of its files may be deleted by position. `handle` belongs to the format.
+    it is empty. `marks`: rows of its files may be deleted by position. `elsewhere`: another warehouse that it lies in,
+    with a catalog of its own; such a table is only read. `handle` belongs to the format.
     """
 
     name: TableName
@@ -205,10 +206,12 @@ class TableState:
     positions: Mapping[str, Position] = field(default_factory=dict)
     data_location: str = ""
     marks: bool = False
+    elsewhere: str = ""
     handle: Any = field(default=None, compare=False, repr=False)
 
     def target(self) -> WriteTarget:
-        """Where and how to write data files for this state."""
+        """Where and how to write data files for this state. LakeError where that is for another project to do."""
+        self.require_own()
         return WriteTarget(
             self.name,
             self.data_location or self.location,
@@ -218,6 +221,15 @@ class TableState:
             file_rows=file_rows_of(self.properties),
             mark_rows=mark_rows_of(self.properties) if self.marks else 0,
         )
+
+    def require_own(self) -> None:
+        """LakeError for a table of another warehouse: the maintenance there would not know of our commits."""
+        if self.elsewhere:
+            raise LakeError(
+                f"{self.name} lies in another warehouse, {self.elsewhere}: from here it can be read, not written",
+                "the tables of a copied folder name the original's files by absolute paths: "
+                "work in the original, or let lake.warehouse be an empty folder",
+            )
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from pyiceberg.exceptions import (
 )
 from pyiceberg.table import Table
 
-from datalab.errors import CommitFailed, InvalidName, NotSupported, SnapshotNotFound
+from datalab.errors import CommitFailed, InvalidName, LakeError, NotSupported, SnapshotNotFound
 from datalab.lake.formats.base import FormatCapabilities, Overtaken, require_live, require_partition_columns
 from datalab.lake.formats.iceberg_catalog import open_catalog
 from datalab.lake.formats.iceberg_files import known_entry, to_deletes, to_manifest
@@ -52,6 +52,7 @@ _DEFAULTS = {
 }
 _ATTEMPTS = 10
 _KEPT = 1024
+_MOVED = "Iceberg tables name their files by absolute paths: move a folder that was moved back, or link it from there"
 _AGAIN = "datalab run TABLE --full-refresh computes its rows anew"
 
 
@@ -81,11 +82,15 @@ class IcebergFormat:
         return tuple(sorted(filter(None, map(_table_name, identifiers))))
 
     def load(self, name: TableName) -> TableState | None:
-        """The newest state; the metadata of an unchanged table is not read again."""
+        """The newest state; the metadata of an unchanged table is not read again. LakeError where it is not there."""
         try:
             table = self._catalog.load_table((name.layer, name.table))
         except (NoSuchTableError, NoSuchNamespaceError):
             return None
+        except FileNotFoundError as error:
+            raise LakeError(
+                f"{name}: the catalog names a file that is not there: {error.filename or error}", _MOVED
+            ) from error
         return self._state(name, table)
 
     def define(self, name: TableName, spec: TableSpec) -> TableState:
@@ -140,6 +145,7 @@ class IcebergFormat:
 
     def commit(self, state: TableState, change: Change) -> TableState:
         """One snapshot and the table's properties, in one transaction."""
+        state.require_own()
         table = _draft(state.handle)
         transaction = Draft(table)
         if is_reshaped(state.handle, state.schema):
@@ -177,7 +183,7 @@ class IcebergFormat:
         return Present(listed, lambda manifest: self._manifests.entries(state, manifest))
 
     def _state(self, name: TableName, table: Table) -> TableState:
-        return self._states.get(table.metadata_location, lambda: table_state(name, table))
+        return self._states.get(table.metadata_location, lambda: table_state(name, table, self._warehouse))
 
     def _create(self, name: TableName, spec: TableSpec) -> None:
         self._ensure_namespace(name.layer)

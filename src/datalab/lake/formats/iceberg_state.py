@@ -11,6 +11,7 @@ from pyiceberg.table.snapshots import Operation, Summary
 from pyiceberg.table.snapshots import Snapshot as IcebergSnapshot
 
 from datalab.lake.formats.iceberg_schema import partition_fields, to_arrow
+from datalab.lake.formats.traces import other_warehouse
 from datalab.lake.provenance import PROVENANCE_KEY, Position, Provenance
 from datalab.lake.table import Snapshot, TableState
 from datalab.names import TableName
@@ -27,8 +28,8 @@ _OURS = frozenset({POSITIONS_KEY, HEAD_KEY, COMMENT_KEY})
 _FOREIGN = {Operation.APPEND: "append", Operation.REPLACE: "compact"}
 
 
-def table_state(name: TableName, table: Table) -> TableState:
-    """The state of a table as its newest metadata has it."""
+def table_state(name: TableName, table: Table, warehouse: str) -> TableState:
+    """The state of a table, which a catalog at `warehouse` names, as its newest metadata has it."""
     metadata = table.metadata
     schema, properties = metadata.schema(), metadata.properties
     return TableState(
@@ -43,6 +44,7 @@ def table_state(name: TableName, table: Table) -> TableState:
         properties={key: value for key, value in properties.items() if key not in _OURS},
         positions=_positions(properties),
         marks=metadata.format_version == 2,
+        elsewhere=other_warehouse(metadata.location, warehouse),
         handle=table,
     )
 

@@ -16,6 +16,15 @@ def has_catalog(warehouse: str) -> bool:
     return folder is not None and (folder / CATALOG_FILE).is_file()
 
 
+def other_warehouse(location: str, warehouse: str) -> str:
+    """The warehouse that a table lies in, if that is another one than `warehouse` and has a catalog; else empty."""
+    place, own = local_path(location), local_path(warehouse)
+    if place is None or own is None or place.is_relative_to(own):
+        return ""
+    holder = next((folder for folder in place.parents if (folder / CATALOG_FILE).is_file()), None)
+    return "" if holder is None or holder.resolve() == own.resolve() else str(holder)
+
+
 def has_delta_table(warehouse: str, name: TableName) -> bool:
     """Whether there is a Delta table of that name."""
     folder = local_path(warehouse)
