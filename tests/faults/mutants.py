@@ -72,9 +72,14 @@ _DAMAGE: tuple[Callable[[bytearray, Random], None], ...] = (
 def mutants(good: bytes, count: int, seed: int) -> Iterator[bytes]:
     """`count` copies with one piece of damage each, sometimes two or three."""
     for number in range(count):
-        random = Random(f"{seed}/{number}")
-        data = bytearray(good)
-        for _ in range(random.choice((1, 1, 1, 2, 3))):
-            if data:
-                random.choice(_DAMAGE)(data, random)
-        yield bytes(data)
+        yield mutant(good, seed, number)
+
+
+def mutant(good: bytes, seed: int, number: int) -> bytes:
+    """One of these copies."""
+    random = Random(f"{seed}/{number}")
+    data = bytearray(good)
+    for _ in range(random.choice((1, 1, 1, 2, 3))):
+        if data:
+            random.choice(_DAMAGE)(data, random)
+    return bytes(data)

@@ -27,8 +27,8 @@ def read_avro(data: bytes, contract: Any) -> Iterator[Record]:
     """fastavro under the contract, up to its first error.
 
     It takes ints of any size, so its values are validated; and a negative index of a union as one counted from the
-    end, and bytes of a sync marker as data: in a file that is not compressed the record must be there as it would be
-    written, outside any marker.
+    end, bytes of a sync marker as data, and of a number of more than 64 bits the lower ones: in a file that is not
+    compressed the first record that is not there as it would be written, outside any marker, is an error too.
     """
     schema = fastavro.parse_schema(contract)
     try:
@@ -38,8 +38,9 @@ def read_avro(data: bytes, contract: Any) -> Iterator[Record]:
                 continue
             written = io.BytesIO()
             fastavro.schemaless_writer(written, schema, record)
-            if reader.codec != "null" or _stands_in(data, written.getvalue()):
-                yield record
+            if reader.codec == "null" and not _stands_in(data, written.getvalue()):
+                return
+            yield record
     except Exception:  # noqa: BLE001 - hostile bytes make it raise anything
         return
 

@@ -17,7 +17,7 @@ import fastavro
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.faults.mutants import mutants
+from tests.faults.mutants import mutant, mutants
 from tests.faults.strict_readers import SYNC, read_avro, read_csv, read_jsonl, read_parquet, schema_intact
 
 from datalab.ingest.contracts import arrow_field, parse_contract
@@ -27,6 +27,7 @@ from datalab.ingest.decode.formats import decode
 from datalab.ingest.isolate import run_jobs
 from datalab.ingest.jobs import FileJob, Job
 from datalab.ingest.limits import Limits
+from datalab.ingest.reasons import Reject
 from datalab.ingest.workers import Call, Value, Workers
 
 _READERS = {"avro": read_avro, "flat": read_avro, "csv": read_csv, "jsonl": read_jsonl, "parquet": read_parquet}
@@ -168,9 +169,15 @@ def _problems(kind: str, data: bytes, document: Any, contract: Any) -> Iterator[
         return
     wanted = Counter(map(_key, _READERS[kind](data, document)))
     missing = wanted - Counter(map(_key, accepted))
-    excused = sum(any(words in reject.detail for words in _EXCUSED) for reject in rejects)
+    excused = sum(map(_is_excused, rejects))
     if missing.total() > excused:
         yield f"{missing.total()} records of a strict reader are missing, {excused} excused: {list(missing)[:1]}"
+
+
+def _is_excused(reject: Reject) -> bool:
+    """The rest of a broken CSV record of several lines is read anew, perhaps from within quotes."""
+    cut = "fields, not" in reject.detail and reject.raw.count(b'"') % 2 == 1
+    return cut or any(words in reject.detail for words in _EXCUSED)
 
 
 def _run(kind: str, count: int, seed: int) -> None:
@@ -202,6 +209,12 @@ def test_good_files_are_read_whole(kind: str) -> None:
 )
 def test_mutants(kind: str, count: int) -> None:
     _run(kind, count, seed=1)
+
+
+@pytest.mark.parametrize(("kind", "number"), [("avro", 640), ("avro", 2944), ("csv", 20801)])
+def test_mutants_that_were_hard_to_judge(kind: str, number: int) -> None:
+    """A number of more than 64 bits in a block of the wrong length; a record that is cut within its quotes."""
+    assert not compare((kind, (mutant(_good(kind, 0), 1_000, number),)))
 
 
 @pytest.mark.full
