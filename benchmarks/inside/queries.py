@@ -9,7 +9,7 @@ from sqlglot import exp
 
 from benchmarks.inside.project import BRONZE, SILVER, VIEWS, opened
 from datalab.engine.dialect import sql_of, translate
-from datalab.engine.dialect.macros import MACROS
+from datalab.engine.dialect.macros import MACROS, with_needed
 from datalab.pipelines.cdc import cdc_query
 from datalab.pipelines.graph import FlowNode
 from datalab.platform.lab import Lab
@@ -26,7 +26,7 @@ def peer_queries(project: str, table_format: str) -> dict[str, Any]:
             "where": [f"({_translated(c.condition)})" for c in silver.dataset.constraints if c.action == "drop"],
             "keys": list(silver.flow.cdc.keys),
             "gold": {node.flow.target.table: _translated(node.query) for node in gold},
-            "macros": list(MACROS),
+            "macros": [MACROS[name] for name in with_needed(MACROS)],
         }
 
 
@@ -51,7 +51,7 @@ def silver_files(project: str, table_format: str) -> dict[str, Any]:
         return {
             "files": _files(lab, SILVER),
             "gold": {node.flow.target.table: _translated(node.query) for node in nodes},
-            "macros": list(MACROS),
+            "macros": [MACROS[name] for name in with_needed(MACROS)],
         }
 
 
