@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from sqlglot import exp, parse_one
+from tests.field_ids import identified
 
 from datalab.engine import copying, writing
 from datalab.engine.base import Append, Query, Staged, Upsert, Work
@@ -47,23 +48,6 @@ SCHEMA = pa.schema(
     ]
 )
 ROWS = 5_000
-
-
-def identified(schema: pa.Schema) -> pa.Schema:
-    """The schema with a field id on every field, as Iceberg tables have it."""
-    count = iter(range(1, 1_000))
-
-    def marked(field: Any) -> Any:
-        number, kind = str(next(count)), field.type
-        if pa.types.is_struct(kind):
-            kind = pa.struct([marked(each) for each in kind])
-        elif pa.types.is_list(kind):
-            kind = pa.list_(marked(kind.value_field))
-        elif pa.types.is_map(kind):
-            kind = pa.map_(marked(kind.key_field), marked(kind.item_field))
-        return pa.field(field.name, kind, field.nullable, metadata={b"PARQUET:field_id": number.encode()})
-
-    return pa.schema([marked(each) for each in schema])
 
 
 def row(at: int, sequence: int = 1) -> dict[str, Any]:

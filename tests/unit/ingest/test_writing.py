@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from sqlglot import parse_one
+from tests.field_ids import identified
 
 from datalab.engine.base import Append, Query, Work
 from datalab.engine.duckdb import DuckDBEngine
@@ -28,23 +29,6 @@ NOW = datetime(2026, 3, 5, tzinfo=UTC)
 MOMENT = pa.timestamp("us", tz="UTC")
 NAME = TableName("bronze", "p")
 LOCAL = [("uf", pa.string()), ("lat", pa.float64())]
-
-
-def identified(schema: pa.Schema) -> pa.Schema:
-    """The schema with a field id on every field, as Iceberg tables have it."""
-    count = iter(range(1, 1_000))
-
-    def marked(field: Any) -> Any:
-        number, kind = str(next(count)), field.type
-        if pa.types.is_struct(kind):
-            kind = pa.struct([marked(each) for each in kind])
-        elif pa.types.is_list(kind):
-            kind = pa.list_(marked(kind.value_field))
-        elif pa.types.is_map(kind):
-            kind = pa.map_(marked(kind.key_field), marked(kind.item_field))
-        return pa.field(field.name, kind, field.nullable, metadata={b"PARQUET:field_id": number.encode()})
-
-    return pa.schema([marked(each) for each in schema])
 
 
 SCHEMA = pa.schema(
