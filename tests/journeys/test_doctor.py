@@ -17,17 +17,9 @@ from datalab.platform.lab import Lab
 from datalab.platform.settings import load
 
 
-@pytest.fixture(params=["iceberg", "delta"])
-def pedidos(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    datalab: Callable[..., Any],
-    monkeypatch: pytest.MonkeyPatch,
-    warm: None,
-) -> Pedidos:
-    monkeypatch.setenv("DATALAB__LAKE__FORMAT", request.param)
+@pytest.fixture(autouse=True)
+def _a_file_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATALAB__INGEST__BATCH_FILES", "1")
-    return Pedidos(tmp_path, datalab).create()
 
 
 def findings(pedidos: Pedidos, code: int = 1) -> set[tuple[str, str]]:

@@ -2,27 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
 import pytest
 from tests.journeys.pedidos import Pedidos, order
 from tests.journeys.test_maintenance import AT_ONCE
 
 SILVER = "SELECT id, uf, valor FROM silver.pedidos"
-
-
-@pytest.fixture(params=["iceberg", "delta"])
-def pedidos(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    datalab: Callable[..., Any],
-    monkeypatch: pytest.MonkeyPatch,
-    warm: None,
-) -> Pedidos:
-    monkeypatch.setenv("DATALAB__LAKE__FORMAT", request.param)
-    return Pedidos(tmp_path, datalab).create()
 
 
 def three_days(pedidos: Pedidos) -> None:

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,18 +31,6 @@ engine = DuckDBEngine(temp_directory=sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
 """
-
-
-@pytest.fixture(params=["iceberg", "delta"])
-def pedidos(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    datalab: Callable[..., Any],
-    monkeypatch: pytest.MonkeyPatch,
-    warm: None,
-) -> Pedidos:
-    monkeypatch.setenv("DATALAB__LAKE__FORMAT", request.param)
-    return Pedidos(tmp_path, datalab).create()
 
 
 @pytest.fixture

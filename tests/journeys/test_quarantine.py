@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from pathlib import Path
 from typing import Any
 
-import pytest
 from tests.journeys.pedidos import CANARY, Pedidos, order
 
 from datalab.errors import LakeError
@@ -17,12 +15,6 @@ from datalab.platform import reviews
 BRONZE, SILVER, GOLD = "bronze.pedidos", "silver.pedidos", "gold.por_uf"
 BROKEN = '{"id": "x", "cpf": "' + CANARY + '-x", '
 STATUS = "SELECT target, reason, status, records FROM ops.quarantine"
-
-
-@pytest.fixture(params=["iceberg", "delta"])
-def pedidos(request, tmp_path: Path, datalab, monkeypatch, warm) -> Pedidos:
-    monkeypatch.setenv("DATALAB__LAKE__FORMAT", request.param)
-    return Pedidos(tmp_path / "pedidos", datalab).create()
 
 
 def fail_once(monkeypatch, tables: Collection[str]) -> None:

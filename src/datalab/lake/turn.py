@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-import random
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
-from datalab.lake.formats.local import local_path
+from datalab.lake.formats.local import local_path, taken
 
 _PATIENCE = 2.0
 _LONGEST_PAUSE = 0.01
@@ -73,16 +71,7 @@ def _opened(folder: Path) -> int | None:
 
 
 def _taken(descriptor: int) -> bool:
-    """Whether the lock was got in time. The lock of a folder leaves no file behind, and goes with its process."""
-    end = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > end:
-                return False
-            time.sleep(random.uniform(0, _LONGEST_PAUSE))  # noqa: S311 - jitter is no secret
-        except OSError:  # a file system without locks
-            return False
-        else:
-            return True
+    try:
+        return taken(descriptor, _PATIENCE, _LONGEST_PAUSE)
+    except OSError:  # a file system without locks
+        return False

@@ -16,8 +16,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from datalab import __version__
+from datalab.lake.formats.local import write_private
 from datalab.names import TableName
-from datalab.platform.private_files import write_private
 
 Types = Mapping[TableName, pa.Schema]
 

@@ -6,7 +6,6 @@ import fcntl
 import hashlib
 import hmac
 import json
-import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from datalab.errors import ApiKeyError
-from datalab.lake.formats.local import flush
+from datalab.lake.formats.local import write_private
 from datalab.serving.policy import ROLES, Role
 
 KEY_FILE = Path("keys", "api.json")
@@ -127,12 +126,8 @@ class KeyStore:
             self.refresh()
 
     def _write(self, known: dict[str, ApiKey]) -> None:
-        draft = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump({"keys": [asdict(key) for key in known.values()]}, file, indent=1, ensure_ascii=False)
-        flush([str(draft)])
-        draft.rename(self._path)
+        text = json.dumps({"keys": [asdict(key) for key in known.values()]}, indent=1, ensure_ascii=False)
+        write_private(self._path, text)
 
 
 def _hash(secret: str) -> str:

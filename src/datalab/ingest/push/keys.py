@@ -10,7 +10,6 @@ import errno
 import fcntl
 import json
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from datalab.ingest.push.journal import Entry
+from datalab.lake.formats.local import taken
 
 NAME = ".keys"
 _FULL = 32 << 20
-_PATIENCE, _PAUSE = 5.0, 0.001
+_PATIENCE, _PAUSE = 5.0, 0.002
 
 
 @dataclass(frozen=True)
@@ -61,15 +61,8 @@ class Keys:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """A block in which no other process tells anything. TimeoutError where one stands still in such a block."""
-        end = time.monotonic() + _PATIENCE
-        while True:
-            try:
-                fcntl.flock(self._folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if time.monotonic() > end:
-                    raise TimeoutError(f"another process holds {self._path.parent} for too long") from error
-                time.sleep(_PAUSE)
+        if not taken(self._folder, _PATIENCE, _PAUSE):
+            raise TimeoutError(f"another process holds {self._path.parent} for too long")
         try:
             yield
         finally:

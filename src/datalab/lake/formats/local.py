@@ -1,12 +1,16 @@
-"""Files on the local disk: from locations to paths, and written so that they survive a power failure."""
+"""Files and folders on the local disk: from locations to paths, locks, and writes that survive a power failure."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import random
+import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+from uuid import uuid4
 
 from datalab.lake.formats.upkeep import File
 
@@ -45,3 +49,33 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Put a file of this text, readable by its owner alone, in the place of what is there, whole or not at all."""
+    draft = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        with open(draft, "x", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(text)
+        flush([str(draft)])
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def taken(descriptor: int, patience: float, pause: float) -> bool:
+    """Whether the lock of an open file or folder was got within `patience` seconds. OSError where there are no locks.
+
+    It is asked for again after pauses of up to `pause` seconds. The lock of a folder leaves no file behind, and any
+    goes with its process.
+    """
+    end = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                return False
+            time.sleep(random.uniform(0, pause))  # noqa: S311 - jitter is no secret
+        else:
+            return True
