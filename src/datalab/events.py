@@ -224,6 +224,14 @@ class ModelTurnedDown(Event):
 
 
 @dataclass(frozen=True)
+class ModelMissing(Event):
+    """The server has no model to answer with; what else it does goes on."""
+
+    model: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class ModelStale(Event):
     """The server answers with the last good version, which the registry does not confirm."""
 

@@ -101,6 +101,16 @@ def test_who_is_paused_and_overtaken_lands_nothing_of_what_others_took(pair: tup
     taker.feed.close()
 
 
+def test_partitions_that_are_added_are_given_out_soon(pair: tuple[World, World]) -> None:
+    one, other = pair
+    one.topic.widen(6)
+    one.topic.send(good(one.topic, 0, 60))
+    until(lambda: sorted([*parts(one), *parts(other)]) == [0, 1, 2, 3, 4, 5])
+    one.run()
+    other.run()
+    whole(one)
+
+
 def test_who_leaves_hands_over_what_it_has_not_read(pair: tuple[World, World]) -> None:
     leaver, heir = pair
     topic = leaver.topic

@@ -56,7 +56,8 @@ async def _scored(parts: Parts, file: Path) -> Any:
     if model is None:
         refusal = parts.keeper.refusal
         why = f": version {refusal.version} was refused: {refusal.why}" if refusal else ""
-        raise NoModel(f"no model {parts.keeper.model} is live{why}", f"datalab model train {parts.keeper.model}")
+        name = parts.keeper.model
+        raise NoModel(f"no model{f' {name}' if name else ''} is live{why}", f"datalab model train {name or 'NAME'}")
     body = _read(file)
     try:
         row = model.form.read(body)

@@ -188,4 +188,5 @@ def _numbers(column: pa.ChunkedArray) -> Array:
         )
     if pa.types.is_boolean(kind):
         column = column.cast(pa.int8())
-    return np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and taken for missing
+        return np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float32)

@@ -79,21 +79,33 @@ def served_model(configuration: Configuration) -> str:
     return names[0]
 
 
+def _model_or_none(configuration: Configuration) -> str | None:
+    """None: the project has no model, and its server only takes records. NoModel where it takes none either."""
+    try:
+        return served_model(configuration)
+    except NoModel:
+        if not any(source.push for source in configuration.settings.sources.values()):
+            raise
+        return None
+
+
+def _may_have_packages(configuration: Configuration) -> bool:
+    """Whether a model may have been trained, and signed with a key that another one must not take the place of."""
+    chosen = configuration.settings.registry
+    return bool(chosen.url) or (chosen.path / "artifacts").exists()
+
+
 def wire_service(
     configuration: Configuration, environ: Mapping[str, str], bus: Bus, store: OnlineStore | None = None
 ) -> Parts:
     """Everything that answers scores, from the settings' online store or another. ModelRefused: no signing key."""
     chosen, state = configuration.settings.serving, state_folder(configuration)
-    try:
-        model, key = served_model(configuration), signing_key(state)
-    except NoModel:
-        if not any(source.push for source in configuration.settings.sources.values()):
-            raise
-        model, key = "none", signing_key(state, create=True)  # a server that takes records, and answers no scores
+    model = _model_or_none(configuration)
+    key = signing_key(state, create=model is None or not _may_have_packages(configuration))
     store = wire_online_store(configuration, environ) if store is None else store
     demands = Demands(chosen.model_latency_ms, chosen.batch_rows, chosen.reasons)
     registry, kept = wire_registry_reader(configuration, environ), state / "serving" / "models"
-    keeper = ModelKeeper(model, registry, kept, key, demands, bus)
+    keeper = ModelKeeper(model or "", registry, kept, key, demands, bus)
     scores, reviews = (
         RecordLog(folder, chosen.log_size.bytes, chosen.log_sync) for folder in log_folders(configuration)
     )

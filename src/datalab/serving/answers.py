@@ -97,7 +97,7 @@ class Recusa(Form):
 class Informacao(Form):
     """O modelo que está no ar, e o que foi recusado."""
 
-    modelo: str
+    modelo: str | None
     versao: int | None
     desde: datetime | None
     manifesto: dict[str, Any] | None
@@ -115,10 +115,10 @@ class Saude(Form):
 
 
 class Pronto(Saude):
-    """Há um modelo no ar."""
+    """O que o projeto declara está no ar; sem modelo declarado, o servidor só recebe registros."""
 
-    modelo: str
-    versao: int
+    modelo: str | None
+    versao: int | None
 
 
 class ProblemDocument(BaseModel):

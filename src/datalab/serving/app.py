@@ -88,7 +88,7 @@ def _declared(service: Service, bursts: Bursts, app: FastAPI, route: str) -> dic
             service.review, "Record a manual review.", answers.Revisao, 201
         ),
         ("GET", "/health"): Declared(service.health, "The process answers.", answers.Saude),
-        ("GET", "/ready"): Declared(service.ready, "Scores can be answered.", answers.Pronto),
+        ("GET", "/ready"): Declared(service.ready, "What the project declares can be done.", answers.Pronto),
         ("GET", "/metrics"): Declared(service.metrics_text, "Counts for Prometheus.", "text/plain"),
         ("GET", "/docs"): Declared(page, "This API, for people.", "text/html"),
         ("GET", "/openapi.json"): Declared(document, "This API, for programs.", "application/json"),

@@ -100,12 +100,16 @@ class Vector:
         return [get(request, found) for get in self._getters]
 
     def arrays(self, rows: Sequence[Sequence[Any]]) -> tuple[Matrix, Matrix]:
-        """Numbers as float32 [inputs, rows], texts as objects [inputs, rows]."""
+        """Numbers as float32 [inputs, rows], texts as objects [inputs, rows].
+
+        A feature beyond float32 is infinite, which models take for a missing value.
+        """
         values = [row[place] for place in self.numbers for row in rows]
-        try:
-            numbers = np.array(values, dtype=np.float32)  # None becomes NaN
-        except (TypeError, ValueError):  # something that is no number
-            numbers = np.array([*map(_number, values)], dtype=np.float32)
+        with np.errstate(over="ignore"):
+            try:
+                numbers = np.array(values, dtype=np.float32)  # None becomes NaN
+            except (TypeError, ValueError, OverflowError):  # something that is no number
+                numbers = np.array([*map(_number, values)], dtype=np.float32)
         texts = np.array([_text(row[place]) for place in self.texts for row in rows], dtype=object)
         return numbers.reshape(len(self.numbers), len(rows)), texts.reshape(len(self.texts), len(rows))
 
@@ -133,7 +137,7 @@ def _number(value: Any) -> float:
         return math.nan
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return math.nan
 
 

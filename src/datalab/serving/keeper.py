@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from datalab.errors import DataLabError, ModelRefused
-from datalab.events import Bus, ModelLive, ModelStale, ModelTurnedDown
+from datalab.events import Bus, ModelLive, ModelMissing, ModelStale, ModelTurnedDown
 from datalab.lake.formats.local import flush
 from datalab.ml.package import MANIFEST, MODEL, SIGNATURE, read_package
 from datalab.ml.registry.base import Live, RegistryReader
@@ -41,7 +41,7 @@ class ModelKeeper:
     """Holds the live model of one name. `live` is replaced as a whole: whoever took it keeps what it took.
 
     A verified package is copied to `folder`, so that a restart serves it even where the registry is gone, empty or
-    points to something bad; it is `stale` then, with the reason.
+    points to something bad; it is `stale` then, with the reason. `missing` is why no model is live.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class ModelKeeper:
         self.model = model
         self.live: LiveModel | None = None
         self.stale = ""
+        self.missing = ""
         self.swaps = 0
         self.refused_total = 0
         self.refusals: deque[Refusal] = deque(maxlen=_REMEMBERED)
@@ -63,7 +64,12 @@ class ModelKeeper:
         self._lock = threading.Lock()
 
     def refresh(self) -> None:
-        """Ask the registry once, and take what it names if that is new and good. Never raises."""
+        """Ask the registry once, and take what it names if that is new and good. Never raises.
+
+        Without a model's name there is nothing to ask for.
+        """
+        if not self.model:
+            return
         with self._lock:
             starting = self.live is None
             if starting:
@@ -134,10 +140,12 @@ class ModelKeeper:
         self._set_stale(f"the champion, version {version}, was refused")
 
     def _set_stale(self, why: str) -> None:
-        why = why if self.live is not None else ""
-        if why and why != self.stale:
-            self._bus.emit(ModelStale(self.model, why))
-        self.stale = why
+        stale, missing = (why, "") if self.live is not None else ("", why)
+        if stale and stale != self.stale:
+            self._bus.emit(ModelStale(self.model, stale))
+        if missing and missing != self.missing:
+            self._bus.emit(ModelMissing(self.model, missing))
+        self.stale, self.missing = stale, missing
 
     def _restore(self) -> None:
         """Go live with what was good before the restart."""
@@ -213,10 +221,10 @@ def info(keeper: ModelKeeper) -> Mapping[str, Any]:
             "manifesto": {name: manifest.get(name) for name in shown},
         }
     return {
-        "modelo": keeper.model,
+        "modelo": keeper.model or None,
         **about,
         "desatualizado": bool(keeper.stale),
-        "motivo": keeper.stale or None,
+        "motivo": keeper.stale or keeper.missing or None,
         "trocas": keeper.swaps,
         "recusado": None if refusal is None else _shown(refusal),
         "recusas": [_shown(each) for each in keeper.refusals],

@@ -69,9 +69,12 @@ class RecordLog:
         await asyncio.shield(self._flushing)
 
     def rotate(self, older_than: float = 0.0) -> None:
-        """Leave the present file to be taken to the lake and removed, where it has records and is that old."""
+        """Leave the present file to be taken to the lake and removed, where it has records and is that old.
+
+        A file from the future is left too: the clock was set back.
+        """
         with self._lock:
-            if self._file is not None and self._size and self._clock() - self._opened_at >= older_than:
+            if self._file is not None and self._size and not 0 <= self._clock() - self._opened_at < older_than:
                 self._close()
 
     def close(self) -> None:

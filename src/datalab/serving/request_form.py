@@ -8,6 +8,7 @@ from typing import Any
 from pydantic_core import SchemaValidator, ValidationError, core_schema
 
 from datalab.serving.problems import Problem
+from datalab.serving.repeated import has_keys, repeated_keys
 
 Field = Mapping[str, Any]
 Row = dict[str, Any]
@@ -17,6 +18,7 @@ _BOUNDS = {"minimum": "ge", "maximum": "le", "exclusiveMinimum": "gt", "exclusiv
 _LENGTHS = {"minLength": "min_length", "maxLength": "max_length", "pattern": "pattern"}
 _LONGEST_TEXT = 256
 _WHOLE = {"minimum": -(2**63), "maximum": 2**63 - 1}  # what the lake, and most callers, keep as a whole number
+_REAL = 3.4028234663852886e38  # the largest number that a model's inputs, of 32 bits, can hold
 _WORDS = ("title", "description", "enum", *_BOUNDS, *_LENGTHS)
 
 
@@ -42,6 +44,8 @@ class RequestForm:
             row: Row = self._one.validate_json(body, strict=True)
         except ValidationError as error:
             raise problem_of(error) from None
+        if not has_keys(body, len(row)):
+            raise _ambiguous(body)
         return row
 
     def read_batch(self, body: bytes) -> list[Row]:
@@ -50,6 +54,8 @@ class RequestForm:
             rows: list[Row] = self._batch.validate_json(body, strict=True)[BATCH_FIELD]
         except ValidationError as error:
             raise problem_of(error) from None
+        if not has_keys(body, 1 + sum(map(len, rows))):
+            raise _ambiguous(body)
         return rows
 
     def schema(self) -> dict[str, Any]:
@@ -85,6 +91,12 @@ def problem_of(error: ValidationError) -> Problem:
         return Problem("not_json", found[0]["msg"])
     errors = [{"field": ".".join(map(str, part["loc"])), "reason": part["msg"]} for part in found[:_MOST_ERRORS]]
     return Problem("invalid", f"{len(found)} problem(s)", errors=errors)
+
+
+def _ambiguous(body: bytes) -> Problem:
+    paths = repeated_keys(body)
+    errors = [{"field": path, "reason": "The key stands more than once"} for path in paths[:_MOST_ERRORS]]
+    return Problem("invalid", f"{len(paths)} problem(s)", errors=errors)
 
 
 def narrower(old: Sequence[Field], new: Sequence[Field]) -> str:
@@ -138,12 +150,17 @@ def _core_type(field: Field) -> core_schema.CoreSchema:
             whole = core_schema.int_schema(strict=True, **{"ge": _WHOLE["minimum"], "le": _WHOLE["maximum"], **bounds})
             return core_schema.no_info_before_validator_function(_whole, whole)
         case "number":
+            bounds["ge"], bounds["le"] = _real_bounds(field)
             return core_schema.float_schema(strict=True, allow_inf_nan=False, **bounds)
         case "boolean":
             return core_schema.bool_schema(strict=True)
         case _:
             lengths = {ours: field[name] for name, ours in _LENGTHS.items() if name in field}
             return core_schema.str_schema(strict=True, **{"max_length": _LONGEST_TEXT, **lengths})
+
+
+def _real_bounds(field: Field) -> tuple[float, float]:
+    return max(field.get("minimum", -_REAL), -_REAL), min(field.get("maximum", _REAL), _REAL)
 
 
 def _whole(value: Any) -> Any:
@@ -157,6 +174,8 @@ def _json_field(field: Field) -> dict[str, Any]:
         schema.setdefault("maxLength", _LONGEST_TEXT)
     if field["type"] == "integer" and "enum" not in field:
         schema = {**_WHOLE, **schema}
+    if field["type"] == "number" and "enum" not in field:
+        schema["minimum"], schema["maximum"] = _real_bounds(field)
     if not field.get("optional"):
         return {"type": field["type"], **schema}
     if "enum" in schema:

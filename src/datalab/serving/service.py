@@ -83,7 +83,9 @@ class Service:
         return Answer(200, b'{"status":"ok"}')
 
     async def ready(self, _: Call) -> Answer:
-        """Scores can be answered."""
+        """All that the project declares can be done: scores are answered, where it declares a model."""
+        if not self.keeper.model:
+            return Answer(200, b'{"status":"ok","modelo":null,"versao":null}')
         model = self._model()
         return Answer(200, to_json({"status": "ok", "modelo": model.name, "versao": model.version}))
 
@@ -113,9 +115,16 @@ class Service:
     def _model(self) -> LiveModel:
         model = self.keeper.live
         if model is None:
-            refusal = self.keeper.refusal
-            raise Problem("no_model", "the champion was refused: see /v1/model-info" if refusal else "")
+            raise Problem("no_model", self._why_none())
         return model
+
+    def _why_none(self) -> str:
+        keeper = self.keeper
+        if not keeper.model:
+            return "the project declares no model"
+        if keeper.refusal is not None:
+            return "the champion was refused: see /v1/model-info"
+        return f"{keeper.missing}: datalab model train {keeper.model}" if keeper.missing else ""
 
     def _caller(self, call: Call) -> Caller:
         return Caller(call.key.id if call.key is not None else "", call.started, bool(self.keeper.stale))

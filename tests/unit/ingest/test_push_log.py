@@ -48,7 +48,6 @@ def test_files_are_sealed_by_size_and_by_age(tmp_path: Path) -> None:
     log = PushLog(tmp_path, seal_bytes=10)
     names = {log.append(b'{"n": 1234567}\n', 1).file for _ in range(3)}
     assert len(names) == 3
-    log.seal_due(now=0)
     log.seal_due()
     assert len(list(tmp_path.glob("*.jsonl"))) == 3
     aged = PushLog(tmp_path / "aged", seal_seconds=0)
@@ -56,6 +55,15 @@ def test_files_are_sealed_by_size_and_by_age(tmp_path: Path) -> None:
     aged.seal_due()
     assert len(list((tmp_path / "aged").glob("*.jsonl"))) == 1
     assert not list((tmp_path / "aged").glob("*.part"))
+
+
+def test_a_file_is_sealed_in_time_though_the_clock_was_set_back(tmp_path: Path) -> None:
+    log = PushLog(tmp_path, seal_seconds=60)
+    log.append(b"{}\n", 1)
+    log.seal_due()
+    assert not list(tmp_path.glob("*.jsonl"))
+    log.seal_due(now=time.time() - 3_600)
+    assert len(list(tmp_path.glob("*.jsonl"))) == 1
 
 
 def test_a_request_that_comes_again_is_answered_as_before(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -27,8 +29,11 @@ ANSWERS: dict[str, tuple[int, Any]] = {
     "/schemas/ids/5": (503, {"message": "later"}),
     "/schemas/ids/6": (200, ["no object"]),
     "/schemas/ids/8": (200, {"error": "please log in"}),
+    "/schemas/ids/11": (200, {"schema": None}),
     "/schemas/ids/9": (404, {"error_code": 404, "message": "HTTP 404 Not Found"}),
     "/schemas/ids/10": (404, "default backend - 404"),
+    "/schemas/ids/40": (200, {"schema": '"int"'}),
+    "/schemas/ids/12": (200, "<html>please log in</html>"),
 }
 
 LEVELS = 24
@@ -44,7 +49,6 @@ HOSTILE: dict[str, tuple[int, Any]] = {
     "/schemas/ids/21": (200, {"schema": '{"type":' * 100_000}),
     "/schemas/ids/22": (200, {"schema": json.dumps({"type": "record", "name": "r", "fields": [1, {"name": "x"}]})}),
     "/schemas/ids/23": (200, {"schema": json.dumps({"type": "record", "name": "r", "fields": [{"name": "x"}]})}),
-    "/schemas/ids/24": (200, {"schema": 17}),
     "/schemas/ids/25": (200, {"schema": '"int"', "references": [5]}),
     "/schemas/ids/26": (200, {"schema": '"int"', "references": [{"name": "a", "subject": "b", "version": "x"}]}),
 }
@@ -74,6 +78,14 @@ def address(asked: list[tuple[str, str | None]]) -> Iterator[str]:
             self.send_response(status)
             self.end_headers()
             self.wfile.write(json.dumps(answer).encode())
+            if self.path.endswith("/ids/40"):
+                self._go_on()
+
+        def _go_on(self) -> None:
+            with suppress(OSError):
+                while True:
+                    self.wfile.write(b" ")
+                    time.sleep(0.05)
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -104,7 +116,7 @@ def test_what_cannot_be_used_is_said(address: str) -> None:
     assert missing == {3: "it is of type PROTOBUF, not Avro", 4: "it is not JSON"}
 
 
-@pytest.mark.parametrize("schema_id", [5, 6, 8, 9, 10])
+@pytest.mark.parametrize("schema_id", [5, 6, 8, 9, 10, 11, 12])
 def test_trouble_is_not_an_answer(address: str, schema_id: int) -> None:
     with pytest.raises(SourceUnavailable, match=f"schema {schema_id}"):
         Registry(f"http://{address}", 5).schemas([schema_id])
@@ -139,3 +151,11 @@ def test_references_that_double_from_level_to_level_are_followed_once(
 ) -> None:
     assert Registry(f"http://{address}", 5).schemas([30]).texts == {30: b'"int"'}
     assert len(asked) <= 2 * (LEVELS + 1) + 1
+
+
+def test_an_answer_without_end_is_not_waited_for(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SourceUnavailable, match="does not come to an end in time"):
+        Registry(f"http://{address}", 0.5).schemas([40])
+    monkeypatch.setattr("datalab.ingest.sources.registry._LARGEST", 30)
+    with pytest.raises(SourceUnavailable, match="more than 30 bytes"):
+        Registry(f"http://{address}", 60).schemas([40])

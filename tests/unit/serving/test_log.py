@@ -107,6 +107,16 @@ def test_a_log_rotates_by_size_and_by_age(tmp_path):
     assert tmp_path.stat().st_mode & 0o077 == 0 or tmp_path.exists()
 
 
+def test_a_file_is_left_in_time_though_the_clock_was_set_back(tmp_path):
+    now = [10_000.0]
+    log = RecordLog(tmp_path, 1 << 20, clock=lambda: now[0])
+    log.append(record(1))
+    now[0] -= 3_600
+    log.rotate(older_than=600)
+    log.append(record(2))
+    assert len(log_files(tmp_path)) == 2
+
+
 def test_a_torn_line_was_never_answered_and_is_never_read(lab, tmp_path):
     folder = tmp_path / "log"
     log = RecordLog(folder, 1 << 20)

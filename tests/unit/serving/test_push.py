@@ -76,6 +76,23 @@ def container(*numbers: str) -> bytes:
     return out.getvalue()
 
 
+def test_a_server_that_only_takes_records_is_ready_and_one_whose_model_is_to_come_takes_them_too(
+    pedidos: Pedidos,
+) -> None:
+    async def ready() -> httpx.Response:
+        configuration = load(pedidos.folder)
+        app = wire_app(configuration, wire_service(configuration, {}, Bus()), Bus())
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
+            return await client.get("/ready")
+
+    answer = asyncio.run(ready())
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok", "modelo": None, "versao": None})
+    settings = (pedidos.folder / "datalab.yaml").read_text()
+    pedidos.write("datalab.yaml", f"{settings}serving: {{model: credito}}\n")
+    assert asyncio.run(ready()).status_code == 503
+    assert push(pedidos, {"content": lines(order("1"))})[0].status_code == 202
+
+
 def test_records_of_every_form_reach_bronze_with_their_position(pedidos: Pedidos) -> None:
     pretty = json.dumps(json.loads(order("3")), indent=2).encode()
     answers = push(

@@ -75,6 +75,51 @@ def test_a_whole_number_may_be_written_with_a_point(served):
     assert send(served, json.dumps({**REQUEST, "prazo": 24.0000001})).status_code == 422
 
 
+ONE, DOUBLE = json.dumps(REQUEST), json.dumps(REQUEST)[:-1] + ', "uf": "SP"}'
+
+
+@pytest.mark.parametrize(
+    ("content", "path", "fields"),
+    [
+        (DOUBLE, "/v1/credit-score", ["uf"]),
+        (DOUBLE.replace('"uf": "SP"}', '"\\u0075f": "SP"}'), "/v1/credit-score", ["uf"]),
+        (DOUBLE.replace('"proponente_1"', '"a:b\\":"'), "/v1/credit-score", ["uf"]),
+        (f'{{"propostas": [{ONE}, {DOUBLE}]}}', "/v1/credit-score/batch", ["propostas.1.uf"]),
+        (f'{{"propostas": [{ONE}], "propostas": [{ONE}]}}', "/v1/credit-score/batch", ["propostas"]),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused_by_name(served, content, path, fields):
+    answer = send(served, content, path=path)
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json()["errors"]] == fields
+
+
+@pytest.mark.parametrize("text", ["a:b", '"uf":"SP"', "\\:", ":" * 30])
+def test_colons_in_texts_are_no_keys(served, text):
+    one = {**REQUEST, "id_proponente": text}
+    assert send(served, json.dumps(one)).status_code == 200
+    batch = json.dumps({"propostas": [one, REQUEST]})
+    assert send(served, batch, path="/v1/credit-score/batch").status_code == 200
+
+
+def test_a_number_that_no_model_could_hold_is_refused():
+    largest = 3.4028234663852886e38
+    form = RequestForm([{"name": "n", "type": "number"}, {"name": "p", "type": "number", "exclusiveMinimum": 0,
+                                                          "maximum": 1e300, "optional": True}], 1)  # fmt: skip
+    for text in (
+        b'{"n": 3.4028234663852886e38}',
+        b'{"n": -3.4028234663852886e38, "p": 3.4e38}',
+        b'{"n": 1, "p": null}',
+    ):
+        assert form.read(text)
+    for text in (b'{"n": 3.5e38}', b'{"n": -1e39}', b'{"n": 1e400}', b'{"n": 1, "p": 1e39}', b'{"n": 1, "p": 0}'):
+        with pytest.raises(Problem):
+            form.read(text)
+    fields = form.schema()["properties"]
+    assert fields["n"] == {"type": "number", "minimum": -largest, "maximum": largest}
+    assert fields["p"]["maximum"] == largest
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"nil", b'{"uf": "\\ud800"}'])
 def test_what_is_no_json_is_a_400(served, content):
     answer = send(served, content)

@@ -6,8 +6,11 @@ import asyncio
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.unit.serving.models import INPUTS, REQUEST, probability
+
+from datalab.serving.inputs import Input, Origin, Vector
 
 KNOWN = {
     "renda": 15000,
@@ -53,6 +56,14 @@ def test_inputs_like_the_reference_are_no_reasons(served):
     same = {"renda_liquida_mes": 8000, "valor_solicitado": 40000, "cultura_principal": "SOJA"}
     answer = asyncio.run(served.score(**same))
     assert not {"renda", "valor", "cultura"} & {reason["variavel"] for reason in answer["razoes"]}
+
+
+@pytest.mark.parametrize("value", [1e39, -1.7e308, 10**400])
+def test_a_feature_that_no_float32_holds_is_infinite_without_a_warning(value):
+    part = Input("serasa", "number", Origin(view="v", feature="f"), 1.0, "serasa", "", "", "")
+    numbers, _ = Vector([part]).arrays([[value], [2.0]])
+    assert not np.isfinite(numbers[0, 0])
+    assert numbers[0, 1] == 2
 
 
 def test_an_unknown_farmer_is_scored_from_the_request_and_the_state(served):

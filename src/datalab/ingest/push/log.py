@@ -202,7 +202,8 @@ class PushLog:
         return self._segment
 
     def _is_due(self, segment: Segment, now: float) -> bool:
-        old = segment.written.data >= self._seal_bytes or now - segment.opened >= self._seal_seconds
+        aged = not 0 <= now - segment.opened < self._seal_seconds  # also where the clock was set back
+        old = segment.written.data >= self._seal_bytes or aged
         return segment.spoilt or segment.failure is not None or (old and segment.written.rows > 0)
 
     def _seal(self, segment: Segment) -> None:

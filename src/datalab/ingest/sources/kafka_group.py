@@ -26,6 +26,7 @@ _SETTINGS: Mapping[str, Any] = {
     "partition.assignment.strategy": "cooperative-sticky",  # who keeps a partition goes on working
     "queued.min.messages": 1,
     "session.timeout.ms": 10_000,
+    "topic.metadata.refresh.interval.ms": 5_000,  # new partitions are given out when a member sees them
 }
 _TICK = 0.2
 _HANDOVER = 10.0  # how long a partition that is asked back waits for the commit of what was read of it

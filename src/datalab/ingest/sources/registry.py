@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -19,6 +20,8 @@ _NOT_FOUND = 404
 _UNKNOWN = range(40400, 40500)  # a registry's own codes for what it does not have; a 404 without is another server's
 _HIGHEST_ID = 2**31 - 1
 _DEEPEST = 32
+_LARGEST = 16 << 20  # bytes of an answer
+_PIECE = 1 << 16
 _NAMED = ("record", "enum", "fixed", "error")
 
 
@@ -70,14 +73,14 @@ class Registry:
         """LookupError where the registry says that there is none; SourceUnavailable where it says nothing sensible."""
         try:
             with urlopen(Request(f"{self._url}/{path}", headers=self._headers), timeout=self._seconds) as answer:  # noqa: S310 - the address is the user's own
-                found = json.load(answer)
+                found = _document_of(_content(answer, time.monotonic() + self._seconds))
         except HTTPError as error:
             if _is_unknown(error):
                 raise LookupError("the registry does not know it") from error
             raise self._unavailable(what, error) from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise self._unavailable(what, error) from error
-        if not isinstance(found, dict) or "schema" not in found:
+        if not isinstance(found, dict) or not isinstance(found.get("schema"), str):
             raise self._unavailable(what, ValueError("its answer has no schema"))
         return found
 
@@ -92,6 +95,26 @@ def _is_unknown(error: HTTPError) -> bool:
         answer = json.load(error) if error.code == _NOT_FOUND else None
         return isinstance(answer, dict) and answer.get("error_code") in _UNKNOWN
     return False
+
+
+def _content(answer: http.client.HTTPResponse, end: float) -> bytes:
+    """All of an answer. ValueError where it goes on and on: a socket's own timeout bounds the silence alone."""
+    parts, size = list[bytes](), 0
+    while part := answer.read1(_PIECE):
+        parts.append(part)
+        size += len(part)
+        if size > _LARGEST:
+            raise ValueError(f"its answer has more than {_LARGEST:,} bytes")
+        if time.monotonic() > end:
+            raise ValueError("its answer does not come to an end in time")
+    return b"".join(parts)
+
+
+def _document_of(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        raise ValueError("its answer is not JSON") from None
 
 
 def _without_password(url: str) -> tuple[str, dict[str, str]]:
