@@ -11,6 +11,8 @@ from datalab.pipelines.model import Dataset, Declarations, Flow, Origin
 from datalab.pipelines.parse_python import parse_python
 from datalab.pipelines.statements import Setting, Statement, parse_statements
 
+_PYTHON = ".py"
+
 
 def parse_sql(text: str, file: str) -> Declarations:
     """The declarations of one SQL text; `file` is how messages name it. PipelineSyntaxError, UnsupportedStatement."""
@@ -19,17 +21,31 @@ def parse_sql(text: str, file: str) -> Declarations:
 
 def parse_files(paths: Iterable[Path], root: Path) -> Declarations:
     """The declarations of `.sql` and `.py` files, in order; messages show paths relative to `root`."""
-    return _gather(statement for path in paths for statement in _parse_file(path, root))
+    return parse_sources(read_source(path, root) for path in paths)
 
 
-def _parse_file(path: Path, root: Path) -> Iterable[Statement]:
+def parse_sources(sources: Iterable[Source]) -> Declarations:
+    """The declarations of files that were read, in order."""
+    return _gather(statement for source in sources for statement in _parsed(source))
+
+
+def is_text(source: Source) -> bool:
+    """Whether a file declares the same whenever it is parsed; a Python file is run, and may look around."""
+    return not source.file.endswith(_PYTHON)
+
+
+def read_source(path: Path, root: Path) -> Source:
+    """A pipeline file as it is now. PipelineSyntaxError."""
     file = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise PipelineSyntaxError(f"{file}:1:1: the file cannot be read: {error}", "save it as UTF-8 text") from error
-    source = Source(file, text)
-    return parse_python(source) if path.suffix == ".py" else parse_statements(source)
+    return Source(file, text)
+
+
+def _parsed(source: Source) -> Iterable[Statement]:
+    return parse_statements(source) if is_text(source) else parse_python(source)
 
 
 def _gather(statements: Iterable[Statement]) -> Declarations:

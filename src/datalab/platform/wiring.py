@@ -10,10 +10,12 @@ import pyarrow as pa
 from datalab.engine.base import Engine
 from datalab.engine.deferred import DeferredEngine
 from datalab.events import Bus
+from datalab.lake.formats.recent import Recent
 from datalab.lake.lake import Lake, open_lake
 from datalab.names import TableName
 from datalab.pipelines.graph import Graph, build_graph
-from datalab.pipelines.parse import parse_files
+from datalab.pipelines.lex import Source
+from datalab.pipelines.parse import is_text, parse_sources, read_source
 from datalab.pipelines.typecheck import check_types
 from datalab.pipelines.types_key import types_key
 from datalab.platform.checked import checking_code, remembered
@@ -23,6 +25,7 @@ from datalab.platform.state import state_folder
 from datalab.plugins import Adapter, adapter
 
 ENGINES = {"duckdb": Adapter("datalab.engine.duckdb:DuckDBEngine")}
+_GRAPHS = Recent[tuple[tuple[Source, ...], frozenset[TableName]], Graph](8)
 
 
 def wire_engine(configuration: Configuration) -> Engine:
@@ -45,8 +48,17 @@ def wire_lake(configuration: Configuration, environ: Mapping[str, str], bus: Bus
 
 
 def wire_graph(configuration: Configuration, known: Iterable[TableName]) -> Graph:
-    """The project's pipeline files, parsed and checked for names and circles. PipelineError and its kinds."""
-    return build_graph(parse_files(pipeline_files(configuration), configuration.folder), set(known))
+    """The project's pipeline files, parsed and checked for names and circles. PipelineError and its kinds.
+
+    A process that stays parses files of the same text once: nobody changes a graph.
+    """
+    sources = tuple(read_source(path, configuration.folder) for path in pipeline_files(configuration))
+    names = frozenset(known)
+
+    def made() -> Graph:
+        return build_graph(parse_sources(sources), names)
+
+    return _GRAPHS.get((sources, names), made) if all(map(is_text, sources)) else made()
 
 
 def pipeline_files(configuration: Configuration) -> tuple[Path, ...]:

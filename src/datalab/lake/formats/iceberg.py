@@ -52,6 +52,7 @@ _DEFAULTS = {
 }
 _ATTEMPTS = 10
 _KEPT = 1024
+_MANIFESTS = Manifests()  # no two files of a warehouse ever have one name: all that a process opens may share them
 _MOVED = "Iceberg tables name their files by absolute paths: move a folder that was moved back, or link it from there"
 _AGAIN = "datalab run TABLE --full-refresh computes its rows anew"
 
@@ -74,7 +75,7 @@ class IcebergFormat:
         self._warehouse = warehouse
         self._states = Recent[str, TableState](_KEPT)
         self.upkeep = IcebergUpkeep(self._state)
-        self._manifests = Manifests()
+        self._manifests = _MANIFESTS
 
     def names(self) -> tuple[TableName, ...]:
         """All tables whose names the lake can write."""
