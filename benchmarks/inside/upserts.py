@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -27,6 +27,7 @@ KEYS = ("proponente_id", "data_solicitacao")
 SEQUENCE = "__sequence"
 BATCH = 10_000
 NAME = TableName.parse(SILVER)
+Given = TypeVar("Given")
 # The newest rows; rows of the last hundredth; rows from anywhere.
 SPREADS = {
     "newest": "ORDER BY data_solicitacao DESC LIMIT {count}",
@@ -69,25 +70,26 @@ def commits(project: str, table_format: str, count: int, rows: int) -> dict[str,
             took = timed(lambda new: _upsert(lab, lab.lake.require(name), new, ("id",)), batch_rows)
             seconds.append(took[0])
             cpu.append(took[1])
-        before = _read(lab, name)
+        (before,) = _reads(lab, name)
         started = time.monotonic()
         list(optimize(lab, [name]))
         compaction = time.monotonic() - started
-        after, single = _read(lab, name), _read(lab, whole)
+        after, single = _reads(lab, name, whole)
     answer = {"first": median(seconds[:20]), "last": median(seconds[-20:]), "all": sum(seconds)}
     answer |= {"first_cpu": median(cpu[:20]), "last_cpu": median(cpu[-20:])}
     return {**answer, "read": before, "compaction": compaction, "read_after": after, "read_whole": single}
 
 
-def _read(lab: Lab, name: TableName) -> float:
-    relation = lab.lake.files(lab.lake.require(name))
+def _reads(lab: Lab, *names: TableName) -> list[tuple[float, float]]:
+    """The median wall and CPU seconds of reading each table, one after the other in turn: both meet the same others."""
     tree = exp.select(exp.func("sum", exp.column("valor")).as_("total")).from_("t")
-    seconds = []
-    for _ in range(15):
-        started = time.monotonic()
+    relations = [lab.lake.files(lab.lake.require(name)) for name in names]
+
+    def read(relation: Relation) -> None:
         lab.engine.read(Query(tree, {"t": relation}, datetime.now(UTC), "benchmark")).read_all()
-        seconds.append(time.monotonic() - started)
-    return median(seconds)
+
+    runs = [[timed(read, relation) for relation in relations] for _ in range(31)]
+    return [(median(run[0] for run in each), median(run[1] for run in each)) for each in zip(*runs, strict=True)]
 
 
 def _merging(lab: Lab) -> Callable[[pa.Table], None]:
@@ -126,8 +128,8 @@ def present(lab: Lab) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def timed(work: Callable[[pa.Table], None], rows: pa.Table) -> tuple[float, float]:
-    """Wall and CPU seconds of one merge."""
+def timed(work: Callable[[Given], None], rows: Given) -> tuple[float, float]:
+    """Wall and CPU seconds of one merge, or one read."""
     before, started = _cpu(), time.monotonic()
     work(rows)
     return time.monotonic() - started, _cpu() - before

@@ -491,3 +491,27 @@ def test_states_stay_as_they_were_read(place: Place, state: TableState) -> None:
     assert ids(place.lake.files(one)) == [1, 2, 3]
     assert [snapshot.id for snapshot in place.lake.history(one)] == [one.snapshot]
     assert len(place.lake.history(two)) == 2
+
+
+def test_who_writes_all_the_time_knows_what_a_new_reader_knows(place: Place, state: TableState) -> None:
+    for step in range(1, 24):
+        state = append(place, state, step, step + 1)
+        gone = place.lake.files(state).files[:1] if step % 3 == 0 else ()
+        state = place.lake.commit(state, change(write(state, pedidos(90, 90 + step)), remove=gone, kind="upsert"))
+        reader = place.fresh()
+        seen = reader.require(PEDIDOS)
+        assert state == seen
+        assert _told(place.lake.files(state).files) == _told(reader.files(seen).files)
+    wide = place.lake.reshape(state, pa.schema([*state.schema, ("novo", pa.int64())]))
+    files = place.lake.files(wide).files
+    after = place.lake.commit(
+        wide, change(write(wide, f"SELECT *, 7::BIGINT AS novo FROM ({pedidos(1, 2)})"), remove=files)
+    )
+    assert after == place.fresh().require(PEDIDOS)
+    (file,) = place.lake.files(after).files
+    assert (file.lower["novo"], file.lower["id"], file.upper["id"]) == (7, 1, 2)
+
+
+def _told(files: tuple[DataFile, ...]) -> dict[str, tuple[object, ...]]:
+    """All that is known of each file, what is never compared too."""
+    return {file.path: (file.rows, file.size, file.partition, file.lower, file.upper, file.nulls) for file in files}

@@ -329,3 +329,16 @@ def test_files_of_deletion_vectors_are_no_strays(delta: Lake) -> None:
     (Path(state.location) / "deletion_vector_d2c639aa-8816-431a-aaf6-d3fe2512ff61.bin").write_bytes(b"x")
     (Path(state.location) / "left.bin").write_bytes(b"x")
     assert [Path(file.path).name for file in lake.format("delta").upkeep.strays(state)] == ["left.bin"]
+
+
+def test_a_file_that_another_writer_describes_anew_is_described_anew(delta: Lake) -> None:
+    state = started(delta)
+    (before,) = delta.files(state).files
+    log, version = Path(state.location) / "_delta_log", state.handle.version()
+    lines = (log / f"{version:020}.json").read_text(encoding="utf-8").splitlines()
+    (add,) = [json.loads(line)["add"] for line in lines if '"add"' in line]
+    again = {**add, "stats": json.dumps({"numRecords": 2}), "dataChange": False}
+    (log / f"{version + 1:020}.json").write_text(json.dumps({"add": again}) + "\n", encoding="utf-8")
+    (after,) = delta.files(delta.require(PEDIDOS)).files
+    assert (before.rows, after.rows) == (3, 2)
+    assert (before.lower["id"], after.lower) == (1, {})

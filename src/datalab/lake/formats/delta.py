@@ -21,13 +21,12 @@ from deltalake.transaction import Transaction
 
 from datalab.errors import CommitFailed, NotSupported, SnapshotNotFound
 from datalab.lake.formats.base import FormatCapabilities, Overtaken, require_live, require_partition_columns
-from datalab.lake.formats.delta_files import Layout, absolute, add_action, is_ours, live_files, remove_action
+from datalab.lake.formats.delta_files import Layout, LiveFiles, absolute, add_action, is_ours, remove_action
 from datalab.lake.formats.delta_history import ADAPTER, moved, no_snapshot, snapshots
 from datalab.lake.formats.delta_log import NOTE_KEY, all_entries, entry_path, transaction_ids
 from datalab.lake.formats.delta_state import arrow_schema, is_head, is_newest, table_state
 from datalab.lake.formats.delta_upkeep import DeltaUpkeep, Run
 from datalab.lake.formats.local import flush, local_path
-from datalab.lake.formats.recent import Recent
 from datalab.lake.formats.traces import DELTA_LOG, delta_tables, has_delta_table
 from datalab.lake.schema import difference, extend, normalise
 from datalab.lake.table import Change, DataFile, Difference, Relation, Snapshot, TableSpec, TableState
@@ -38,7 +37,6 @@ from datalab.names import TableName
 _DEFAULTS: dict[str, str | None] = {"delta.enableExpiredLogCleanup": "false", "delta.checkpointInterval": "20"}
 _ATTEMPTS = 10
 _ENCODED = re.compile("%[0-9A-Fa-f]{2}")
-_KEPT = 64
 _PURGE = "have the writer that made them write the files again: REORG TABLE … APPLY (PURGE) in Spark"
 
 
@@ -67,7 +65,7 @@ class DeltaFormat:
         self._warehouse = warehouse
         self._states: dict[TableName, tuple[int, TableState]] = {}
         self.upkeep = DeltaUpkeep(self._state, self._runs)
-        self._files = Recent[tuple[str, str, int], tuple[DataFile, ...]](_KEPT)
+        self._files = LiveFiles()
 
     def names(self) -> tuple[TableName, ...]:
         """All tables, by their folders."""
@@ -215,9 +213,7 @@ class DeltaFormat:
             raise no_snapshot(state.name, snapshot) from error
 
     def _live(self, state: TableState, table: DeltaTable) -> tuple[DataFile, ...]:
-        layout = self._layout(state)
-        key = (str(layout.root), str(table.metadata().id), table.version())
-        return self._files.get(key, lambda: live_files(table, layout))
+        return self._files.of(table, self._layout(state))
 
     def _create(self, name: TableName, spec: TableSpec) -> None:
         DeltaTable.create(

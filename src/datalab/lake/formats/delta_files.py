@@ -17,6 +17,7 @@ import pyarrow.types as kinds
 from deltalake.transaction import AddAction, RemoveAction
 
 from datalab.lake.formats.parquet import ColumnStatistics, lower_bound, read_footer, require_fit, upper_bound
+from datalab.lake.formats.recent import Recent
 from datalab.lake.table import DataFile
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 OUR_PREFIX = "dl-"
 _TEXT_BOUND = 32
 _EXACT_DIGITS = 15
+_KEPT = 64
+_TELLING = ("path", "size_bytes", "modification_time", "num_records")
+_Told = tuple[str, int, int, int | None]
 # Other writers cut the timestamps of their statistics to milliseconds, downwards.
 _CUT = timedelta(microseconds=999)
 
@@ -38,15 +42,38 @@ class Layout:
     partition: tuple[str, ...]
 
 
-def live_files(table: DeltaTable, layout: Layout) -> tuple[DataFile, ...]:
-    """The live files of a table at the version of its handle."""
-    actions = pa.table(table.get_add_actions(flatten=False)).to_pylist()
-    return tuple(_data_file(action, layout) for action in actions)
+class LiveFiles:
+    """The live files of tables. From version to version most stay, and are not put together again.
+
+    A file is known by what the log says of it now, so that one that another writer described anew is another one.
+    """
+
+    def __init__(self) -> None:
+        self._versions = Recent[tuple[str, str, int], tuple[DataFile, ...]](_KEPT)
+        self._last = Recent[tuple[str, str], tuple[pa.Schema, dict[_Told, DataFile]]](_KEPT)
+
+    def of(self, table: DeltaTable, layout: Layout) -> tuple[DataFile, ...]:
+        """The live files of a table at the version of its handle."""
+        place = (str(layout.root), str(table.metadata().id))
+        return self._versions.get((*place, table.version()), lambda: self._read(table, layout, place))
+
+    def _read(self, table: DeltaTable, layout: Layout, place: tuple[str, str]) -> tuple[DataFile, ...]:
+        actions = pa.table(table.get_add_actions(flatten=False))
+        told = list(zip(*(actions.column(name).to_pylist() for name in _TELLING), strict=True))
+        schema, known = self._last.get(place, lambda: (layout.schema, {}))
+        if not schema.equals(layout.schema):
+            known = {}
+        fresh = [index for index, each in enumerate(told) if each not in known]
+        made = [_data_file(action, layout) for action in actions.take(fresh).to_pylist()] if fresh else []
+        known = {**known, **{told[index]: file for index, file in zip(fresh, made, strict=True)}}
+        files = tuple(known[each] for each in told)
+        self._last.put(place, (layout.schema, dict(zip(told, files, strict=True))))
+        return files
 
 
 def is_ours(path: str) -> bool:
     """Whether one of our engines wrote the file: it holds the partition columns too, and its bounds are exact."""
-    return Path(path).name.startswith(OUR_PREFIX)
+    return path.rpartition("/")[2].startswith(OUR_PREFIX)
 
 
 def add_action(file: DataFile, layout: Layout, moment: int, *, rearranged: bool) -> AddAction:
@@ -71,7 +98,9 @@ def remove_action(file: DataFile, layout: Layout, moment: int, *, rearranged: bo
 
 def absolute(path: str, root: Path) -> str:
     """The place of a file that the log names, decoded, relative to the table or as a whole."""
-    return path if path.startswith("/") or urlsplit(path).scheme else str(root / path)
+    if path.startswith("/") or (":" in path and urlsplit(path).scheme):
+        return path
+    return str(root / path) if "./" in path or "//" in path else f"{root}/{path}"
 
 
 def _data_file(action: Mapping[str, Any], layout: Layout) -> DataFile:
