@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.schema import Field
 from deltalake.schema import Schema as DeltaSchema
-from deltalake.transaction import Transaction
+from deltalake.transaction import AddAction, RemoveAction, Transaction
 
 from datalab.errors import CommitFailed, NotSupported, SnapshotNotFound
 from datalab.lake.formats.base import FormatCapabilities, Overtaken, require_live, require_partition_columns
@@ -110,12 +111,12 @@ class DeltaFormat:
 
     def files(self, state: TableState, snapshot: int | None = None) -> Relation:
         """The live data files; with delta-rs's own scan where they cannot be read as they are."""
-        table = self._at(state, state.snapshot if snapshot is None else snapshot)
-        current = table is state.handle
-        schema = state.schema if current else arrow_schema(table)
-        files = self._live(state, table)
-        scan = _scan(table, schema) if _is_foreign(table, files, bool(state.partition)) else None
-        return Relation(schema, files, scan=scan)
+        current = snapshot is None or snapshot == state.snapshot
+        with self._at(state, None if current else snapshot) as table:
+            schema = state.schema if current else arrow_schema(table)
+            files = self._live(state, table)
+            foreign, version = _is_foreign(table, files, bool(state.partition)), table.version()
+        return Relation(schema, files, scan=_scan(state.location, version, schema) if foreign else None)
 
     def diff(self, state: TableState, since: int | None, until: int) -> Difference:
         """The net difference, from the commits in between; only their files are looked up."""
@@ -143,33 +144,41 @@ class DeltaFormat:
         """One version, on top of exactly the version that was read."""
         if change.marked:
             raise NotSupported(ADAPTER, f"rows deleted by position ({state.name})", "write the file again")
+        root, version = self._root(state.name), state.handle.version() + 1
+        self._require_head(state)
+        with state.handle.table() as table:
+            self._write(state, table, change)
+        flush([str(entry_path(root / DELTA_LOG, version))])
+        return self._state(state.name, state.handle.handed_on(version))
+
+    def _write(self, state: TableState, table: DeltaTable, change: Change) -> None:
         root, layout, moment = self._root(state.name), self._layout(state), int(time.time() * 1000)
         rearranged = change.provenance.kind == "compact"
-        adds = [add_action(file, layout, moment, rearranged=rearranged) for file in change.add]
-        gone = require_live(state, self._live(state, state.handle), change.remove) if change.remove else []
-        if gone and _has_vectors(state.handle):
+        actions: list[AddAction | RemoveAction]
+        actions = [add_action(file, layout, moment, rearranged=rearranged) for file in change.add]
+        gone = require_live(state, self._live(state, table), change.remove) if change.remove else []
+        if gone and _has_vectors(table):
             # Such a file is known by path and vector. delta-rs names the path alone, so that the file would stay.
             raise NotSupported(ADAPTER, f"removing files with deletion vectors ({state.name})", _PURGE)
-        removes = [remove_action(file, layout, moment, rearranged=rearranged) for file in gone]
-        version = state.handle.version() + 1
-        self._require_head(state)
         # To overwrite is the only way to change columns and files in one commit: it removes all files by itself.
-        reshaped = not arrow_schema(state.handle).equals(normalise(state.schema))
+        reshaped = not arrow_schema(table).equals(normalise(state.schema))
+        if not reshaped:
+            actions += [remove_action(file, layout, moment, rearranged=rearranged) for file in gone]
+        self._require_head(state)
         try:
-            state.handle.create_write_transaction(
-                adds if reshaped else [*adds, *removes],
+            table.create_write_transaction(
+                actions,
                 mode="overwrite" if reshaped else "append",
-                schema=DeltaSchema.from_arrow(normalise(state.schema)) if reshaped else state.handle.schema(),
+                schema=DeltaSchema.from_arrow(normalise(state.schema)) if reshaped else table.schema(),
                 partition_by=list(layout.partition),
                 commit_properties=_commit_properties(change, moment),
                 post_commithook_properties=PostCommitHookProperties(cleanup_expired_logs=False),
             )
         except CommitFailedError as error:
-            if not entry_path(root / DELTA_LOG, version).exists():
+            version = state.handle.version()
+            if not entry_path(root / DELTA_LOG, version + 1).exists():
                 raise
-            raise Overtaken(f"{state.name} has moved on from version {version - 1}: {error}") from error
-        flush([str(entry_path(root / DELTA_LOG, version))])
-        return self._state(state.name, DeltaTable(str(root), version=version))
+            raise Overtaken(f"{state.name} has moved on from version {version}: {error}") from error
 
     def _require_head(self, state: TableState) -> None:
         """delta-rs looks for the next commit only, which is gone where the log was cleaned beyond a writer at rest."""
@@ -201,16 +210,21 @@ class DeltaFormat:
         self._states[name] = (entry.stat().st_mtime_ns if entry.exists() else 0, state)
         return state
 
-    def _at(self, state: TableState, snapshot: int | None) -> DeltaTable:
-        table: DeltaTable = state.handle
-        if snapshot is None or snapshot == state.snapshot:
-            return table
-        if not 0 <= snapshot <= table.version():
+    @contextmanager
+    def _at(self, state: TableState, snapshot: int | None) -> Iterator[DeltaTable]:
+        """The table at a snapshot, or as the state has it."""
+        newest = state.handle.version()
+        if snapshot is not None and not 0 <= snapshot <= newest:
             raise no_snapshot(state.name, snapshot)  # delta-rs would look for each version in between
-        try:
-            return DeltaTable(str(self._root(state.name)), version=snapshot)
-        except DeltaError as error:
-            raise no_snapshot(state.name, snapshot) from error
+        with ExitStack() as stack:
+            try:
+                if snapshot is None:
+                    table = stack.enter_context(state.handle.table())
+                else:
+                    table = DeltaTable(state.location, version=snapshot)
+            except DeltaError as error:
+                raise no_snapshot(state.name, newest if snapshot is None else snapshot) from error
+            yield table
 
     def _live(self, state: TableState, table: DeltaTable) -> tuple[DataFile, ...]:
         return self._files.of(table, self._layout(state))
@@ -266,8 +280,12 @@ def _has_vectors(table: DeltaTable) -> bool:
     return any(batch.num_rows for batch in pa.RecordBatchReader.from_stream(table.deletion_vectors()))
 
 
-def _scan(table: DeltaTable, schema: pa.Schema) -> Callable[[], pa.RecordBatchReader]:
-    return lambda: pa.RecordBatchReader.from_stream(table.scan(columns=schema.names)).cast(schema)
+def _scan(place: str, version: int, schema: pa.Schema) -> Callable[[], pa.RecordBatchReader]:
+    def read() -> pa.RecordBatchReader:
+        rows = DeltaTable(place, version=version).scan(columns=schema.names)
+        return pa.RecordBatchReader.from_stream(rows).cast(schema)
+
+    return read
 
 
 def _commit_properties(change: Change, moment: int) -> CommitProperties:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from datalab.lake.formats.delta_handle import Handle
 from datalab.lake.formats.delta_log import checkpoint_positions, entry_path, last_checkpoint, read_entries
 from datalab.lake.formats.traces import DELTA_LOG
 from datalab.lake.schema import normalise
@@ -39,7 +40,7 @@ def table_state(name: TableName, root: Path, table: DeltaTable) -> TableState:
         comment=metadata.description or "",
         properties=dict(metadata.configuration),
         positions=head.positions if head is not None else checkpoint_positions(log) if cleaned else {},
-        handle=table,
+        handle=Handle(str(root), table),
     )
 
 

@@ -55,7 +55,8 @@ class DeltaUpkeep:
         with self._alone(state):
             try:
                 value = "" if snapshot is None else str(snapshot)
-                state.handle.alter.set_table_properties({f"{TAG}{name}": value}, raise_if_not_exists=False)
+                table = DeltaTable(state.location, version=state.handle.version())
+                table.alter.set_table_properties({f"{TAG}{name}": value}, raise_if_not_exists=False)
             except CommitFailedError as error:
                 raise Overtaken(f"{state.name} has moved on from version {state.handle.version()}: {error}") from error
             return self._reload(state.name, DeltaTable(state.location))
