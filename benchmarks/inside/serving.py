@@ -1,4 +1,7 @@
-"""A project with a forest to serve: one model as ONNX for the server, and the same one as joblib for its peers."""
+"""A project with a forest to serve: one model as ONNX for the server, and the same one as joblib for its peers.
+
+Its parameters are those of the farmers' example.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from typing import Any
 import joblib
 import numpy as np
 import pyarrow as pa
+import yaml
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import make_pipeline
@@ -28,7 +32,7 @@ from datalab.platform.serving import wire_keys
 from datalab.platform.settings import load
 
 STATES, CROPS = ["SP", "PR", "MT", "GO", "RS", "BA"], ["SOJA", "MILHO", "CAFE", "CANA", "ARROZ"]
-TREES, LEAF = 100, 15
+PARAMS = yaml.safe_load((ROOT / "examples/agro/models/credito.yaml").read_text(encoding="utf-8"))["params"]
 FROM_VIEW = {
     "proponente": ["serasa_score_medio", "valor_medio_solicitado", "taxa_autuacoes_ibama"],
     "perfil": ["serasa_score", "area_total_hectares", "anos_experiencia"],
@@ -87,8 +91,7 @@ def _fitted(columns: Mapping[str, Any]) -> Any:
     encode = ColumnTransformer(
         [("n", "passthrough", places[0]), ("t", OneHotEncoder(handle_unknown="ignore"), places[1])]
     )
-    forest = RandomForestClassifier(TREES, min_samples_leaf=LEAF, random_state=7)
-    return make_pipeline(encode, forest).fit(_matrix(columns), labels)
+    return make_pipeline(encode, RandomForestClassifier(**PARAMS, random_state=7)).fit(_matrix(columns), labels)
 
 
 def _graph(pipeline: Any) -> bytes:

@@ -28,7 +28,7 @@ _ANSWER = (
     b'"modelo":{"nome":%b,"versao":%d,"desatualizado":%b},"momento":%b,"features":{%b},"degradacao":%b}'
 )
 _RECORD = (
-    b'{"score_id":"%b","scored_at":%b,"model":%b,"model_version":%d,"entity":%b,"request":%b,"features":{%b},'
+    b'{"score_id":"%b","scored_at":%b,"model":%b,"model_version":%d,%b,"features":{%b},'
     b'"inputs":%b,"probability":%b,"score":%d,"decision":"%b","reasons":[%b],"degraded":%b,"latency_ms":%b,'
     b'"key_id":%b}'
 )
@@ -96,8 +96,9 @@ class Writer:
             score_id, score, chance, word, reasons, ruled, self._name, model.version, stale, self._moment,
             b",".join([each.answered for each in said]), _degradation(features.degraded),
         )  # fmt: skip
+        asked = _json({"entity": _entity(model.plan, features), "request": case.row})[1:-1]
         record = _RECORD % (
-            score_id, self._moment, self._name, model.version, _json(_entity(model.plan, features)), _json(case.row),
+            score_id, self._moment, self._name, model.version, asked,
             b",".join([each.recorded for each in said]), _json(dict(zip(model.vector.names, case.values, strict=True))),
             chance, score, word, b",".join([part for part in (reasons, ruled) if part]), _degraded(features.degraded),
             rounded((time.perf_counter() - case.caller.started) * 1000, 3), to_json(case.caller.key_id),
@@ -110,10 +111,10 @@ class Writer:
             return _unsaid(name)
         view, key, moment = plan.views[name], _key(name), to_json(stored.timestamp)
         answered = b'%b{"momento":%b,"snapshot":"%d"}' % (key, moment, stored.snapshot)
-        entity = _json(dict(zip(self._reader.columns(view), features.entities[name], strict=True)))
-        values = _json({feature: stored.values.get(feature) for feature in view.used})
-        recorded = b'%b{"table":%b,"snapshot":%d,"timestamp":%b,"entity":%b,"values":%b}' % (
-            key, _text(stored.table), stored.snapshot, moment, entity, values,
+        entity = dict(zip(self._reader.columns(view), features.entities[name], strict=True))
+        values = {feature: stored.values.get(feature) for feature in view.used}
+        recorded = b'%b{"table":%b,"snapshot":%d,"timestamp":%b,%b' % (
+            key, _text(stored.table), stored.snapshot, moment, _json({"entity": entity, "values": values})[1:],
         )  # fmt: skip
         said = self._said[id(stored)] = _Said(stored, answered, recorded)
         return said
