@@ -89,14 +89,26 @@ class History:
 
 
 @dataclass(frozen=True)
+class Places:
+    """Where rows of touched groups are in some data files: `rows` has `__file` and `__row`, from 0.
+
+    They are all that these `files`, named by their paths, have of the groups, or had: some may be marked as gone.
+    """
+
+    rows: pa.Table
+    files: frozenset[str]
+
+
+@dataclass(frozen=True)
 class ReplaceGroups:
     """Groups named by `touched` (a query answering the key columns) leave the table; the query's rows enter it.
 
-    The query answers only rows of touched groups.
+    The query answers only rows of touched groups. `places`: those of these groups that are known already.
     """
 
     keys: tuple[str, ...]
     touched: Query
+    places: Places | None = field(default=None, compare=False)
 
 
 Mode = Append | Replace | Upsert | History | ReplaceGroups

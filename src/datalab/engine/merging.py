@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
 from sqlglot import exp
 
-from datalab.engine.base import ReplaceGroups, Staged, Upsert, Work
+from datalab.engine.base import Places, ReplaceGroups, Staged, Upsert, Work
 from datalab.engine.dialect import is_repeatable
 from datalab.engine.order import Order
 from datalab.engine.ranges import sampled_range
@@ -38,7 +38,7 @@ from datalab.engine.staging import (
 )
 from datalab.engine.upserting import is_small, upsert_few
 from datalab.engine.writing import ACCEPTED, BUCKET, SCRATCH, Folder, write
-from datalab.lake.table import WriteTarget
+from datalab.lake.table import Relation, WriteTarget
 
 
 @dataclass(frozen=True)
@@ -86,22 +86,35 @@ def replace_groups(session: Session, folder: Folder, work: Work, mode: ReplaceGr
     schema = work.target.schema
     keys = fitted(session, mode.touched, pa.schema([schema.field(key) for key in mode.keys]))
     touched = session.table(f"SELECT DISTINCT * FROM ({keys})")
-    existing = existing_rows(session, work.current, f"SELECT * FROM {touched}", mode.keys)
-    target = replace(work.target, compression=COPIED)
-    change = _without(session, folder, target, existing, Gone(mode.keys, touched, work.record))
+    light = replace(work, target=replace(work.target, compression=COPIED))
+    change = _without(session, folder, light, Gone(mode.keys, touched, work.record), mode.places)
     landing = land(session, folder, work, audited(batch(session, work)))
     done = staged(landing, folder.keep(landing.accepted), change.removed)
     return rewritten(session, folder, work.target, done, change)
 
 
-def _without(session: Session, folder: Folder, target: WriteTarget, existing: Existing | None, gone: Gone) -> Rewrite:
+def _without(session: Session, folder: Folder, work: Work, gone: Gone, known: Places | None) -> Rewrite:
     """The rows of keys leave: by their places, where the table's files are known."""
-    if existing is None or not existing.split:
-        return rewrite(session, folder, target, existing, gone)
-    same = same_key(gone.keys, "old", "gone", existing.given)
-    found = f"SELECT {FILE}, {ROW} FROM {existing.all_rows} old SEMI JOIN {gone.table} gone ON {same}"
-    places = Gone((FILE, ROW), session.table(unmarked(found, existing.files)), gone.record)
-    return rewrite_places(session, folder, target, existing, places)
+    searched = known.files if known and work.current else frozenset()
+    there = [file for file in work.current.files if file.path in searched] if work.current else []
+    existing = existing_rows(session, _others(work.current, searched), f"SELECT * FROM {gone.table}", gone.keys)
+    if not there and (existing is None or not existing.split):
+        return rewrite(session, folder, work.target, existing, gone)
+    parts = [f"SELECT {FILE}, {ROW} FROM {session.registered(known.rows)}"] if there and known else []
+    if existing:
+        same = same_key(gone.keys, "old", "gone", existing.given)
+        parts.append(f"SELECT {FILE}, {ROW} FROM {existing.all_rows} old SEMI JOIN {gone.table} gone ON {same}")
+        there += existing.files
+    found = session.table(unmarked(" UNION ALL ".join(parts), there))
+    rows = f"({file_rows(work.target.schema, there, position=True)})"
+    whole = Existing(rows, tuple(there), work.target.schema)
+    return rewrite_places(session, folder, work.target, whole, Gone((FILE, ROW), found, gone.record))
+
+
+def _others(current: Relation | None, searched: Collection[str]) -> Relation | None:
+    if current is None or not searched:
+        return current
+    return replace(current, files=tuple(file for file in current.files if file.path not in searched))
 
 
 def _computed_once(session: Session, work: Work, source: Batch) -> Batch:

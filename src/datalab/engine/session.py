@@ -20,7 +20,7 @@ from datalab.engine.dialect.reals import widen_reals
 from datalab.engine.faults import fault, translated
 from datalab.engine.macros import Macros
 from datalab.engine.mistakes import mistake, require_distinct
-from datalab.engine.relations import FILE, casts, columns, file_rows, literal, memory_rows, quoted
+from datalab.engine.relations import FILE, ROW, casts, columns, file_rows, literal, memory_rows, quoted
 from datalab.engine.sources import Source, mentioned, require_known, substitute, table_names
 from datalab.lake.table import Relation
 from datalab.names import is_internal
@@ -161,7 +161,7 @@ class Session:
         return tree
 
     def _source(self, relation: Relation, shown: frozenset[str]) -> Source:
-        names = [*relation.schema.names, *([FILE] if relation.located else [])]
+        names = [*relation.schema.names, *([FILE, ROW] if relation.located else [])]
         hidden = tuple(name for name in names if is_internal(name) and name.lower() in shown)
         kept = [name for name in names if not is_internal(name) or name in hidden]
         rows = self.relation(relation)

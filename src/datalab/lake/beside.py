@@ -7,7 +7,7 @@ at a cost that follows the change. A commit that names none, or whose files are 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +70,22 @@ def keeps_state(position: Position) -> bool:
     return STATE_KEY in position.offsets
 
 
-def state_files(state: TableState, flow: str) -> dict[str, tuple[DataFile, ...]]:
-    """What a flow keeps beside its rows, by name; empty where it keeps nothing, or where a file of it is gone."""
+def state_files(state: TableState, flow: str, spared: Collection[str] = ()) -> dict[str, tuple[DataFile, ...]]:
+    """What a flow keeps beside its rows, by name; empty where it keeps nothing, or where a file of it is gone.
+
+    What is `spared` may be gone: the rest is of use without it.
+    """
     position = state.positions.get(flow)
     listed = position.offsets.get(STATE_KEY, {}).get("files", {}) if position else {}
     found = {name: _files(state, STATE, entries) for name, entries in listed.items()}
-    return found if all(Path(file.path).exists() for files in found.values() for file in files) else {}
+    there = {name: each for name, each in found.items() if all(Path(file.path).exists() for file in each)}
+    return there if there.keys() >= found.keys() - set(spared) else {}
+
+
+def with_state(offsets: Mapping[str, Any], name: str, files: tuple[DataFile, ...]) -> dict[str, Any]:
+    """What a position says of the files that a flow keeps, with some under this name."""
+    listed = {**offsets.get(STATE_KEY, {}).get("files", {}), name: _listed(files)}
+    return {**offsets, STATE_KEY: {"files": listed}}
 
 
 def state_noted(files: Mapping[str, tuple[DataFile, ...]]) -> dict[str, Any]:

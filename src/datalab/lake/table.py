@@ -104,7 +104,8 @@ class Relation:
     has them). `scan` is set where the files cannot be read as they are (row-level deletes, foreign layouts): it
     answers a pyarrow RecordBatchReader of the rows, and the engine must use it instead of `files`.
     Columns that start with `__` are internal: hidden from `SELECT *`.
-    `located`: a query of the files may ask for `__file`, the path that a row was read from.
+    `located`: a query of the files may ask for `__file`, the path that a row was read from, and for `__row`, its number
+    there, from 0.
     """
 
     schema: pa.Schema

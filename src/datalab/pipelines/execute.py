@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 from datalab.engine.base import Append, Query, Staged, Work
 from datalab.errors import Fenced, SchemaConflict, TableNotFound
+from datalab.lake.beside import with_state
 from datalab.lake.lake import Lake
 from datalab.lake.provenance import CheckResult, Provenance, Range
 from datalab.lake.schema import conflicts
-from datalab.lake.table import Relation, TableSpec, TableState
+from datalab.lake.table import DataFile, Relation, TableSpec, TableState
 from datalab.names import TableName
 from datalab.pipelines.cdc import merge_mode
 from datalab.pipelines.context import Context
@@ -18,6 +19,7 @@ from datalab.pipelines.graph import FlowNode
 from datalab.pipelines.groups import Prepared, prepared_groups, prepared_whole
 from datalab.pipelines.layout import table_spec
 from datalab.pipelines.model import Dataset
+from datalab.pipelines.places import PLACES, known, placed, renewed
 from datalab.pipelines.steps import Step, TableRead
 from datalab.quality.publish import (
     Publication,
@@ -60,12 +62,25 @@ def execute(context: Context, step: Step, dataset: Dataset) -> Outcome:
     prepared = _prepared(context, step, query, state)
     current = None if isinstance(prepared.mode, Append) else context.lake.files(state)
     seen = Relation(state.schema) if step.fresh else current
+    places = known(prepared.places)
     with discarded_on_failure(context.engine, Staged((), beside=prepared.beside)):
-        work = Work(prepared.query, state.target(), prepared.mode, step.checks, seen, record=True)
+        mode = placed(prepared.mode, places, prepared.touched, seen)
+        work = Work(prepared.query, state.target(), mode, step.checks, seen, record=True)
         staged = replace(context.engine.stage(work), beside=prepared.beside)
     if step.fresh and current is not None:
         staged = replace(staged, remove=current.files, whole=True)
+    with discarded_on_failure(context.engine, staged):
+        made = renewed(context, state, prepared.keys, places, _live(current, staged)) if prepared.keys else None
+    if made is not None:
+        staged = replace(staged, beside=(*staged.beside, made))
+        prepared = replace(prepared, offsets=with_state(prepared.offsets, PLACES, (made,)))
     return _publish(context, step, state, staged, prepared)
+
+
+def _live(current: Relation | None, staged: Staged) -> tuple[DataFile, ...]:
+    """The data files once a change has landed."""
+    gone = {file.path for file in staged.remove}
+    return (*(file for file in (current.files if current else ()) if file.path not in gone), *staged.add)
 
 
 def _publish(context: Context, step: Step, state: TableState, staged: Staged, prepared: Prepared) -> Outcome:

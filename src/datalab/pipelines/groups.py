@@ -27,7 +27,8 @@ from datalab.pipelines.changes import (
 from datalab.pipelines.context import Context
 from datalab.pipelines.grouping import Grouping, grouping
 from datalab.pipelines.joins import joined_grouping
-from datalab.pipelines.keeping import Keeping, Lost, View, final_query, keeper, weighed
+from datalab.pipelines.keeping import Files, Keeping, Lost, View, final_query, keeper, weighed
+from datalab.pipelines.places import PLACES
 from datalab.pipelines.steps import Step, TableRead
 
 _MOST_CHANGES = 1_000_000
@@ -35,12 +36,19 @@ _MOST_CHANGES = 1_000_000
 
 @dataclass(frozen=True)
 class Prepared:
-    """A query and the mode to stage it in; `offsets` and the files `beside` belong into the same commit."""
+    """A query and the mode to stage it in; `offsets` and the files `beside` belong into the same commit.
+
+    `keys` are the columns of touched groups and `touched` their values, where something is kept of groups; `places` is
+    what was kept of where they are.
+    """
 
     mode: Mode
     query: Query
     offsets: Mapping[str, Any] = field(default_factory=dict)
     beside: tuple[DataFile, ...] = ()
+    keys: tuple[str, ...] = ()
+    touched: pa.Table | None = None
+    places: tuple[DataFile, ...] = ()
 
 
 def prepared_whole(context: Context, query: Query, state: TableState) -> Prepared:
@@ -61,16 +69,18 @@ def prepared_groups(context: Context, step: Step, query: Query, state: TableStat
     difference = context.lake.changed(source, part.since, part.until)
     if not are_there(difference):
         return prepared_whole(context, query, state)
-    files = state_files(state, step.flow)
+    files = state_files(state, step.flow, (PLACES,))
     if files and difference.added.rows + difference.removed.rows <= _MOST_CHANGES:
         try:
-            return _advanced(context, step, query, state, difference)
+            return _advanced(context, step, query, state, difference, files)
         except Lost:
             return prepared_whole(context, query, state)
     return _touched(context, step, query, difference)
 
 
-def _advanced(context: Context, step: Step, query: Query, state: TableState, difference: Difference) -> Prepared:
+def _advanced(
+    context: Context, step: Step, query: Query, state: TableState, difference: Difference, files: Files
+) -> Prepared:
     """The touched groups, out of what was kept and the changed rows."""
     view = _view(query, state, context)
     holder = keeper(context.engine, view) if view else None
@@ -83,9 +93,10 @@ def _advanced(context: Context, step: Step, query: Query, state: TableState, dif
         return context.engine.read(Query(view.kept.rows(), relations, context.now, step.origin)).read_all()
 
     changes = weighed(rows(difference.added), rows(difference.removed))
-    now = holder.advance(state_files(state, step.flow), changes)
+    now = holder.advance(files, changes)
     final = final_query(view, holder.upkeep, now.touched)
-    return Prepared(_replaced(step.keys, now, context, step), final, state_noted(now.files), now.made)
+    mode = _replaced(step.keys, now, context, step)
+    return Prepared(mode, final, state_noted(now.files), now.made, step.keys, now.keys, files.get(PLACES, ()))
 
 
 def _replaced(keys: tuple[str, ...], now: Keeping, context: Context, step: Step) -> ReplaceGroups:

@@ -1,0 +1,137 @@
+"""Rows found by the hash of a key: files in order of the hash, mapped into memory and searched by halves.
+
+The hash is our own, of the bits of a value, so that no version of a library changes it. Equal values have equal hashes,
+others may: what is found has to be compared.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from datalab.lake.mapped import mapped, write_mapped
+from datalab.lake.table import DataFile
+from datalab.names import TableName
+
+Hashes = npt.NDArray[np.uint64]
+
+HASH = "_hash"
+_MARK, _FORM = b"datalab.hashed", "1"
+_BATCH_ROWS = 65_536
+_WORD, _WORDS = 8, 4  # of a long text so many words from its beginning and from its end
+_FACTOR, _NULL = np.uint64(0x9E3779B97F4A7C15), np.uint64(0x5851F42D4C957F2D)
+
+
+def is_hashable(kind: pa.DataType) -> bool:
+    """Whether equal values of a type have the same bits, and bits of a kind that is hashed here."""
+    whole = pa.types.is_signed_integer(kind) or pa.types.is_date32(kind) or pa.types.is_timestamp(kind)
+    return bool(whole or pa.types.is_string(kind) or pa.types.is_binary(kind))
+
+
+def write_hashed(name: TableName, location: str, key: str, rows: pa.Table, about: Any = None) -> DataFile:
+    """Write rows in order of the hash of a column. `about` is kept with them, as JSON."""
+    hashes = hashes_of(rows.column(key))
+    order = np.argsort(hashes)
+    note = {_MARK: json.dumps({"form": _FORM, "key": key, "about": about}).encode()}
+    schema = rows.schema.append(pa.field(HASH, pa.uint64())).with_metadata(note)
+    whole = rows.append_column(HASH, pa.array(hashes)).combine_chunks()
+    parts = (whole.take(pa.array(order[at : at + _BATCH_ROWS])) for at in range(0, len(order), _BATCH_ROWS))
+    return write_mapped(name, location, schema, (batch for part in parts for batch in part.to_batches()))
+
+
+def about(rows: pa.Table) -> Any:
+    """What a file says of itself; ValueError for another file, or one of another form."""
+    try:
+        note = json.loads((rows.schema.metadata or {})[_MARK])
+        if note["form"] == _FORM and note["key"] in rows.schema.names:
+            return note["about"]
+    except (LookupError, TypeError, ValueError) as error:
+        raise ValueError("not a file in order of hashes") from error
+    raise ValueError("a file of another form")
+
+
+def opened(file: DataFile) -> pa.Table:
+    """All rows of a file, none of them read yet. ArrowInvalid, OSError, ValueError where it is not whole."""
+    rows = mapped(file)
+    about(rows)
+    if rows.num_rows != file.rows:
+        raise ValueError(f"{file.path} has {rows.num_rows} rows, not {file.rows}")
+    return rows
+
+
+def with_hashes(rows: pa.Table, values: pa.ChunkedArray) -> pa.Table:
+    """The rows of a file whose key has the hash of one of some values, of the type of the key."""
+    wanted = np.unique(hashes_of(values))
+    found = (_with_hashes(batch, wanted) for batch in rows.to_batches() if batch.num_rows)
+    return pa.Table.from_batches((batch for batch in found if batch.num_rows), rows.schema)
+
+
+def _with_hashes(rows: pa.RecordBatch, wanted: Hashes) -> pa.RecordBatch:
+    known = rows.column(HASH).to_numpy()
+    first, last = np.searchsorted(wanted, known[0], "left"), np.searchsorted(wanted, known[-1], "right")
+    near = wanted[first:last]
+    begin, end = np.searchsorted(known, near, "left"), np.searchsorted(known, near, "right")
+    counts = end - begin
+    return rows.take(pa.array(np.repeat(begin - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())))
+
+
+def hashes_of(values: pa.ChunkedArray) -> Hashes:
+    """A hash of each value."""
+    return np.concatenate([_hashed(chunk) for chunk in values.chunks] or [np.empty(0, np.uint64)])
+
+
+def _hashed(values: pa.Array) -> Hashes:
+    text = pa.types.is_string(values.type) or pa.types.is_binary(values.type)
+    hashes = _of_bytes(values) if text else _mixed(_numbers(values))
+    if values.null_count:
+        hashes[values.is_null().to_numpy(zero_copy_only=False)] = _NULL
+    return hashes
+
+
+def _numbers(values: pa.Array) -> Hashes:
+    bits = pa.int32() if values.type.bit_width == 32 and not pa.types.is_integer(values.type) else pa.int64()
+    plain = values.view(bits) if not pa.types.is_integer(values.type) else values
+    whole: npt.NDArray[np.int64] = plain.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+    return whole.view(np.uint64)
+
+
+def _of_bytes(values: pa.Array) -> Hashes:
+    _, borders, content = values.buffers()
+    count = len(values)
+    ends = (
+        np.frombuffer(borders, np.int32, count + 1, values.offset * 4).astype(np.int64) if count else np.zeros(1, int)
+    )
+    lengths = np.diff(ends)
+    padded = np.concatenate([np.frombuffer(content or b"", np.uint8), np.zeros(_WORD, np.uint8)])
+    words = np.ndarray((len(padded) - _WORD + 1,), "<u8", padded, strides=(1,))
+    hashes = _mixed(lengths.astype(np.uint64))
+    for start, size in _words(ends[:-1], lengths):
+        kept = words[start] & _LOW[size]
+        hashes = np.where(size > 0, _mixed(hashes ^ kept), hashes)
+    return hashes
+
+
+_LOW = np.array([(1 << (8 * size)) - 1 for size in range(_WORD + 1)], np.uint64)
+
+
+def _words(starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> list[tuple[Any, Any]]:
+    """Where the words of each value begin, and how many of their bytes belong to it."""
+    longest = int(lengths.max(initial=0))
+    found: list[tuple[Any, Any]] = []
+    for number in range(min(_WORDS, -(-longest // _WORD))):
+        size = np.clip(lengths - number * _WORD, 0, _WORD)
+        found.append((np.where(size > 0, starts + number * _WORD, starts), size))
+    for number in range(1, _WORDS + 1 if longest > _WORDS * _WORD else 1):
+        size = np.where(lengths > _WORDS * _WORD, _WORD, 0)
+        found.append((np.where(size > 0, starts + lengths - number * _WORD, starts), size))
+    return found
+
+
+def _mixed(values: Hashes) -> Hashes:
+    with np.errstate(over="ignore"):
+        spread = values * _FACTOR
+        return (spread ^ (spread >> np.uint64(32))) * _FACTOR
