@@ -7,6 +7,8 @@ others may: what is found has to be compared.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,11 +34,11 @@ def is_hashable(kind: pa.DataType) -> bool:
     return bool(whole or pa.types.is_string(kind) or pa.types.is_binary(kind))
 
 
-def write_hashed(name: TableName, location: str, key: str, rows: pa.Table, about: Any = None) -> DataFile:
-    """Write rows in order of the hash of a column. `about` is kept with them, as JSON."""
-    hashes = hashes_of(rows.column(key))
+def write_hashed(name: TableName, location: str, keys: pa.ChunkedArray, rows: pa.Table, about: Any = None) -> DataFile:
+    """Write rows in order of the hash of their keys. `about` is kept with them, as JSON."""
+    hashes = hashes_of(keys)
     order = np.argsort(hashes)
-    note = {_MARK: json.dumps({"form": _FORM, "key": key, "about": about}).encode()}
+    note = {_MARK: json.dumps({"form": _FORM, "about": about}).encode()}
     schema = rows.schema.append(pa.field(HASH, pa.uint64())).with_metadata(note)
     whole = rows.append_column(HASH, pa.array(hashes)).combine_chunks()
     parts = (whole.take(pa.array(order[at : at + _BATCH_ROWS])) for at in range(0, len(order), _BATCH_ROWS))
@@ -47,11 +49,22 @@ def about(rows: pa.Table) -> Any:
     """What a file says of itself; ValueError for another file, or one of another form."""
     try:
         note = json.loads((rows.schema.metadata or {})[_MARK])
-        if note["form"] == _FORM and note["key"] in rows.schema.names:
+        if note["form"] == _FORM and HASH in rows.schema.names:
             return note["about"]
     except (LookupError, TypeError, ValueError) as error:
         raise ValueError("not a file in order of hashes") from error
     raise ValueError("a file of another form")
+
+
+def trusted(files: Sequence[DataFile]) -> pa.Table | None:
+    """The rows of the one file that was kept; None where there is none, or where it is not as it was written."""
+    if len(files) != 1:
+        return None
+    (file,) = files
+    try:
+        return opened(file) if Path(file.path).stat().st_size == file.size else None
+    except (OSError, ValueError):
+        return None
 
 
 def opened(file: DataFile) -> pa.Table:

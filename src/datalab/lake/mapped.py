@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -38,9 +39,20 @@ def mapped(file: DataFile) -> pa.Table:
     return pa.ipc.open_file(pa.memory_map(file.path)).read_all()
 
 
-def candidates(file: DataFile, keys: pa.Table) -> pa.Table:
-    """The rows of a file whose key columns may equal a row of `keys`, NULL equal to NULL: each column by itself."""
-    rows = mapped(file)
+def rows_at(file: DataFile, numbers: Sequence[int]) -> pa.Table:
+    """The rows of a file that have these numbers, from 0, in order of their numbers."""
+    rows, first, parts = mapped(file), 0, []
+    places = sorted(numbers)
+    for batch in rows.to_batches():
+        last = first + batch.num_rows
+        here = places[bisect_left(places, first) : bisect_left(places, last)]
+        parts += [batch.take(pa.array([place - first for place in here], pa.int64()))] if here else []
+        first = last
+    return pa.Table.from_batches(parts, rows.schema)
+
+
+def candidates(rows: pa.Table, keys: pa.Table) -> pa.Table:
+    """Those rows whose key columns may equal a row of `keys`, NULL equal to NULL: each column by itself."""
     near = [_among(rows.column(key), keys.column(key)) for key in keys.schema.names if is_plain(rows.schema, key)]
     if not near:
         return rows

@@ -27,7 +27,7 @@ from datalab.pipelines.changes import (
 from datalab.pipelines.context import Context
 from datalab.pipelines.grouping import Grouping, grouping
 from datalab.pipelines.joins import joined_grouping
-from datalab.pipelines.keeping import Files, Keeping, Lost, View, final_query, keeper, weighed
+from datalab.pipelines.keeping import NUMBERS, Files, Keeping, Lost, View, final_query, keeper, weighed
 from datalab.pipelines.places import PLACES
 from datalab.pipelines.steps import Step, TableRead
 
@@ -69,7 +69,7 @@ def prepared_groups(context: Context, step: Step, query: Query, state: TableStat
     difference = context.lake.changed(source, part.since, part.until)
     if not are_there(difference):
         return prepared_whole(context, query, state)
-    files = state_files(state, step.flow, (PLACES,))
+    files = state_files(state, step.flow, (PLACES, NUMBERS))
     if files and difference.added.rows + difference.removed.rows <= _MOST_CHANGES:
         try:
             return _advanced(context, step, query, state, difference, files)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -25,7 +25,7 @@ _SAMPLE = 50_000
 _MOST_GROUPS = 200_000
 _MOST_SUMS = 3_000_000  # where nothing is kept but a few numbers of each group
 _SMALLEST = 2  # rows of a group, on average
-GROUPS = "groups"
+GROUPS, NUMBERS = "groups", "numbers"
 Files = Mapping[str, tuple[DataFile, ...]]
 
 
@@ -90,7 +90,7 @@ class Keeper:
     def advance(self, files: Files, changes: pa.Table) -> Keeping:
         """The same after a change: `changes` has the rows that came (`_w` 1) and went (-1). Lost."""
         try:
-            before = self.pieces.find(files[GROUPS], changes.select(list(self.upkeep.keys)))
+            before = self.pieces.find(files[GROUPS], changes.select(list(self.upkeep.keys)), files.get(NUMBERS, ()))
         except pa.ArrowInvalid as error:  # an earlier version kept Parquet here
             raise Lost from error
         after = {**files}
@@ -105,6 +105,8 @@ class Keeper:
         if touched.num_rows + emptied.num_rows != keys.num_rows:
             raise Lost
         after[GROUPS] = self._new(self.pieces.grown(files[GROUPS], touched, emptied))
+        numbers = self.pieces.numbered(after[GROUPS], files.get(NUMBERS, ()))
+        after |= {NUMBERS: self._new((numbers,))} if numbers is not None else {}
         return Keeping(after, tuple(self.made), touched, keys)
 
     def _found(
@@ -258,7 +260,7 @@ class Keeper:
         return self.engine.read(self._query(text, **tables))
 
     def _query(self, text: str, stale: pa.Table | None = None, **tables: pa.Table | Relation) -> Query:
-        tree = sqlglot.parse_one(text, read="spark")
+        tree = _parsed(text).copy()
         for table in [table for table in tree.find_all(exp.Table) if table.name == "_rows"]:
             table.replace(self._restricted(self.view.kept.rows(), stale).subquery(table.alias or "_rows"))
         given = {**tables, **({"_again": stale} if stale is not None else {})}
@@ -274,6 +276,12 @@ class Keeper:
             return rows
         listed = sqlglot.parse_one(f"SELECT 1 FROM _again s WHERE {self.upkeep.same('s', 'r')}", read="spark")
         return exp.select("*").from_(rows.subquery("r")).where(exp.Exists(this=listed))
+
+
+@lru_cache(maxsize=256)
+def _parsed(text: str) -> exp.Expr:
+    """The tree of a query, which nobody may change: views have the same ones at every run."""
+    return sqlglot.parse_one(text, read="spark")
 
 
 def keeper(engine: Engine, view: View) -> Keeper | None:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from datalab.lake.mapped import candidates, is_plain, mapped, write_mapped
+from datalab.lake.hashed import about, is_hashable, trusted, with_hashes, write_hashed
+from datalab.lake.mapped import candidates, is_plain, mapped, rows_at, write_mapped
 from datalab.lake.table import DataFile, WriteTarget
 
 MOST_PIECES = 16
 _SMALL = 10_000
 _FEW = 100_000
 _PIECE = "_piece"
+_NUMBER = "_number"
+LARGE = 100_000  # groups; fewer are searched about as fast
 
 
 @dataclass(frozen=True)
@@ -34,13 +38,36 @@ class Pieces:
         """A new piece."""
         return self._written(groups.to_reader())
 
-    def find(self, files: Sequence[DataFile], keys: pa.Table) -> pa.Table:
-        """What is kept of the groups of `keys`, and perhaps of others."""
-        first, *later = (candidates(file, keys) for file in files)
+    def find(self, files: Sequence[DataFile], keys: pa.Table, numbers: Sequence[DataFile] = ()) -> pa.Table:
+        """What is kept of the groups of `keys`, and perhaps of others. `numbers`: see `numbered`."""
+        near = [self._near(files[0], keys, numbers), *map(mapped, files[1:])]
+        first, *later = (candidates(rows, keys) for rows in near)
         rows = first.num_rows + sum(piece.num_rows for piece in later)
         if rows <= _FEW and all(is_plain(self.schema, key) for key in self.keys):
             return self._merged_few(first, later)
         return self._merged(first, later).read_all().cast(self.schema)
+
+    def numbered(self, files: Sequence[DataFile], numbers: Sequence[DataFile]) -> DataFile | None:
+        """A new file that tells the rows of a large first piece by the hash of its key; None without need."""
+        (key, *others), first = self.keys, files[0]
+        if others or first.rows < LARGE or not is_hashable(self.schema.field(key).type):
+            return None
+        if self._known(first, numbers) is not None:
+            return None
+        rows = pa.table({_NUMBER: pa.array(range(first.rows), pa.int32())})
+        return write_hashed(self.place.name, self.place.location, mapped(first).column(key), rows, _name(first))
+
+    def _near(self, file: DataFile, keys: pa.Table, numbers: Sequence[DataFile]) -> pa.Table:
+        """Rows of the first piece among which all are that have one of the keys."""
+        known = self._known(file, numbers)
+        if known is None:
+            return mapped(file)
+        wanted = keys.column(0).cast(self.schema.field(self.keys[0]).type)
+        return rows_at(file, with_hashes(known, wanted).column(_NUMBER).to_pylist())
+
+    def _known(self, first: DataFile, numbers: Sequence[DataFile]) -> pa.Table | None:
+        rows = trusted(numbers)
+        return rows if rows is not None and about(rows) == _name(first) else None
 
     def all(self, files: Sequence[DataFile]) -> pa.Table:
         """What is kept of every group."""
@@ -101,3 +128,7 @@ class Pieces:
         rank = f"row_number() OVER (PARTITION BY {', '.join(self.keys)} ORDER BY {_PIECE} DESC)"
         text = f"SELECT {', '.join(self.schema.names)} FROM _pieces QUALIFY {rank} = 1"
         return self.ask(text, _pieces=pa.concat_tables(numbered))
+
+
+def _name(file: DataFile) -> list[object]:
+    return [Path(file.path).name, file.rows]

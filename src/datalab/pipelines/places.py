@@ -17,7 +17,7 @@ from sqlglot import exp
 from datalab.engine.base import Mode, Places, Query, ReplaceGroups
 from datalab.engine.relations import FILE, ROW
 from datalab.lake.beside import STATE
-from datalab.lake.hashed import about, is_hashable, opened, with_hashes, write_hashed
+from datalab.lake.hashed import about, is_hashable, trusted, with_hashes, write_hashed
 from datalab.lake.table import DataFile, Relation, TableState
 from datalab.pipelines.context import Context
 
@@ -37,15 +37,10 @@ class Known:
 
 def known(files: Sequence[DataFile]) -> Known | None:
     """What was kept; None where it is not there, or not as it was written."""
-    if len(files) != 1:
-        return None
-    (file,) = files
+    rows = trusted(files)
     try:
-        if Path(file.path).stat().st_size != file.size:
-            return None
-        rows = opened(file)
-        return Known(rows, tuple((str(name), int(count)) for name, count in about(rows)))
-    except (OSError, ValueError, TypeError):
+        return Known(rows, tuple((str(name), int(count)) for name, count in about(rows))) if rows is not None else None
+    except (ValueError, TypeError):
         return None
 
 
@@ -86,10 +81,10 @@ def renewed(
 def _made(context: Context, state: TableState, key: str, files: list[DataFile]) -> DataFile:
     parts = []
     for number, file in enumerate(files):
-        rows = _keys_of(context, state, key, file)
-        parts.append(rows.append_column(_FILES, pa.repeat(pa.scalar(number, pa.int32()), rows.num_rows)))
-    names = [_name(file) for file in files]
-    return write_hashed(state.name, f"{state.target().location}/{STATE}", key, pa.concat_tables(parts), names)
+        part = _keys_of(context, state, key, file)
+        parts.append(part.append_column(_FILES, pa.repeat(pa.scalar(number, pa.int32()), part.num_rows)))
+    names, rows = [_name(file) for file in files], pa.concat_tables(parts)
+    return write_hashed(state.name, f"{state.target().location}/{STATE}", rows.column(key), rows, names)
 
 
 def _keys_of(context: Context, state: TableState, key: str, file: DataFile) -> pa.Table:

@@ -38,7 +38,7 @@ NUMBERS = ["2a0a6c0285034331", "0000000000000000", "0d2e2f1c3adbf14c"]
 
 def written(folder: Path, values: list[Any], kind: pa.DataType = TEXT) -> DataFile:
     rows = pa.table({"k": pa.chunked_array([values], kind), "n": pa.array(range(len(values)), pa.int64())})
-    return write_hashed(NAME, str(folder), "k", rows, {"of": "test"})
+    return write_hashed(NAME, str(folder), rows.column("k"), rows, {"of": "test"})
 
 
 def found(file: DataFile, *values: Any, kind: pa.DataType = TEXT) -> list[int]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from datalab.errors import StorageFull
-from datalab.lake.mapped import candidates, mapped, write_mapped
+from datalab.lake.mapped import candidates, mapped, rows_at, write_mapped
 from datalab.lake.table import DataFile
 from datalab.names import TableName
 
@@ -43,7 +43,7 @@ def written(folder: Path) -> DataFile:
 
 def found(file: DataFile, **keys: object) -> list[int]:
     wanted = pa.Table.from_pylist([keys], schema=pa.schema([SCHEMA.field(key) for key in keys]))
-    return candidates(file, wanted).column("n").to_pylist()
+    return candidates(mapped(file), wanted).column("n").to_pylist()
 
 
 def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
@@ -81,3 +81,10 @@ def test_a_full_disk_is_told_and_nothing_stays(tmp_path: Path) -> None:
     with pytest.raises(StorageFull):
         write_mapped(NAME, str(tmp_path), SCHEMA, batches())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_are_taken_by_their_numbers(tmp_path: Path) -> None:
+    file = written(tmp_path)
+    assert rows_at(file, [2, 0]).column("n").to_pylist() == [1, 3]
+    assert rows_at(file, []) == ROWS.slice(0, 0)
+    assert rows_at(file, [0, 1, 2]) == ROWS

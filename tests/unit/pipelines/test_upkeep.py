@@ -21,12 +21,13 @@ from tests.journeys.rows import close_rows
 
 from datalab.engine.base import Engine, Query
 from datalab.engine.duckdb import DuckDBEngine
+from datalab.lake.mapped import rows_at
 from datalab.lake.table import Relation, WriteTarget
 from datalab.names import TableName
 from datalab.pipelines import pieces
 from datalab.pipelines.aggregates import Kept, kept
 from datalab.pipelines.grouping import Grouping, grouping
-from datalab.pipelines.keeping import GROUPS, Keeper, Keeping, Lost, View, final_query, keeper, weighed
+from datalab.pipelines.keeping import GROUPS, NUMBERS, Keeper, Keeping, Lost, View, final_query, keeper, weighed
 
 SCHEMA = pa.schema(
     [
@@ -168,6 +169,7 @@ def test_pieces_that_are_not_merged_give_what_the_query_gives(engine: Engine, se
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pieces, "_SMALL", 0)
         patch.setattr(pieces, "MOST_PIECES", 3)
+        patch.setattr(pieces, "LARGE", 1)
         kept_up(engine, seed)
 
 
@@ -198,6 +200,41 @@ def test_of_many_groups_only_those_that_changed_are_written(
         sizes.append([file.rows for file in table.now.files[GROUPS]])
     assert sizes[:3] == [[60, 3], [60, 3, 4], [60, 3, 4, 4]]
     assert table.now.files[GROUPS][0] == first or table.now.files[GROUPS][0].rows != 60
+
+
+def test_a_group_is_found_by_its_number_and_without(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What tells the numbers of groups is of one first piece: missing, cut short or of another it counts as none."""
+    monkeypatch.setattr(pieces, "_SMALL", 0)
+    monkeypatch.setattr(pieces, "LARGE", 10)
+    rows = [{**row, "ano": row["ano"] or None} for row in many_groups(60)]
+    table = Table(engine, SUMS, str(tmp_path), rows)
+    found: list[int] = []
+    monkeypatch.setattr(pieces, "rows_at", lambda file, numbers: rows_at(file, found.append(1) or numbers))
+
+    def change(*groups: int | None) -> bool:
+        before = len(found)
+        table.change([{**rows[0], "ano": group} for group in groups], [])
+        mine, whole = table.both()
+        assert close_rows(mine, whole)
+        return len(found) > before
+
+    def numbers() -> Path:
+        (file,) = table.now.files[NUMBERS]
+        return Path(file.path)
+
+    assert not change(1, None)
+    assert change(1, 1000, None)
+    numbers().write_bytes(numbers().read_bytes()[:-20])
+    assert not change(1)
+    assert change(2, 1000)
+    numbers().unlink()
+    assert not change(2)
+    first = table.now.files[GROUPS][0]
+    while table.now.files[GROUPS][0] == first:
+        assert change(*range(9))
+    assert change(1, 59, None)
 
 
 def test_a_group_that_went_comes_back_as_a_new_one(
