@@ -22,6 +22,7 @@ from datalab.engine.macros import Macros
 from datalab.engine.mistakes import mistake, require_distinct
 from datalab.engine.relations import FILE, ROW, casts, columns, file_rows, literal, memory_rows, quoted
 from datalab.engine.sources import Source, mentioned, require_known, substitute, table_names
+from datalab.lake.formats.recent import Recent
 from datalab.lake.table import Relation
 from datalab.names import is_internal
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 _BATCH_ROWS = 100_000
 TOMBSTONE = "__deleted"
+# The columns that a query answers follow from its text and the columns of what it reads.
+_DESCRIBED = Recent[tuple[Any, ...], list[tuple[str, str]]](256)
 
 
 class Session:
@@ -50,6 +53,7 @@ class Session:
         self._macros = macros
         self._scratch = scratch
         self._views = 0
+        self._sources: list[tuple[Any, ...]] = []
         self.origin = origin
         self.again = again
 
@@ -102,7 +106,7 @@ class Session:
         tree = self._compiled(query)
         rows = sql_of(tree)
         try:
-            described = self._described(rows)
+            described = _DESCRIBED.get((rows, *self._sources), lambda: self._described(rows))
             require_alike(tree, lambda side: [kind for _, kind in self._described(side)], query.origin)
         except (duckdb.BinderException, duckdb.CatalogException, duckdb.ConversionException) as error:
             raise mistake(error, query) from error
@@ -167,6 +171,7 @@ class Session:
         rows = self.relation(relation)
         alive = f" WHERE {quoted(TOMBSTONE)} IS NOT TRUE" if TOMBSTONE in names else ""
         view = self.view(f"SELECT {columns(kept)} FROM ({rows}){alive}")
+        self._sources.append((view, *kept, *((field.name, str(field.type)) for field in relation.schema)))
         return Source(view.strip('"'), hidden)
 
     def registered(self, table: pa.Table) -> str:

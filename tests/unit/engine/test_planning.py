@@ -15,7 +15,10 @@ from datalab.engine.dialect.macros import MACROS, called, with_needed
 from datalab.engine.duckdb import DuckDBEngine
 from datalab.engine.macros import Macros
 from datalab.engine.results import result_schema
+from datalab.engine.session import Session
+from datalab.errors import PipelineTypeError
 from datalab.lake.schema import normalise
+from datalab.lake.table import Relation
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 VALUES = (
@@ -69,3 +72,28 @@ def test_numbers_are_doubles_without_a_look_at_their_type() -> None:
     engine.close()
     assert answer.schema.types == [pa.float64()] * 4
     assert answer.to_pylist() == [{"a": 2.5, "b": -1.0, "c": -1.5, "d": 3.5}]
+
+
+def test_a_query_is_described_once_and_anew_for_other_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    described: list[str] = []
+    describe = Session._described
+    monkeypatch.setattr(Session, "_described", lambda self, sql: described.append(sql) or describe(self, sql))
+    engine = DuckDBEngine(threads=1)
+
+    def answer(kind: pa.DataType, text: str = "SELECT x + 1 AS described_once FROM t") -> pa.Schema:
+        relations = {"t": Relation(pa.schema([("x", kind), ("__hidden", pa.int64())]))}
+        return engine.schema(Query(parse_one(text, read="spark"), relations, NOW))
+
+    assert [answer(kind).field(0).type for kind in (pa.int32(), pa.int32(), pa.float64())] == [
+        pa.int32(),
+        pa.int32(),
+        pa.float64(),
+    ]
+    assert len(described) == 2
+    names = [answer(pa.int32(), f"SELECT * FROM t{where}").names for where in ("", " WHERE __hidden IS NULL")]
+    assert names == [["x"], ["x"]]
+    with pytest.raises(PipelineTypeError):
+        answer(pa.date32(), "SELECT upper(x) - 1 FROM t")
+    with pytest.raises(PipelineTypeError):
+        answer(pa.date32(), "SELECT upper(x) - 1 FROM t")
+    engine.close()
