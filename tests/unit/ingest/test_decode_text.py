@@ -77,6 +77,7 @@ GOOD = '{"id": "a", "n": 1, "v": 0.5}'
         ("[" * 5_000 + "]" * 5_000, "too_deep", ""),
         ('{"id": "' + "x" * 2_000 + '", "n": 1, "v": 1}', "too_large", ""),
         ("7", "wrong_type", "the line: not a record"),
+        ("null", "null_in_required", "the line: null in a required field"),
     ],
 )
 def test_a_bad_line_of_json(line: str, reason: str, words: str) -> None:

@@ -83,7 +83,7 @@ def _number(text: str) -> float:
 def _value(value: Any, kind: AvroType, path: str) -> Any:
     if value is None:
         if not kind.nullable:
-            raise BadLine(Reason.NULL_IN_REQUIRED, f"{path}: null in a required field")
+            raise BadLine(Reason.NULL_IN_REQUIRED, f"{path or 'the line'}: null in a required field")
         return None
     if kind.kind == "record" and isinstance(value, dict):
         return _record(value, kind, path)
