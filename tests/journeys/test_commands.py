@@ -103,6 +103,11 @@ def _asked(pedidos: Pedidos) -> None:
     assert one.err == "the first 1 rows; --limit 0 shows all\n"
     assert pedidos("query", f"SELECT * FROM {GOLD} WHERE false").out == "uf  pedidos  total\n"
     assert pedidos("query", "SELECT 1 AS n", "--json").json == [{"n": 1}]
+    unlike = "SELECT CAST(NULL AS INT) AS n, '' AS texto, array() AS vazio, array(NULL, 2) AS par, array(array()) AS a"
+    assert pedidos("query", unlike).out.splitlines() == [
+        "n     texto  vazio  par        a",
+        "NULL         []     [NULL, 2]  [[]]",
+    ]
 
 
 def _asked_wrongly(pedidos: Pedidos) -> None:

@@ -24,12 +24,16 @@ _LONGEST_CELL = 200
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under named columns. `formats` has a format specification per column for people: {"rows": ","}."""
+    """Rows under named columns. `formats` has a format specification per column for people: {"rows": ","}.
+
+    `exact`: cells tell NULL, an empty text and an empty array apart, as values of a table of the lake have to.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
     title: str = ""
     formats: Mapping[str, str] = field(default_factory=dict)
+    exact: bool = False
 
     @classmethod
     def of(
@@ -89,11 +93,11 @@ def jsonable(value: Any) -> Any:
     return _scalar(value)
 
 
-def cell(value: Any, specification: str = "") -> str:
-    """A value as people read it in one cell, on one line."""
+def cell(value: Any, specification: str = "", *, exact: bool = False) -> str:
+    """A value as people read it in one cell, on one line; `exact`: see Table."""
     if specification and isinstance(value, int | float | Decimal):
         return format(value, specification)
-    text = " ".join(_text(value).split())
+    text = " ".join((_exact_text(value) if exact else _text(value)).split())
     return text if len(text) <= _LONGEST_CELL else f"{text[:_LONGEST_CELL]}…"
 
 
@@ -115,6 +119,12 @@ def _text(value: Any) -> str:
             return str(value)
 
 
+def _exact_text(value: Any) -> str:
+    if value is None:
+        return "NULL"
+    return f"[{', '.join(map(_exact_text, value))}]" if isinstance(value, list) else _text(value)
+
+
 def _scalar(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
@@ -130,7 +140,10 @@ def _scalar(value: Any) -> Any:
 
 
 def _show_table(table: Table) -> None:
-    cells = [[cell(v, table.formats.get(c, "")) for c, v in zip(table.columns, row, strict=True)] for row in table.rows]
+    cells = [
+        [cell(v, table.formats.get(c, ""), exact=table.exact) for c, v in zip(table.columns, row, strict=True)]
+        for row in table.rows
+    ]
     if sys.stdout.isatty():
         _show_rich(table, cells)
     else:
