@@ -64,6 +64,35 @@ def test_down_and_back_masked(pedidos: Pedidos) -> None:
     assert "set aside: valor_positivo" in pedidos("trace", "--back", "landing/a.jsonl:2").out
 
 
+def test_of_a_deleted_key_it_is_said_when_and_by_which_record(pedidos: Pedidos) -> None:
+    pedidos.pipeline("KEYS (id)", "KEYS (id) APPLY AS DELETE WHEN valor = 7")
+    pedidos.deliver("a", order("1"), order("2"), order("3"))
+    pedidos.deliver("b", order("2", versao=5, valor=7), order("3", versao=6, valor=7))
+    pedidos.run()
+    error = pedidos("trace", "silver.pedidos", "id=2", code=4).err
+    assert "silver.pedidos has no row with id=2: it was deleted at versao 5" in " ".join(error.split())
+    assert "deleted by landing/b.jsonl:0" in error
+    both = pedidos("trace", "silver.pedidos", "valor=7", code=4).err
+    assert "2 such rows were deleted, the last at versao 6" in " ".join(both.split())
+    assert "landing/b.jsonl:0, landing/b.jsonl:1" in " ".join(both.split())
+    never = pedidos("trace", "silver.pedidos", "id=4", code=4).err
+    assert "deleted" not in never
+    pedidos.deliver("c", order("2", versao=9))
+    pedidos.run()
+    assert pedidos("trace", "silver.pedidos", "id=2", "--json").json["rows"][0]["values"]["versao"] == 9
+
+
+def test_impact_and_lineage_show_no_internal_column(pedidos: Pedidos) -> None:
+    pedidos.pipeline("SEQUENCE BY versao", "APPLY AS DELETE WHEN valor = 7 SEQUENCE BY versao STORED AS SCD TYPE 2")
+    told = {each["name"]: each["columns"] for each in pedidos("impact", "bronze.pedidos.valor", "--json").json}
+    assert told["silver.pedidos"] == ["valor"]
+    known = pedidos("lineage", "--json").json
+    (silver,) = (thing for thing in known["things"] if thing["name"] == "silver.pedidos")
+    assert silver["columns"] == ["id", "documento", "uf", "valor", "versao", "__start_at", "__end_at"]
+    deciding = {edge["from"]["column"] for edge in known["edges"] if edge["decides"] and edge["via"] == "atualiza"}
+    assert deciding == {"id", "valor", "versao"}
+
+
 def test_a_record_that_was_refused_is_found_in_quarantine(pedidos: Pedidos) -> None:
     pedidos.deliver("a", order("1"), order("2", valor="muito"))
     pedidos.run(code=0)

@@ -9,7 +9,8 @@ from sqlglot import exp
 from sqlglot.optimizer.scope import Scope
 
 from datalab.lineage.resolve import Columns, flow_query, resolved, table_of
-from datalab.pipelines.cdc import DELETED, SEQUENCE, condition
+from datalab.names import is_internal
+from datalab.pipelines.cdc import condition
 from datalab.pipelines.graph import FlowNode
 
 
@@ -53,7 +54,6 @@ def flow_origins(node: FlowNode, columns: Columns) -> Origins:
     Unresolved where the names of the query cannot be resolved.
     """
     found = origins(resolved(flow_query(node), columns))
-    internal = {SEQUENCE, DELETED}
     keys = {name.lower() for name in node.flow.cdc.keys} if node.flow.cdc else set()
     rules = [rule for rule in node.dataset.constraints if rule.action != "warn"]
     looked_at = {
@@ -61,8 +61,8 @@ def flow_origins(node: FlowNode, columns: Columns) -> Origins:
         for rule in rules
         for column in condition(rule.condition, node.flow.cdc).find_all(exp.Column)
     }
-    deciding = [refs for name, refs in found.columns.items() if name in internal | keys | looked_at]
-    shown = {name: refs for name, refs in found.columns.items() if name not in internal}
+    deciding = [refs for name, refs in found.columns.items() if is_internal(name) or name in keys | looked_at]
+    shown = {name: refs for name, refs in found.columns.items() if not is_internal(name)}
     return Origins(shown, found.rows.union(*deciding), found.plain)
 
 

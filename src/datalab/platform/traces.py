@@ -10,6 +10,7 @@ from pathlib import Path
 from datalab.errors import RecordNotFound
 from datalab.lineage.ascent import Ascent
 from datalab.lineage.back import Place, Reached, reached
+from datalab.lineage.deleted import deletion
 from datalab.lineage.descent import Descent
 from datalab.lineage.flows import Flows
 from datalab.lineage.rows import Tables
@@ -49,10 +50,13 @@ def trace_rows(lab: Lab, question: Question) -> Rows:
     state = tables.state(question.table)
     wanted = wanted_rows(question.table, state.schema, question.keys, flows.identity(question.table))
     snapshot = None if question.at is None else lab.lake.at(state, question.at)
-    found = Descent(tables, flows, question.limit).rows(tables.at(question.table, snapshot), wanted)
+    descent, standing = Descent(tables, flows, question.limit), tables.at(question.table, snapshot)
+    found = descent.rows(standing, wanted)
     if not found.rows:
-        hint = f'datalab query "SELECT * FROM {question.table} LIMIT 10" shows some'
-        raise RecordNotFound(f"{question.table} has no row with {' '.join(question.keys)}", hint)
+        when, by = deletion(descent, standing, wanted)
+        missing = f"{question.table} has no row with {' '.join(question.keys)}"
+        hint = by or f'datalab query "SELECT * FROM {question.table} LIMIT 10" shows some'
+        raise RecordNotFound(f"{missing}: {when}" if when else missing, hint)
     return replace(found, rows=masked_rows(found.rows, _personal(lab, flows)))
 
 
