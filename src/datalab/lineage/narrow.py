@@ -30,6 +30,15 @@ class Span:
     high: Any
 
 
+@dataclass(frozen=True)
+class Points:
+    """A column of a table of which every wanted row has one of these values; `condition` says so."""
+
+    field: pa.Field
+    values: tuple[Any, ...]
+    condition: exp.Expr
+
+
 def span(expression: exp.Expr, value: Any, schema: pa.Schema) -> Span | None:
     """What `expression` = `value` says of the one column that it is made of; None where that is nothing."""
     found = _inverted(expression, value)
@@ -42,25 +51,44 @@ def span(expression: exp.Expr, value: Any, schema: pa.Schema) -> Span | None:
 
 def restrictions(spans: Sequence[Sequence[Span]]) -> list[exp.Expr]:
     """Conditions that a row must meet to be one of several wanted ones; `spans` are those of each."""
+    return [_condition(column, found) for column, found in _told(spans)]
+
+
+def exact_points(spans: Sequence[Sequence[Span]], schema: pa.Schema) -> list[Points]:
+    """What is known of columns of which a wanted row must have one of a few values exactly."""
+    fields = {field.name.lower(): field for field in schema}
+    known = []
+    for column, found in _told(spans):
+        values = tuple(dict.fromkeys(each.low for each in found))
+        exact = all(each.low is not None and each.low == each.high for each in found)
+        if exact and isinstance(column, exp.Column) and len(values) <= _MOST_POINTS:
+            known.append(Points(fields[column.name.lower()], values, _condition(column, found)))
+    return known
+
+
+def sharpest(points: Sequence[Points], files: Sequence[DataFile]) -> Points | None:
+    """A moment or whole number that few rows have by chance; it is read many times as fast as all that tells the row.
+
+    Whole numbers that lie close together recur: such as those of the rows of many small sources in one file.
+    """
+    for each in points:
+        whole = pa.types.is_int64(each.field.type)
+        if pa.types.is_timestamp(each.field.type) or (whole and not _recurs(each.field.name, files)):
+            return each
+    return None
+
+
+def _recurs(name: str, files: Sequence[DataFile]) -> bool:
+    known = [file for file in files if name in file.lower and name in file.upper]
+    close = [file for file in known if file.upper[name] - file.lower[name] < file.rows - 1]
+    return 2 * len(close) > len(known)
+
+
+def _told(spans: Sequence[Sequence[Span]]) -> list[tuple[exp.Expr, list[Span]]]:
+    """The columns of which something is known for each of the wanted rows, with what it is."""
     columns = {each.column.sql(): each.column for each in (spans[0] if spans else ())}
     told = {text: [each for one in spans for each in one if each.column.sql() == text] for text in columns}
-    return [_condition(columns[text], found) for text, found in told.items() if len(found) >= len(spans)]
-
-
-def sharpest(spans: Sequence[Sequence[Span]], schema: pa.Schema) -> tuple[pa.Field, exp.Expr] | None:
-    """A moment or whole number that a row must have exactly to be a wanted one, and the condition; None without one.
-
-    Few rows have it by chance, and it is read many times as fast as all that tells the row.
-    """
-    for condition in restrictions(spans):
-        points = next(condition.find_all(exp.In), None)
-        if points is None or condition.find(exp.Or) or not isinstance(points.this, exp.Column):
-            continue
-        name = points.this.name.lower()
-        field = next((field for field in schema if field.name.lower() == name), None)
-        if field is not None and (pa.types.is_timestamp(field.type) or pa.types.is_int64(field.type)):
-            return field, condition
-    return None
+    return [(columns[text], found) for text, found in told.items() if len(found) >= len(spans)]
 
 
 def files_with(files: Sequence[DataFile], spans: Sequence[Sequence[Span]], schema: pa.Schema) -> tuple[DataFile, ...]:
@@ -92,17 +120,23 @@ def _range(each: Span) -> KeyRange:
 
 
 def _condition(column: exp.Expr, found: Sequence[Span]) -> exp.Expr:
-    points = dict.fromkeys(each.low for each in found if each.low is not None)
-    exact = all(each.low == each.high for each in found)
-    parts: list[exp.Expr] = []
-    if points and exact and len(points) <= _MOST_POINTS:
-        parts.append(exp.In(this=column.copy(), expressions=[literal(value) for value in points]))
-    elif points:
-        low, high = min(points), max(each.high for each in found if each.high is not None)
-        parts.append(exp.Between(this=column.copy(), low=literal(low), high=literal(high)))
+    parts = [exp.and_(*told, copy=False)] if (told := _values(column, found)) else []
     if any(each.low is None for each in found):
         parts.append(exp.Is(this=column.copy(), expression=exp.null()))
     return exp.paren(exp.or_(*parts, copy=False))
+
+
+def _values(column: exp.Expr, found: Sequence[Span]) -> list[exp.Expr]:
+    """Few points are told apart; of several that are no texts the bounds too, which spare the row's other columns."""
+    points = dict.fromkeys(each.low for each in found if each.low is not None)
+    few = len(points) <= _MOST_POINTS and all(each.low == each.high for each in found)
+    told: list[exp.Expr] = []
+    if points and few:
+        told.append(exp.In(this=column.copy(), expressions=[literal(value) for value in points]))
+    if points and not (few and (len(points) == 1 or isinstance(next(iter(points)), str))):
+        low, high = min(points), max(each.high for each in found if each.high is not None)
+        told.append(exp.Between(this=column.copy(), low=literal(low), high=literal(high)))
+    return told
 
 
 def _inverted(expression: exp.Expr, value: Any) -> Span | None:

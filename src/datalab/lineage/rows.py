@@ -14,8 +14,9 @@ from datalab.engine.base import Engine, Query
 from datalab.engine.relations import FILE
 from datalab.errors import SnapshotNotFound
 from datalab.lake.lake import Lake
-from datalab.lake.table import Relation, TableState
-from datalab.lineage.narrow import Span, files_with, restrictions, sharpest, span
+from datalab.lake.table import DataFile, Relation, TableState
+from datalab.lineage.narrow import Points, Span, exact_points, files_with, restrictions, sharpest, span
+from datalab.lineage.pages import files_holding
 from datalab.lineage.strands import INPUT
 from datalab.names import TableName, is_internal
 from datalab.pipelines.cdc import SEQUENCE
@@ -129,17 +130,26 @@ class Tables:
         if relation.scan is not None or relation.memory is not None:
             return relation
         files = files_with(relation.files, spans, relation.schema)
-        sharp = sharpest(spans, relation.schema) if len(files) > _FEW_FILES else None
-        if sharp is None:
-            return replace(relation, files=files)
-        field, condition = sharp
-        name, place = str(table.state.name), exp.column(exp.to_identifier(FILE, quoted=True), table=INPUT)
-        tree = exp.select(place).distinct().from_(exp.alias_(exp.to_table(name), INPUT, table=True)).where(condition)
-        narrow = Relation(pa.schema([field]), files, located=True)
-        hit = set(self.ask(tree, {name: narrow}).column(0).to_pylist())
+        points = exact_points(spans, relation.schema) if len(files) > _FEW_FILES else []
+        sharp = sharpest(points, files)
+        if sharp is not None:
+            return replace(relation, files=self._with_points(str(table.state.name), files, sharp))
+        texts = next((each for each in points if pa.types.is_string(each.field.type)), None)
+        if texts is not None:
+            files = files_holding(files, texts.field, relation.schema, texts.values)
+        return replace(relation, files=files)
+
+    def _with_points(self, name: str, files: tuple[DataFile, ...], points: Points) -> tuple[DataFile, ...]:
+        """The files that hold one of some values of a column, which is read."""
+        place = exp.column(exp.to_identifier(FILE, quoted=True), table=INPUT)
+        source = exp.alias_(exp.to_table(name), INPUT, table=True)
+        tree = exp.select(place).distinct().from_(source).where(points.condition)
+        hit = set(
+            self.ask(tree, {name: Relation(pa.schema([points.field]), files, located=True)}).column(0).to_pylist()
+        )
         if not hit <= {file.path for file in files}:  # read under other names than the table has them
-            return replace(relation, files=files)
-        return replace(relation, files=tuple(file for file in files if file.path in hit))
+            return files
+        return tuple(file for file in files if file.path in hit)
 
     def compute(self, rows: pa.Table, expressions: Mapping[str, exp.Expr]) -> pa.Table:
         """Expressions over rows that were read, in the order of the rows."""

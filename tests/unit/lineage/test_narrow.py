@@ -9,7 +9,7 @@ import pytest
 import sqlglot
 
 from datalab.lake.table import DataFile
-from datalab.lineage.narrow import files_with, restrictions, sharpest, span
+from datalab.lineage.narrow import exact_points, files_with, restrictions, sharpest, span
 from datalab.lineage.resolve import resolved
 from datalab.lineage.strands import strands
 from datalab.names import TableName
@@ -70,6 +70,10 @@ def test_conditions_and_files_of_several_wanted_rows() -> None:
     spans = [[span(column, n, SCHEMA), span(other, t, SCHEMA)] for n, t in ((3, "a"), (None, "b"))]
     texts = [part.sql("spark") for part in restrictions(spans)]
     assert texts == ["(input_row.n IN (3) OR input_row.n IS NULL)", "(input_row.texto IN ('a', 'b'))"]
+    several = [[span(column, n, SCHEMA)] for n in (7, 3)]
+    assert [part.sql("spark") for part in restrictions(several)] == [
+        "(input_row.n IN (7, 3) AND input_row.n BETWEEN 3 AND 7)"
+    ]
     files = [
         DataFile("low", 5, 1, lower={"n": 0}, upper={"n": 2}, nulls={"n": 0}),
         DataFile("has 3", 5, 1, lower={"n": 2}, upper={"n": 9}, nulls={"n": 0}),
@@ -82,17 +86,21 @@ def test_conditions_and_files_of_several_wanted_rows() -> None:
 def test_files_are_looked_through_by_a_number_or_moment_that_is_known_exactly() -> None:
     number, text, moment = (sqlglot.parse_one(f"input_row.{name}", read="spark") for name in ("n", "texto", "quando"))
 
-    def chosen(*columns: tuple[object, list[object]]) -> str | None:
+    def chosen(*columns: tuple[object, list[object]], files: tuple[DataFile, ...] = ()) -> str | None:
         spans = [[span(column, value, SCHEMA) for column, value in zip(*pair, strict=True)] for pair in _rows(columns)]
-        found = sharpest(spans, SCHEMA)
-        return found and found[0].name
+        found = sharpest(exact_points(spans, SCHEMA), files)
+        return found and found.field.name
 
     assert chosen((text, ["a", "b"]), (number, [3, 5])) == "n"
     assert chosen((text, ["a"]), (moment, [NOON])) == "quando"
     assert chosen((text, ["a"])) is None
     assert chosen((number, [3, None])) is None, "a row without it is wanted too"
     assert chosen((number, [*range(65)])) is None, "bounds of many say little"
-    assert sharpest([], SCHEMA) is None
+    assert sharpest(exact_points([], SCHEMA), ()) is None
+    apart, close = ([DataFile("f", 100, 1, lower={"n": 0}, upper={"n": top})] for top in (99, 98))
+    assert chosen((number, [3]), files=(*apart, *apart, *close)) == "n"
+    assert chosen((number, [3]), files=(*close, *close, *apart)) is None, "of a hundred rows some have the same"
+    assert chosen((number, [3]), (moment, [NOON]), files=(*close,)) == "quando"
 
 
 def _rows(columns: tuple[tuple[object, list[object]], ...]) -> list[tuple[list[object], list[object]]]:
