@@ -26,9 +26,10 @@ _POSITION = (FILE, ROW)
 def keep_history(session: Session, folder: Folder, work: Work, mode: History) -> Staged:
     """The versions of the batch's keys are made anew from all their rows; only rows that differ are written."""
     names = columns(work.target.schema.names)
-    arrived = arrived_rows(session, work)
+    arrived = arrived_rows(session, work, mode.keys)
     new = session.view(f"SELECT {names} FROM {arrived.table} WHERE {FAILED} = 0")
-    existing = existing_rows(session, work.current, f"SELECT {columns(mode.keys)} FROM {new}", mode.keys)
+    keys = f"SELECT {columns(mode.keys)} FROM {new}"
+    existing = existing_rows(session, work.current, keys, mode.keys, arrived.ranges)
     old = _old(session, mode, names, new, existing)
     made = session.table(_versions(work, mode, names, new, old))
     changed = session.table(f"SELECT * FROM {made} WHERE {FILE} IS NULL OR __moved")

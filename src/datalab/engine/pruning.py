@@ -55,9 +55,21 @@ def files_with_keys(
 
 def key_ranges(session: Session, rows: str, keys: Sequence[str]) -> KeyRanges:
     """The ranges of the key columns of a query."""
-    names = [quoted(key) for key in keys]
-    wanted = ", ".join(f"min({name}), max({name}), coalesce(bool_or({name} IS NULL), false)" for name in names)
-    ((count, *values),) = session.rows(f"SELECT count(*), {wanted} FROM ({rows})")
+    ((count, *values),) = session.rows(f"SELECT count(*), {', '.join(range_columns(keys))} FROM ({rows})")
+    return ranges_of(count, values, keys)
+
+
+def range_columns(keys: Sequence[str], only: str = "") -> list[str]:
+    """The expressions that answer the ranges of some keys, of those rows that a FILTER lets pass."""
+    known = (
+        f"min({name}){only}, max({name}){only}, coalesce(bool_or({name} IS NULL){only}, false)"
+        for name in map(quoted, keys)
+    )
+    return list(known)
+
+
+def ranges_of(count: int, values: Sequence[Any], keys: Sequence[str]) -> KeyRanges:
+    """What these expressions answered, for so many rows."""
     triples = zip(values[::3], values[1::3], values[2::3], strict=True)
     return KeyRanges(count, {key: KeyRange(*triple) for key, triple in zip(keys, triples, strict=True)})
 

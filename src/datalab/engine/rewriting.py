@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from datalab.engine.copying import copied, copyable
 from datalab.engine.marking import markable, marked
-from datalab.engine.pruning import files_with_keys, key_ranges
+from datalab.engine.pruning import KeyRanges, files_with_keys, key_ranges
 from datalab.engine.ranges import MAX_RANGES, in_order, range_of_files, sampled_range
 from datalab.engine.relations import FILE, ROW, columns, file_rows, quoted, with_marked
 from datalab.engine.session import Session
@@ -78,14 +78,16 @@ class Hit:
     leaving: int
 
 
-def existing_rows(session: Session, current: Relation | None, rows: str, keys: Sequence[str]) -> Existing | None:
-    """The rows of the files that may hold a key of the query `rows`; None if there are none."""
+def existing_rows(
+    session: Session, current: Relation | None, rows: str, keys: Sequence[str], known: KeyRanges | None = None
+) -> Existing | None:
+    """The rows of the files that may hold a key of the query `rows`, or of `known` ranges; None if there are none."""
     if current is None or not current.rows:
         return None
     if current.scan is not None or current.memory is not None:
         whole = f"SELECT *, CAST(NULL AS VARCHAR) AS {FILE} FROM ({session.relation(current)})"
         return Existing(f"({whole})", current.files, current.schema, split=False)
-    ranges = key_ranges(session, rows, keys)
+    ranges = known or key_ranges(session, rows, keys)
     files = files_with_keys(session, rows, ranges, current.files, current.schema)
     if not files:
         return None

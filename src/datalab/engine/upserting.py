@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from datalab.engine.auditing import failed_counts, warned_rows
 from datalab.engine.base import Staged, Upsert, Work
 from datalab.engine.meeting import keys_met
 from datalab.engine.order import Order
+from datalab.engine.pruning import KeyRanges, range_columns, ranges_of
 from datalab.engine.ranges import sampled_range
 from datalab.engine.recording import rewritten
 from datalab.engine.relations import FILE, ROW, columns, file_rows, quoted, unmarked
@@ -25,12 +26,17 @@ _POSITION = (FILE, ROW)
 
 @dataclass(frozen=True)
 class Arrived:
-    """The rows of a batch in a table, with their mask; how many there are, and how many failed which check."""
+    """The rows of a batch in a table, with their mask; how many there are, and how many failed which check.
+
+    Of those that may enter: how many hashes their keys have, and the ranges of the keys.
+    """
 
     table: str
     rows: int
     rejected: int
     failed: dict[str, int]
+    different: int
+    ranges: KeyRanges
 
 
 @dataclass(frozen=True)
@@ -64,10 +70,11 @@ def is_small(work: Work) -> bool:
 def upsert_few(session: Session, folder: Folder, work: Work, mode: Upsert) -> Staged:
     """Find the present rows of the batch's keys, decide by their sequence, and write the files of those that lost."""
     names = columns(work.target.schema.names)
-    arrived = arrived_rows(session, work)
+    arrived = arrived_rows(session, work, mode.keys)
     order = Order.of(work, mode)
     latest = _latest(session, order, arrived, names)
-    existing = existing_rows(session, work.current, f"SELECT * FROM {latest.rows}", mode.keys)
+    ranges = replace(arrived.ranges, count=latest.count)
+    existing = existing_rows(session, work.current, f"SELECT * FROM {latest.rows}", mode.keys, ranges)
     met = _met(session, order, latest.rows, existing) if existing else None
     winners, won = _winners(session, order, latest, met)
     plus = f"SELECT {names} FROM {winners}" if won else ""
@@ -99,24 +106,30 @@ def rejected_rows(session: Session, work: Work, arrived: Arrived) -> Relation | 
     return set_aside(session, work.target, f"SELECT * FROM {arrived.table} WHERE {FAILED} <> 0")
 
 
-def arrived_rows(session: Session, work: Work) -> Arrived:
-    """The rows of a batch in a temporary table, judged and counted."""
+def arrived_rows(session: Session, work: Work, keys: tuple[str, ...]) -> Arrived:
+    """The rows of a batch in a temporary table, judged and counted in one statement."""
     source = batch(session, work)
     table = session.table(f"SELECT *, {source.failed or '0'} AS {FAILED} FROM {source.rows}")
-    count = f"SELECT count(*), count(*) FILTER ({FAILED} <> 0) FROM {table}"
-    ((rows, rejected),) = session.rows(count)
-    failed = failed_counts(session, work.checks, FAILED, table)
+    strict, entering = failed_counts(work.checks, FAILED), f" FILTER ({FAILED} = 0)"
+    rejected, different = f"count(*) FILTER ({FAILED} <> 0)", f"count(DISTINCT {_hash(keys)}){entering}"
+    wanted = ["count(*)", rejected, different, *strict.values(), *range_columns(keys, entering)]
+    ((rows, out, hashes, *values),) = session.rows(f"SELECT {', '.join(wanted)} FROM {table}")
     warned = warned_rows(session, work.checks, work.query.now, f"SELECT * FROM {table}")
-    return Arrived(table, rows, rejected, {**failed, **warned})
+    failed = dict(zip(strict, values, strict=False))
+    ranges = ranges_of(rows - out, values[len(strict) :], keys)
+    return Arrived(table, rows, out, {**failed, **warned}, hashes, ranges)
+
+
+def _hash(keys: Sequence[str]) -> str:
+    return f"hash({columns(keys)})"
 
 
 def _latest(session: Session, order: Order, arrived: Arrived, names: str) -> Latest:
     """Of the rows of each key that may enter the greatest."""
     rows, count = f"SELECT {names} FROM {arrived.table} WHERE {FAILED} = 0", arrived.rows - arrived.rejected
-    key = f"hash({columns(order.keys)})"
-    ((different,),) = session.rows(f"SELECT count(DISTINCT {key}) FROM {arrived.table} WHERE {FAILED} = 0")
-    if different == count:
+    if arrived.different == count:
         return Latest(f"({rows})", count)
+    key = _hash(order.keys)
     twice = session.table(f"SELECT h FROM (SELECT {key} AS h FROM ({rows})) GROUP BY h HAVING count(*) > 1")
     again = f"{key} IN (SELECT h FROM {twice})"
     rank = f"row_number() OVER (PARTITION BY {columns(order.keys)} ORDER BY {', '.join(order.descending())})"
