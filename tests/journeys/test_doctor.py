@@ -104,6 +104,19 @@ def test_lost_marks_of_deleted_rows_are_found(
     assert findings(pedidos) == {("entry without files", "silver.pedidos")}
 
 
+def test_files_that_were_cut_or_closed_are_found(pedidos: Pedidos, monkeypatch: pytest.MonkeyPatch) -> None:
+    pedidos.deliver("d1", order("a"))
+    pedidos.run()
+    (file,) = data_folder(pedidos, "silver.pedidos").glob("dl-*.parquet")
+    whole = file.read_bytes()
+    for content in (whole[:-8], b""):
+        file.write_bytes(content)
+        assert findings(pedidos) == {("damaged files", "silver.pedidos")}
+    file.write_bytes(whole)
+    monkeypatch.setattr("datalab.platform.doctor.os.access", lambda path, _: path != file)
+    assert findings(pedidos) == {("damaged files", "silver.pedidos")}
+
+
 def test_a_table_that_cannot_be_read_is_a_finding_and_the_others_are_looked_at(pedidos: Pedidos) -> None:
     pedidos.deliver("d1", order("a"))
     pedidos.run()

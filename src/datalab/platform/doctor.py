@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -175,6 +176,20 @@ def _lost_files(patient: _Patient) -> Iterator[Finding]:
         yield Finding("entry without files", str(patient.name), found, hint)
 
 
+def _damaged_files(patient: _Patient) -> Iterator[Finding]:
+    """Other bytes of the same number are not seen here: a table keeps no digest of its files."""
+    there = [(file, path) for file in patient.files if (path := local_path(file.path)) is not None and path.exists()]
+    damaged = [path for file, path in there if path.stat().st_size != file.size]
+    closed = [path for _, path in there if not os.access(path, os.R_OK)]
+    if damaged:
+        found = f"{len(damaged):,} data files have not the size that they were written with: {damaged[0].name} …"
+        hint = f"datalab data restore {patient.name} --to a snapshot before them, or bring the files back"
+        yield Finding("damaged files", str(patient.name), found, hint)
+    if closed:
+        found = f"{len(closed):,} data files may not be read by this user: {closed[0].name} …"
+        yield Finding("damaged files", str(patient.name), found, "give the files to the user that runs datalab")
+
+
 def _orphans(patient: _Patient) -> Iterator[Finding]:
     try:
         swept = vacuum(patient.lake, patient.name, patient.goals.orphans, patient.now, dry_run=True)
@@ -193,6 +208,7 @@ _CHECKS: tuple[Callable[[_Patient], Iterator[Finding]], ...] = (
     _snapshots,
     _left_tags,
     _lost_files,
+    _damaged_files,
     _orphans,
 )
 

@@ -29,6 +29,7 @@ from datalab.ingest.ingest import (
 from datalab.ingest.limits import Limits
 from datalab.ingest.sources.base import Consumed, Evolved, Pending, Run, Source
 from datalab.ingest.sources.files import FilesSource
+from datalab.ingest.sources.listing import list_files
 from datalab.ingest.validate import Validated, validate
 from datalab.ingest.workers import Workers
 from datalab.lake.lake import Lake
@@ -235,8 +236,8 @@ def validate_files(configuration: Configuration, name: str, files: Sequence[Path
     """What ingest would say of files under a source's contract; all files of the source if none are named."""
     source = source_named(configuration, name)
     folder = configuration.folder
-    found = folder.glob(source.files) if source.files and not files else ()
-    paths = tuple(files) or tuple(sorted(path for path in found if path.is_file()))
+    found = list_files(folder, source.files) if source.files and not files else ()
+    paths = tuple(files) or tuple(Path(each.path) for each in found)
     contract = read_contract(source.contract, _shown(source.contract, folder))
     return validate(paths, contract, source.format, limits_of(configuration.settings.ingest))
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import glob
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from datalab.errors import SourceError
+from datalab.ingest.sources.walking import matching
 
 _UNFINISHED = (".tmp", ".part")
 _FORMATS = {".avro": "avro", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
@@ -28,8 +29,7 @@ def list_files(root: Path, pattern: str) -> tuple[Listed, ...]:
     """The pattern's files, sorted by name. SourceError where the pattern leads out of the project."""
     if Path(pattern).is_absolute() or ".." in Path(pattern).parts:
         raise SourceError(f"the pattern {pattern} leads out of the project", "write it relative to the project")
-    names = glob.iglob(pattern, root_dir=root, recursive=True)  # noqa: PTH207 - names relative to the root, fast
-    found = (_listed(root, name) for name in names if _finished(name))
+    found = (_listed(root, name) for name in matching(str(root), pattern) if _finished(name))
     return tuple(sorted(each for each in found if each is not None))
 
 
@@ -43,10 +43,17 @@ def _listed(root: Path, name: str) -> Listed | None:
     path = f"{root}{os.sep}{name}"
     try:
         status = os.stat(path)  # noqa: PTH116 - ten thousand files in a fraction of a second
-    except FileNotFoundError:
-        return None
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return None
+        raise
     regular = (status.st_mode & 0o170000) == 0o100000
-    return Listed(name.replace(os.sep, "/"), path, status.st_size, status.st_mtime_ns) if regular else None
+    return Listed(_as_text(name.replace(os.sep, "/")), path, status.st_size, status.st_mtime_ns) if regular else None
+
+
+def _as_text(name: str) -> str:
+    """A name whose bytes are not UTF-8 is told with escapes in their place: tables hold text."""
+    return name if name.isascii() else os.fsencode(name).decode(errors="backslashreplace")
 
 
 def format_of(name: str, setting: str | None) -> str | None:

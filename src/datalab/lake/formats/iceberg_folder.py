@@ -28,6 +28,7 @@ from pyiceberg.table.metadata import TableMetadata, new_table_metadata
 from pyiceberg.table.sorting import UNSORTED_SORT_ORDER, SortOrder
 from pyiceberg.typedef import EMPTY_DICT, Identifier, Properties
 
+from datalab.errors import LakeError
 from datalab.lake.formats.iceberg_io import LocalFileIO
 from datalab.lake.formats.iceberg_metadata import applied
 from datalab.lake.formats.iceberg_schema import to_iceberg
@@ -72,7 +73,7 @@ class FolderCatalog(MetastoreCatalog):
         self._io = LocalFileIO()
         self._parsed = Recent[str, TableMetadata](_KEPT)
         if not self._rows("SELECT 1 FROM sqlite_master WHERE name = 'iceberg_namespace_properties'"):
-            with closing(self._connect()) as connection:
+            with self._opened() as connection:
                 connection.executescript(_LAYOUT)
 
     def load_table(self, identifier: str | Identifier) -> Table:
@@ -109,9 +110,13 @@ class FolderCatalog(MetastoreCatalog):
         try:
             with self._writing() as connection:
                 connection.execute(_REGISTER, (*self._key(names), place))
+                self._require_no_commits(names, metadata.location)  # nobody else can register it meanwhile
         except sqlite3.IntegrityError as error:
             self._io.delete(place)
             raise TableAlreadyExistsError(f"Table {'.'.join(names)} already exists") from error
+        except LakeError:
+            self._io.delete(place)
+            raise
         return self.load_table(names)
 
     def commit_table(
@@ -180,19 +185,44 @@ class FolderCatalog(MetastoreCatalog):
             raise NoSuchNamespaceError(f"Namespace does not exist: {space}")
         return found
 
+    def _require_no_commits(self, names: Identifier, location: str) -> None:
+        """A catalog that was lost is not begun anew beside tables that have commits: they say what was consumed."""
+        folder = Path(location)
+        if any(_version(str(path)) for path in (folder / "metadata").glob("[0-9]*-*.metadata.json")):
+            raise LakeError(
+                f"{'.'.join(names)}: the catalog {self._file} has no such table, and {folder} holds one with commits",
+                f"restore {self._file.name} from a backup; to begin anew, with every source from its first record, "
+                "move the folder away",
+            )
+
     def _key(self, names: Identifier) -> tuple[str, str, str]:
         return self.name, Catalog.namespace_to_string(names[:-1]), names[-1]
 
     def _rows(self, query: str, *values: str) -> list[tuple[Any, ...]]:
-        with closing(self._connect()) as connection:
+        with self._opened() as connection:
             return connection.execute(query, values).fetchall()
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        with closing(self._connect()) as connection:
+        with self._opened() as connection:
             connection.execute("BEGIN IMMEDIATE")
             yield connection
             connection.execute("COMMIT")
+
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        """LakeError where the file cannot be used, or is damaged."""
+        try:
+            with closing(self._connect()) as connection:
+                yield connection
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.OperationalError as error:
+            hint = "run again; if it stays so: does another process hold the file, may this one write beside it?"
+            raise LakeError(f"the catalog {self._file} cannot be used now: {error}", hint) from error
+        except sqlite3.DatabaseError as error:
+            hint = "restore it from a backup: the tables' own files are not in it"
+            raise LakeError(f"the catalog {self._file} is damaged: {error}", hint) from error
 
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self._file, timeout=_BUSY_SECONDS, isolation_level=None)
