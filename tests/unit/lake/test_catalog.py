@@ -1,4 +1,4 @@
-"""The catalog of a folder: lost, damaged or held it is said so, and nothing is begun anew beside what is there."""
+"""Where tables are registered: lost, damaged or held it is said so, and nothing is begun anew beside what is there."""
 
 from __future__ import annotations
 
@@ -60,3 +60,27 @@ def test_a_catalog_that_somebody_holds_is_said_so(catalog: Path, monkeypatch: py
         with pytest.raises(LakeError, match=r"cannot be used now: database is locked"):
             lake.state(PEDIDOS)
     assert lake.require(PEDIDOS).name == PEDIDOS
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """The log of a Delta table with one commit."""
+    lake = open_lake("delta", str(tmp_path))
+    state = lake.define(PEDIDOS, TableSpec(SCHEMA))
+    lake.commit(state, change(write(state, pedidos(1, 2))))
+    return tmp_path / "bronze" / "pedidos" / "_delta_log"
+
+
+def test_a_lost_log_is_not_begun_anew_beside_its_data(log: Path, tmp_path: Path) -> None:
+    log.rename(tmp_path / "kept")
+    with pytest.raises(LakeError, match=r"bronze\.pedidos: .*pedidos holds data files, and the table's log is gone"):
+        open_lake("delta", str(tmp_path)).define(PEDIDOS, TableSpec(SCHEMA))
+    (tmp_path / "kept").rename(log)
+    assert open_lake("delta", str(tmp_path)).require(PEDIDOS).snapshot == 1
+
+
+def test_a_log_that_was_cut_is_said_so(log: Path, tmp_path: Path) -> None:
+    newest = max(log.glob("*.json"))
+    newest.write_bytes(newest.read_bytes()[:100])
+    with pytest.raises(LakeError, match=r"bronze\.pedidos: the table's log cannot be read: [^\n]*$"):
+        open_lake("delta", str(tmp_path)).state(PEDIDOS)

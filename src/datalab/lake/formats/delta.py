@@ -20,7 +20,7 @@ from deltalake.schema import Field
 from deltalake.schema import Schema as DeltaSchema
 from deltalake.transaction import AddAction, RemoveAction, Transaction
 
-from datalab.errors import CommitFailed, NotSupported, SnapshotNotFound
+from datalab.errors import CommitFailed, LakeError, NotSupported, SnapshotNotFound
 from datalab.lake.formats.base import FormatCapabilities, Overtaken, require_live, require_partition_columns
 from datalab.lake.formats.delta_files import Layout, LiveFiles, absolute, add_action, is_ours, remove_action
 from datalab.lake.formats.delta_history import ADAPTER, moved, no_snapshot, snapshots
@@ -83,6 +83,9 @@ class DeltaFormat:
             table = DeltaTable(str(self._root(name)))
         except TableNotFoundError:
             return None
+        except DeltaError as error:
+            words, hint = str(error).splitlines()[0][:200], "restore the table's folder from a backup"
+            raise LakeError(f"{name}: the table's log cannot be read: {words}", hint) from error
         return self._state(name, table)
 
     def define(self, name: TableName, spec: TableSpec) -> TableState:
@@ -230,8 +233,15 @@ class DeltaFormat:
         return self._files.of(table, self._layout(state))
 
     def _create(self, name: TableName, spec: TableSpec) -> None:
+        root = self._root(name)
+        if not (root / DELTA_LOG).exists() and next(root.rglob("dl-*.parquet"), None) is not None:
+            raise LakeError(
+                f"{name}: {root} holds data files, and the table's log is gone",
+                f"restore {DELTA_LOG} from a backup; to begin anew, with every source from its first record, "
+                "move the folder away",
+            )
         DeltaTable.create(
-            str(self._root(name)),
+            str(root),
             DeltaSchema.from_arrow(normalise(spec.schema)),
             mode="error",
             partition_by=[field.column for field in spec.partition if field.transform == "identity"],
