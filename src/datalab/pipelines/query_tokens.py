@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from itertools import pairwise
-
 from sqlglot import Token, TokenType
 from sqlglot.dialects.dialect import Dialect
 from sqlglot.errors import TokenError
 from sqlglot.parser import Parser
 
 from datalab.pipelines.lex import Source
+from datalab.pipelines.misread import misread
 
 SPARK = Dialect.get_or_raise("spark")
 FILES_HINT = "declare the files as a source in datalab.yaml and read its bronze table with STREAM"
-
-WEEK_YEAR = (
-    "the letter Y in a date pattern",
-    "write y: Y is the year that a week belongs to, and Spark refuses it too",
-)
-_PATTERNED = frozenset(
-    {
-        "date_format",
-        "from_unixtime",
-        "to_date",
-        "to_timestamp",
-        "to_unix_timestamp",
-        "try_to_timestamp",
-        "unix_timestamp",
-    }
-)
-_QUOTED = re.compile(r"'[^']*'")
 
 _END_OF_FROM = frozenset(
     {
@@ -68,8 +49,9 @@ def _tokens(source: Source, start: int, end: int) -> list[Token]:
             if _phrase_at(tokens, index, phrase) and _has_argument(tokens, index + len(phrase)):
                 raise source.unsupported(token.start, what, hint)
     _refuse_stray_commas(source, tokens)
-    if pattern := week_year(tokens):
-        raise source.unsupported(pattern.start, *WEEK_YEAR)
+    if found_text := misread(tokens):
+        token, what, hint = found_text
+        raise source.unsupported(token.start, what, hint)
     return join_strings(tokens, source.text)
 
 
@@ -90,20 +72,6 @@ def _refuse_stray_commas(source: Source, tokens: list[Token]) -> None:
         last = index + 1 == len(tokens)
         if token.token_type == TokenType.COMMA and (last or tokens[index + 1].token_type in _AFTER_COMMA_NEVER):
             raise source.syntax_error(token.start, "a comma with nothing behind it", "remove the comma")
-
-
-def week_year(tokens: list[Token]) -> Token | None:
-    """The pattern of a date function that has the letter Y, if there is one: sqlglot reads it as y."""
-    calls: list[str] = []
-    for before, token in pairwise(tokens):
-        if token.token_type == TokenType.L_PAREN:
-            calls.append(before.text.lower())
-        elif token.token_type == TokenType.R_PAREN and calls:
-            calls.pop()
-        is_pattern = token.token_type == TokenType.STRING and before.token_type == TokenType.COMMA
-        if is_pattern and calls and calls[-1] in _PATTERNED and "Y" in _QUOTED.sub("", token.text):
-            return token
-    return None
 
 
 def _phrase_at(tokens: list[Token], index: int, phrase: tuple[str, ...]) -> bool:

@@ -15,7 +15,8 @@ from datalab.errors import PipelineSyntaxError, UnknownTable
 from datalab.lake.lake import Lake
 from datalab.lake.table import Relation
 from datalab.names import TableName
-from datalab.pipelines.query_tokens import SPARK, WEEK_YEAR, join_strings, week_year
+from datalab.pipelines.misread import misread
+from datalab.pipelines.query_tokens import SPARK, join_strings
 
 Moment = datetime | int | str
 _TOKEN = re.compile(r" but got <Token [^>]*>+")
@@ -38,8 +39,9 @@ def parse_query(sql: str) -> exp.Query:
         statements = [statement for statement in SPARK.parser().parse(tokens, sql) if statement is not None]
     except SqlglotError as error:
         raise PipelineSyntaxError(f"the query does not parse: {_first_line(error)}", "check the SQL") from error
-    if token := week_year(tokens):
-        raise PipelineSyntaxError(f"line {token.line}: {WEEK_YEAR[0]} is not supported", WEEK_YEAR[1])
+    if found := misread(tokens):
+        token, what, hint = found
+        raise PipelineSyntaxError(f"line {token.line}: {what} is not supported", hint)
     if len(statements) != 1 or not isinstance(statements[0], exp.Query):
         raise PipelineSyntaxError("only one SELECT can be asked at a time", 'datalab query "SELECT … FROM layer.table"')
     return statements[0]

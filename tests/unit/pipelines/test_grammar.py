@@ -154,6 +154,7 @@ UNSUPPORTED = [
     ("CREATE MATERIALIZED VIEW gold.x AS SELECT * FROM a.b@v1", "time travel", "--at"),
     ("CREATE MATERIALIZED VIEW gold.x AS SELECT * FROM a.b.c", "catalog in a.b.c", "layer.table"),
     ("CREATE MATERIALIZED VIEW gold.x AS SELECT date_format(d, 'YYYY') FROM a.b", "letter Y", "write y"),
+    ("CREATE MATERIALIZED VIEW gold.x AS SELECT get_json_object(s, 'a') FROM a.b", "begin with $", "without the $"),
     ("INSERT INTO silver.x SELECT 1", "INSERT in a pipeline file", "CREATE FLOW"),
     ("MERGE INTO silver.x USING y ON a = b", "MERGE in a pipeline file", "AUTO CDC"),
     ("SELECT 1", "SELECT in a pipeline file", "MATERIALIZED VIEW"),

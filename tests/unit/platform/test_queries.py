@@ -25,6 +25,13 @@ def test_anything_but_one_select_is_refused(asked: str) -> None:
     assert "Token" not in caught.value.message
 
 
+@pytest.mark.parametrize("asked", ["get_json_object(s, 'a')", "GET_JSON_OBJECT(concat('{', s), 'b.c')"])
+def test_a_path_without_its_root_is_not_read_as_if_it_had_one(asked: str) -> None:
+    with pytest.raises(PipelineSyntaxError, match=r"line 1: a path of get_json_object that does not begin with \$"):
+        parse_query(f"SELECT {asked} FROM a.b")
+    parse_query("SELECT get_json_object('a', '$.a'), get_json_object(concat(s, 'a'), \"$['a b']\") FROM a.b")
+
+
 @pytest.mark.parametrize("asked", ["date_format(d, 'YYYY-MM')", "to_date(concat(s, '1'), 'd/M/Y')"])
 def test_the_year_of_a_week_is_not_read_as_the_year(asked: str) -> None:
     with pytest.raises(PipelineSyntaxError, match="line 2: the letter Y in a date pattern"):
