@@ -67,6 +67,12 @@ def test_a_record_that_breaks_the_contract_is_shown_mended_and_replayed_once(ped
     assert pedidos.run().json["status"] == "nothing_to_do"
 
 
+def test_where_nothing_was_refused_the_quarantine_is_empty(pedidos):
+    pedidos.deliver("a", order("1"))
+    pedidos.run()
+    assert pedidos.rows("SELECT count(*), max(reason) FROM ops.quarantine") == [(0, None)]
+
+
 def test_a_row_that_breaks_a_constraint_enters_silver_once_the_constraint_allows_it(pedidos):
     pedidos.deliver("um", order("a"), order("b", valor=-5), order("c", valor=-6), order("d", valor=-90))
     pedidos.run()

@@ -17,6 +17,7 @@ from datalab.lake.table import Relation
 from datalab.names import TableName
 from datalab.pipelines.misread import misread
 from datalab.pipelines.query_tokens import SPARK, join_strings
+from datalab.quality.quarantine import QUARANTINE, QUARANTINE_SCHEMA
 
 Moment = datetime | int | str
 _TOKEN = re.compile(r" but got <Token [^>]*>+")
@@ -48,7 +49,9 @@ def parse_query(sql: str) -> exp.Query:
 
 
 def relation_at(lake: Lake, name: TableName, at: Moment | None = None) -> Relation:
-    """The rows of a table now, or as of a moment or snapshot id."""
+    """The rows of a table now, or as of a moment or snapshot id. Where nothing was refused, the quarantine is empty."""
+    if name == QUARANTINE and lake.state(name) is None:
+        return Relation(QUARANTINE_SCHEMA)
     state = lake.require(name)
     return lake.files(state, None if at is None else lake.at(state, at))
 
