@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 from pathlib import Path
 
 import pytest
 
-from datalab.errors import SourceError
+from datalab.errors import SourceError, SourceUnavailable
 from datalab.ingest.sources.base import Consumed
 from datalab.ingest.sources.files_consumed import consumed_versions
 from datalab.ingest.sources.listing import format_of, list_files
@@ -65,6 +66,18 @@ def test_patterns_mean_what_they_mean_to_glob(tmp_path: Path, pattern: str) -> N
         path.touch()
     expected = {path for path in glob.glob(pattern, root_dir=tmp_path, recursive=True) if (tmp_path / path).is_file()}  # noqa: PTH207
     assert {each.name for each in list_files(tmp_path, pattern)} == {name.removeprefix("./") for name in expected}
+
+
+@pytest.mark.parametrize("pattern", ["landing/*.csv", "landing/**/*.csv"])
+def test_a_folder_that_cannot_be_listed_is_trouble_and_not_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str
+) -> None:
+    def refused(folder: str) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", folder)
+
+    monkeypatch.setattr("datalab.ingest.sources.walking.os.scandir", refused)
+    with pytest.raises(SourceUnavailable, match=r"landing/ cannot be listed: Permission denied"):
+        list_files(tmp_path, pattern)
 
 
 def test_a_name_that_is_not_utf8_is_told_with_escapes(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import os
 import re
@@ -9,15 +10,19 @@ from collections.abc import Iterator
 from glob import has_magic
 from pathlib import PurePosixPath
 
+from datalab.errors import SourceUnavailable
+
 _ANY_DEPTH = "**"
 _LEFT_OUT = (".", "_")
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 Ids = frozenset[tuple[int, int]]
 
 
 def matching(root: str, pattern: str) -> set[str]:
     """Paths relative to `root`. As Python's glob, but a folder is not entered again from within itself.
 
-    Below `**`, folders whose names begin with a dot or an underscore are left out. What may not be read holds nothing.
+    Below `**`, folders whose names begin with a dot or an underscore are left out. SourceUnavailable where a folder
+    cannot be listed: what may be in it is not passed over.
     """
     written = PurePosixPath(pattern).parts
     parts = tuple(part for at, part in enumerate(written) if part != _ANY_DEPTH or written[:at][-1:] != (_ANY_DEPTH,))
@@ -41,7 +46,7 @@ def _below(root: str, folder: str, parts: tuple[str, ...], above: Ids) -> Iterat
 
 def _at_any_depth(root: str, folder: str, parts: tuple[str, ...], above: Ids) -> Iterator[str]:
     own = _id(f"{root}{folder}")
-    if own is None or own in above:
+    if own in above:
         return
     inside, rest = above | {own}, parts[1:]
     if rest:
@@ -58,8 +63,12 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as found:
             return list(found)
-    except OSError:
-        return []
+    except OSError as error:
+        if error.errno in _ABSENT:
+            return []
+        raise SourceUnavailable(
+            f"{folder} cannot be listed: {error.strerror}", "may this user read the folder, is its disk there?"
+        ) from error
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -69,9 +78,9 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _id(folder: str) -> tuple[int, int] | None:
+def _id(folder: str) -> tuple[int, int]:
     try:
         status = os.stat(folder)  # noqa: PTH116 - text, as what is listed
     except OSError:
-        return None
+        return -1, -1  # what is wrong, listing it will tell
     return status.st_dev, status.st_ino
