@@ -25,7 +25,7 @@ test-stack: $(READY) ## Run the tests that need real servers: Kafka, a schema re
 bench: $(READY) ## Measure against the same SQL in plain DuckDB
 	@$(BIN)/python -m benchmarks
 
-bench-peers: $(READY) ## Install Spark for the benchmarks to compare with (500 MB)
+bench-peers: $(READY) ## Install Spark for the benchmarks to compare with (550 MB)
 	@$(BIN)/python -m benchmarks.peers
 
 faults: $(READY) ## Run the fault suites in their long form

@@ -13,6 +13,7 @@ PYSPARK = "pyspark==4.1.4"
 # The newest that are there together: Delta 4.4.1 for Spark 4.1 is not.
 DELTA = "io.delta:delta-spark_4.1_2.13:4.4.0"
 ALONE = (
+    "org.apache.iceberg:iceberg-spark-runtime-4.1_2.13:1.11.0",
     "org.apache.spark:spark-sql-kafka-0-10_2.13:4.1.3",
     "org.apache.spark:spark-token-provider-kafka-0-10_2.13:4.0.0",
     "org.apache.spark:spark-avro_2.13:4.1.1",

@@ -1,6 +1,6 @@
-"""Spark with Delta, for an interpreter of its own: `python -P pyspark.py WORK JSON-ARGUMENTS`; knows nothing of ours.
+"""Spark with Delta and Iceberg, for an interpreter of its own: `python -P pyspark.py WORK JSON-ARGUMENTS`.
 
--P, since this file has the name of what it imports.
+It knows nothing of ours. -P, since this file has the name of what it imports.
 """
 
 from __future__ import annotations
@@ -18,6 +18,11 @@ from pyspark.sql.avro.functions import from_avro
 from pyspark.sql.functions import expr
 
 SEQUENCE = "__sequence"
+DELTA, ICEBERG = "delta-spark", "iceberg-spark-runtime"
+EXTENSIONS = {
+    DELTA: "io.delta.sql.DeltaSparkSessionExtension",
+    ICEBERG: "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
+}
 
 
 def session(jars: str, folder: str, memory: str = "4g") -> SparkSession:
@@ -31,9 +36,15 @@ def session(jars: str, folder: str, memory: str = "4g") -> SparkSession:
         "spark.ui.enabled": "false",
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.warehouse.dir": f"{folder}/warehouse",
-        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+        "spark.sql.extensions": ",".join(name for jar, name in EXTENSIONS.items() if jar in jars),
         "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     }
+    if ICEBERG in jars:
+        settings |= {
+            "spark.sql.catalog.lake": "org.apache.iceberg.spark.SparkCatalog",
+            "spark.sql.catalog.lake.type": "hadoop",
+            "spark.sql.catalog.lake.warehouse": f"{folder}/iceberg",
+        }
     builder = SparkSession.builder.master("local[2]")
     for name, value in settings.items():
         builder = builder.config(name, value)
@@ -70,18 +81,30 @@ def _newest(rows: DataFrame, keys: list[str]) -> DataFrame:
 
 
 def merges(jars: str, folder: str, asked: dict[str, Any]) -> dict[str, Any]:
-    """MERGE of batches into a Delta table of the given rows, which Spark writes first; the first batch is cold."""
+    """MERGE of batches into a table of the given rows, which Spark writes first; the first batch is cold.
+
+    `format` is delta or iceberg; `merge_mode` Iceberg's property of that name.
+    """
     spark = session(jars, folder)
-    spark.read.parquet(asked["rows"]).write.format("delta").save(f"{folder}/table")
+    table = _table(spark, folder, asked)
     found: dict[str, list[tuple[float, float]]] = {}
     for spread, batches in asked["batches"].items():
         for batch in batches:
             spark.read.parquet(batch["path"]).createOrReplaceTempView("batch")
             before, used = time.monotonic(), _cpu()
-            _merge(spark, f"{folder}/table", asked, batch["since"])
+            _merge(spark, table, asked, batch["since"])
             found.setdefault(spread, []).append((time.monotonic() - before, _cpu() - used))
     spark.stop()
     return {"runs": found}
+
+
+def _table(spark: SparkSession, folder: str, asked: dict[str, Any]) -> str:
+    rows = spark.read.parquet(asked["rows"])
+    if asked["format"] == "delta":
+        rows.write.format("delta").save(f"{folder}/table")
+        return f"delta.`{folder}/table`"
+    rows.writeTo("lake.silver.rows").using("iceberg").tableProperty("write.merge.mode", asked["merge_mode"]).create()
+    return "lake.silver.rows"
 
 
 def _merge(spark: SparkSession, table: str, asked: dict[str, Any], since: str) -> None:
@@ -90,7 +113,7 @@ def _merge(spark: SparkSession, table: str, asked: dict[str, Any], since: str) -
     bound = f" AND t.{asked['time']} >= TIMESTAMP '{since}'" if since else ""
     sequence = asked["sequence"]
     spark.sql(
-        f"MERGE INTO delta.`{table}` t USING batch b ON {same}{bound} "
+        f"MERGE INTO {table} t USING batch b ON {same}{bound} "
         f"WHEN MATCHED AND b.{sequence} > t.{sequence} THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"
     )
 
