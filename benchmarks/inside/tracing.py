@@ -12,13 +12,19 @@ import duckdb
 
 from benchmarks.inside.peer import MEMORY, THREADS
 from benchmarks.inside.project import BRONZE, SILVER, opened
+from datalab.cli.collector import seldom
 from datalab.lineage.tree import Rows, positions
 from datalab.names import TableName
 from datalab.platform.traces import Question, trace_back, trace_rows
 
 FARMER, PLACE = "gold.proponente_features_agro", "gold.location_features_agro"
 LIMIT = 10
-_LOADED_LATE = ("datalab.engine.duckdb", "datalab.lake.formats.iceberg", "datalab.lake.formats.delta")
+_LOADED_LATE = (
+    "datalab.engine.duckdb",
+    "datalab.lake.formats.iceberg",
+    "datalab.lake.formats.delta",
+    "sqlglot.dialects.duckdb",
+)
 
 
 def chosen(project: str, table_format: str, number: int) -> dict[str, Any]:
@@ -44,7 +50,12 @@ def chosen(project: str, table_format: str, number: int) -> dict[str, Any]:
 
 
 def trace(project: str, table_format: str, table: str, keys: Mapping[str, str]) -> dict[str, Any]:
-    """One row down to its records, in a lab just opened; libraries were loaded before."""
+    """One row down to its records, in a lab just opened, as in the command; libraries were loaded before."""
+    with seldom():
+        return _traced(project, table_format, table, keys)
+
+
+def _traced(project: str, table_format: str, table: str, keys: Mapping[str, str]) -> dict[str, Any]:
     _load()
     started, used = time.monotonic(), _cpu()
     with opened(project, table_format) as lab:
@@ -54,7 +65,12 @@ def trace(project: str, table_format: str, table: str, keys: Mapping[str, str]) 
 
 
 def back(project: str, table_format: str, record: str) -> dict[str, Any]:
-    """One record up to all that it reached."""
+    """One record up to all that it reached, as in the command."""
+    with seldom():
+        return _traced_back(project, table_format, record)
+
+
+def _traced_back(project: str, table_format: str, record: str) -> dict[str, Any]:
     _load()
     started, used = time.monotonic(), _cpu()
     with opened(project, table_format) as lab:
