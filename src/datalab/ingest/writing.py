@@ -40,6 +40,7 @@ class _Pile:
     path: Path | None = None
     file: Any = None
     sink: Any = None
+    footer: list[Any] = field(default_factory=list)
     nan: bool = False
 
 
@@ -126,6 +127,7 @@ class RecordWriter:
             store_schema=False,
             store_decimal_as_integer=True,
             write_batch_size=_AT_ONCE,
+            metadata_collector=pile.footer,
         )
 
     def _close(self, key: Key, pile: _Pile) -> None:
@@ -137,7 +139,7 @@ class RecordWriter:
                 pile.file.add_key_value_metadata({NO_NAN: ""})
             pile.file.close()
             pile.sink.close()
-            self._files.append(described(pile.path, pq.read_metadata(pile.path), key))
+            self._files.append(described(pile.path, pile.footer.pop(), key))
         pile.file = pile.sink = pile.path = None
         pile.nan = False
 
@@ -214,7 +216,13 @@ def _recurs(array: pa.Array) -> bool:
 
 def _has_nan(rows: pa.Table) -> bool:
     floating = rows.select([each.name for each in rows.schema if _may_float(each.type)])
-    return any(kinds.is_floating(array.type) and pc.any(pc.is_nan(array)).as_py() for _, array in _columns(floating))
+    return any(kinds.is_floating(array.type) and _holds_nan(array) for _, array in _columns(floating))
+
+
+def _holds_nan(array: pa.Array) -> bool:
+    if array.null_count or kinds.is_float16(array.type):
+        return bool(pc.any(pc.is_nan(array)).as_py())
+    return bool(np.isnan(array.to_numpy().min(initial=0)))  # NumPy's least of numbers is NaN where one of them is
 
 
 def _may_float(kind: pa.DataType) -> bool:

@@ -43,6 +43,7 @@ PARSED = fastavro.parse_schema(SCHEMA)
 CONTRACT = parse_contract(json.dumps(SCHEMA))
 SCHEMAS = Schemas({7: json.dumps(SCHEMA).encode()}, {})
 HEAD = b"\0\0\0\0\7"
+BEHIND = b"\x00\x02\xff"
 
 
 def record(random: Random) -> dict[str, Any]:
@@ -76,7 +77,7 @@ def message(row: dict[str, Any]) -> bytes:
 
 
 def decoded(values: list[bytes]) -> tuple[dict[int, Any], dict[int, Any]]:
-    return avro_messages.decoded(values, SCHEMAS, CONTRACT)
+    return avro_messages.decoded(values, SCHEMAS, CONTRACT, BEHIND)
 
 
 def strict(value: bytes) -> Any:
@@ -128,6 +129,30 @@ def test_integers_of_every_length() -> None:
     made, good = decode_columns(kind, memoryview(b"".join(bodies)), starts, ends)
     assert good.tolist() == [True] * len(values) + [False] * 4
     assert made.field("n").to_pylist()[: len(values)] == values
+
+
+@pytest.mark.parametrize("kinds", [["double"], ["long"], ["double", "string"], [["null", "long"], "int", "float"]])
+def test_a_record_that_ends_before_many_numbers_costs_only_itself(kinds: list[Any]) -> None:
+    """Numbers are read on behind the end of such a record, into the next ones or into what lies behind the last."""
+    schema = {"type": "record", "name": "r", "fields": [
+        {"name": f"n{at}", "type": kinds[at % len(kinds)]} for at in range(120)
+    ]}  # fmt: skip
+    parsed, out = fastavro.parse_schema(schema), io.BytesIO()
+    row = {each["name"]: "ab" if each["type"] == "string" else 2.0**33 for each in schema["fields"]}
+    row = {name: int(value) if "long" in str(schema["fields"][at]["type"]) else value
+           for at, (name, value) in enumerate(row.items())}  # fmt: skip
+    row = {name: 7 if schema["fields"][at]["type"] == "int" else value for at, (name, value) in enumerate(row.items())}
+    fastavro.schemaless_writer(out, parsed, row)
+    body, schemas = out.getvalue(), Schemas({7: json.dumps(schema).encode()}, {})
+    contract = parse_contract(json.dumps(schema))
+    cuts = [HEAD + body[:size] for size in range(1, len(body), 5)]
+    values = [each for cut in cuts for each in (HEAD + body, cut)]
+    for ordered in (values, [HEAD + b"\0", *values[::-1]]):
+        accepted, rejects = avro_messages.decoded(ordered, schemas, contract, BEHIND)
+        whole = [at for at, value in enumerate(ordered) if value == HEAD + body]
+        assert sorted(accepted) == whole
+        assert all(accepted[at] == row for at in whole)
+        assert all(rejects[at].raw == value for at, value in enumerate(ordered) if at not in accepted)
 
 
 def test_what_has_columns() -> None:

@@ -60,6 +60,12 @@ def test_no_more_messages_are_waited_for_than_are_there() -> None:
     assert found[1].column("timestamp").to_pylist() == [1_000 + at // 2 for at in range(10, 30)]
 
 
+def test_where_reading_stands_is_the_last_of_each_partition() -> None:
+    topic, _ = reading([message(*each) for each in ((2, 4), (0, 7), (0, 9), (2, 5), (1, 0), (0, 12))])
+    next(topic.read([Range(0, 7, 20), Range(1, 0, 20), Range(2, 4, 20)], threading.Event()))
+    assert topic.stands() == {0: 13, 1: 1, 2: 6}
+
+
 def test_an_end_behind_the_last_message_is_known_though_the_reader_goes_away() -> None:
     topic, _ = reading([message(0, 0), message(0, 1), end(0, 3), message(1, 0)])
     ranges = [Range(0, 0, 3), Range(1, 0, 5)]

@@ -19,7 +19,7 @@ from datalab.ingest.avro_schema import parse_schema
 from datalab.ingest.contracts import parse_contract
 from datalab.ingest.decode import avro_polars
 from datalab.ingest.decode.container import write_long
-from datalab.ingest.decode.framing import NO_SCHEMA, Schemas, schema_ids
+from datalab.ingest.decode.framing import NO_SCHEMA, Schemas, distinct, schema_ids
 from datalab.ingest.decode.wire import encoded_size, encoded_sizes, wire_schema, wire_type
 
 SCHEMA = PEDIDO
@@ -92,6 +92,28 @@ def test_ids_of_a_slice() -> None:
     assert schema_ids(values).tolist() == [5, NO_SCHEMA, 1 << 30, NO_SCHEMA]
     assert schema_ids(values.slice(2)).tolist() == [1 << 30, NO_SCHEMA]
     assert schema_ids(values.slice(0, 0)).tolist() == []
+
+
+def test_messages_by_their_ids() -> None:
+    one, other = message(record(1), 5), message(record(2), 1 << 30)
+
+    def found(*values: bytes | None, start: int = 0) -> dict[int, list[int]]:
+        ends = np.cumsum([0, *(len(value or b"") for value in values)])
+        data = b"".join(value or b"" for value in values) + bytes(8)
+        present = pa.array([value is not None for value in values]).buffers()[1]
+        buffers = [present, pa.py_buffer(ends), pa.py_buffer(data)]
+        array = pa.Array.from_buffers(pa.large_binary(), len(values), buffers).slice(start)
+        return {each: rows.tolist() for each, rows in distinct(array).items()}
+
+    assert found(one, one, one) == {5: [0, 1, 2]}
+    assert found(other) == {1 << 30: [0]}
+    assert found(one, other, one) == {5: [0, 2], 1 << 30: [1]}
+    assert found(one, None, one) == {NO_SCHEMA: [1], 5: [0, 2]}
+    assert found(None, one, one, start=1) == {5: [0, 1]}
+    assert found(b"\1" + one[1:], b"\1" + one[1:]) == {NO_SCHEMA: [0, 1]}
+    assert found(one[:5], one) == {NO_SCHEMA: [0], 5: [1]}
+    assert found(one[:5]) == {NO_SCHEMA: [0]}
+    assert found(one, start=1) == {}
 
 
 def test_a_message_cannot_reach_into_the_next() -> None:

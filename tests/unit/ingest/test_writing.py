@@ -137,6 +137,18 @@ def test_bounds_of_floating_numbers_hold_only_without_nan(tmp_path: Path) -> Non
     assert files["b",].lower == {"k": "b"}
 
 
+@pytest.mark.parametrize("kind", [pa.float64(), pa.float32()])
+def test_infinite_numbers_have_bounds(tmp_path: Path, kind: pa.DataType) -> None:
+    def bounds(*values: float | None) -> tuple[Any, Any]:
+        table = pa.table({"v": pa.array(values, kind)})
+        (file,) = written(WriteTarget(NAME, str(tmp_path), table.schema), table)
+        return file.lower.get("v"), file.upper.get("v")
+
+    assert bounds(math.inf, 1.0, -math.inf) == bounds(math.inf, None, -math.inf) == (-math.inf, math.inf)
+    assert bounds(1e38, -1e38, 1e30) == (pa.scalar(-1e38, kind).as_py(), pa.scalar(1e38, kind).as_py())
+    assert bounds(math.inf, math.nan, 1.0) == bounds(math.nan, None) == (None, None)
+
+
 def test_little_memory_means_more_files_and_the_same_rows(tmp_path: Path, engine: DuckDBEngine) -> None:
     table = rows(60)
     target = WriteTarget(NAME, str(tmp_path), SCHEMA, (PartitionField("ok"),))

@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 from datalab.ingest.avro_schema import AvroType
 
 MOST_BYTES = (1 << 31) - (1 << 10)
-_PADDING = 24  # what may be read behind the last record before it is known to be bad
+PADDING = 256  # what may be read behind the last record before it is known to be bad
+_LOOSE = PADDING - 32  # how far from its end a record may be read before that is looked at
 _NESTED = frozenset({"array", "map"})
 _U = np.uint64
 _STOPS = _U(0x8080808080808080)
@@ -33,17 +34,24 @@ def decode_columns(record: AvroType, plain: memoryview, starts: Places, ends: Pl
     """Records in their wire forms, and which of them are good; the values of the others mean nothing.
 
     Booleans are numbers here, their bytes.
-    Each lies in `plain`, which is shorter than MOST_BYTES, between its start and its end, one behind the other.
+    Each lies in `plain`, which is shorter than MOST_BYTES, between its start and its end, one behind the other; unless
+    PADDING bytes of anything lie behind the last one, all are copied.
     """
-    data = np.zeros(len(plain) + _PADDING, dtype=np.uint8)
-    data[: len(plain)] = np.frombuffer(plain, dtype=np.uint8)
-    walk = _Walk(data, starts, ends)
+    walk = _Walk(_with_room(plain, int(ends[-1]) if len(ends) else 0), starts, ends)
     made = _record(walk, record)
     return made, ~walk.bad & (walk.at == walk.ends)
 
 
+def _with_room(plain: memoryview, end: int) -> npt.NDArray[np.uint8]:
+    if len(plain) - end >= PADDING:
+        return np.frombuffer(plain, dtype=np.uint8)
+    data = np.zeros(end + PADDING, dtype=np.uint8)
+    data[:end] = np.frombuffer(plain[:end], dtype=np.uint8)
+    return data
+
+
 class _Walk:
-    """Where reading stands in each record, which never is behind its end."""
+    """Where reading stands in each record. It may be up to `loose` bytes behind its end: then the record is bad."""
 
     def __init__(self, data: npt.NDArray[np.uint8], at: Places, ends: Places) -> None:
         self.data = data
@@ -51,26 +59,53 @@ class _Walk:
         self.at = at
         self.ends = ends
         self.bad = np.zeros(len(at), dtype=bool)
+        self.loose = 0
 
     def some(self, chosen: Places) -> _Walk:
         """The same for some of the records."""
         part = _Walk.__new__(_Walk)
         part.data, part.words = self.data, self.words
         part.at, part.ends, part.bad = self.at[chosen], self.ends[chosen], self.bad[chosen]
+        part.loose = self.loose
         return part
 
     def take_back(self, chosen: Places, part: _Walk) -> None:
         """Go on where a part of the records stands now."""
         self.at[chosen] = part.at
         self.bad[chosen] = part.bad
+        self.loose = max(self.loose, part.loose)
 
-    def skip(self, size: int | Places) -> None:
-        """Pass bytes that were read; a record that ends before is bad, and stands at its end from then on."""
+    def skip(self, size: int | Places, most: int) -> None:
+        """Pass bytes that were read, so many of each record at most."""
         self.at = self.at + size
+        self.loose += most
+        if self.loose > _LOOSE:
+            self.catch()
+
+    def catch(self) -> None:
+        """A record that ended before it was read is bad, and stands at its end from then on."""
         over = self.at > self.ends
         if over.any():
             self.bad |= over
-            np.minimum(self.at, self.ends, out=self.at)
+            self.at = np.minimum(self.at, self.ends)
+        self.loose = 0
+
+    def pass_by(self, sizes: Places, shortest: int) -> Places:
+        """Pass stretches of any sizes, none shorter than the `shortest`; one that does not fit is bad, and cut off.
+
+        Answers where each began.
+        """
+        wrong = sizes > self.ends - self.at
+        if shortest < 0:
+            wrong |= sizes < 0
+        if wrong.any():
+            self.bad |= wrong
+            self.at = np.minimum(self.at, self.ends)
+            sizes = np.where(wrong, 0, sizes)
+        before = self.at
+        self.at = before + sizes
+        self.loose = 0
+        return before
 
     def refuse(self, rows: Mask) -> None:
         """Records that hold what they must not."""
@@ -83,7 +118,7 @@ def _value(walk: _Walk, kind: AvroType) -> pa.Array:
         return read(walk, kind)
     null, value = (0, 2) if kind.null_first else (2, 0)
     tags = walk.data[walk.at]
-    walk.skip(1)
+    walk.skip(1, 1)
     present = tags == value
     if present.all():
         return read(walk, kind)
@@ -110,7 +145,7 @@ def _longs(walk: _Walk) -> Places:
     """One zigzag variable-length integer of each record."""
     first = walk.data[walk.at]
     if not (first & 0x81).any():  # one byte, not negative: such are nearly all lengths
-        walk.skip(1)
+        walk.skip(1, 1)
         return (first >> 1).astype(np.int64)
     words = walk.words[walk.at]
     stops = ~words & _STOPS
@@ -120,7 +155,7 @@ def _longs(walk: _Walk) -> Places:
     longer = stops == 0
     if longer.any():
         _lengthen(walk, values, sizes, np.flatnonzero(longer))
-    walk.skip(sizes)
+    walk.skip(sizes, 10)
     return _unzigzag(values)
 
 
@@ -150,7 +185,7 @@ def _number(width: str) -> Callable[[_Walk, AvroType], pa.Array]:
 
     def read(walk: _Walk, _kind: AvroType) -> pa.Array:
         raw = walk.words[walk.at]
-        walk.skip(size)
+        walk.skip(size, size)
         bits = raw if size == 8 else raw.astype("<u4")
         return pa.array(bits.view(width))
 
@@ -160,26 +195,23 @@ def _number(width: str) -> Callable[[_Walk, AvroType], pa.Array]:
 def _boolean(walk: _Walk, _kind: AvroType) -> pa.Array:
     """The byte as a number: whether it is one of the two that it may be is judged with the contract."""
     raw = walk.data[walk.at]
-    walk.skip(1)
+    walk.skip(1, 1)
     return pa.array(raw)
 
 
 def _fixed(walk: _Walk, kind: AvroType) -> pa.Array:
     """Bytes of a known number; they are cut where the record ends."""
+    size = kind.size or 1
+    walk.catch()
     before = walk.at
-    walk.skip(kind.size or 1)
+    walk.at = np.minimum(before + size, walk.ends)
+    walk.refuse(walk.at - before < size)
     return _cut(walk, before)
 
 
 def _sized(walk: _Walk, _kind: AvroType) -> pa.Array:
     lengths = _longs(walk)
-    before = walk.at
-    wrong = (lengths < 0) | (lengths > walk.ends - before)
-    if wrong.any():
-        walk.refuse(wrong)
-        lengths = np.where(wrong, 0, lengths)
-    walk.skip(lengths)
-    return _cut(walk, before)
+    return _cut(walk, walk.pass_by(lengths, int(lengths.min(initial=0))))
 
 
 def _cut(walk: _Walk, before: Places) -> pa.Array:
@@ -200,7 +232,7 @@ def _even(count: int) -> pa.Array:
 def _text(walk: _Walk, kind: AvroType) -> pa.Array:
     raw = _sized(walk, kind)
     buffers = raw.buffers()
-    if buffers[2] is None or not (np.frombuffer(buffers[2], dtype=np.uint8) & 0x80).any():
+    if buffers[2] is None or np.frombuffer(buffers[2], dtype=np.uint8).max(initial=0) < 0x80:
         return pa.Array.from_buffers(pa.string(), len(raw), buffers)  # ASCII needs no closer look
     try:
         return raw.cast(pa.string())

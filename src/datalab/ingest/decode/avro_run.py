@@ -14,7 +14,7 @@ import pyarrow as pa
 from datalab.ingest.avro_schema import AvroType
 from datalab.ingest.decode.avro_binary import Malformed
 from datalab.ingest.decode.avro_borders import padded
-from datalab.ingest.decode.avro_columns import MOST_BYTES, decode_columns
+from datalab.ingest.decode.avro_columns import MOST_BYTES, PADDING, decode_columns
 from datalab.ingest.decode.avro_form import HEAD, SYNC, Form
 from datalab.ingest.decode.container import write_long
 from datalab.ingest.decode.parts import Part, Raws, Rows, settle
@@ -122,8 +122,8 @@ def decode_records(form: Form, reader: AvroType, plain: memoryview, starts: Size
 
 def _by_columns(form: Form, reader: AvroType, plain: memoryview, starts: Sizes) -> Iterator[Part]:
     """Field by field; records that are not good are judged one by one."""
-    body = plain[starts[0] : starts[-1]]
-    borders = starts - starts[0]
+    body = plain[starts[0] : starts[-1] + PADDING]
+    borders = starts - starts[0] if starts[0] else starts
     wire, good = decode_columns(form.writer, body, borders[:-1] + form.head, borders[1:])
     bad = np.flatnonzero(~good).tolist()
     rows = np.flatnonzero(good)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 HEAD = 5
+_WORD = 8
 NO_SCHEMA = -1
 
 Ids = npt.NDArray[np.int64]
@@ -36,9 +37,23 @@ def schema_ids(values: pa.LargeBinaryArray) -> Ids:
     return np.where(framed & (bytes_[at] == 0), words[at + 1].astype(np.int64), NO_SCHEMA)
 
 
-def distinct(ids: Ids) -> list[int]:
-    """The ids that occur; most often it is one."""
-    if len(ids) and bool((ids == ids[0]).all()):
-        return [int(ids[0])]
-    found: list[int] = np.unique(ids).tolist()
-    return found
+def distinct(values: pa.LargeBinaryArray) -> dict[int, Ids]:
+    """The schema ids that occur, and the numbers of the messages of each."""
+    only = _only_id(values)
+    if only is not None:
+        return {only: np.arange(len(values))}
+    ids = schema_ids(values)
+    return {each: np.flatnonzero(ids == each) for each in np.unique(ids).tolist()}
+
+
+def _only_id(values: pa.LargeBinaryArray) -> int | None:
+    """The schema id that all messages have, as is usual. None where it takes a closer look."""
+    count = len(values)
+    _, offsets, data = values.buffers()
+    starts = np.frombuffer(offsets, dtype=np.int64, count=count + 1 + values.offset)[values.offset :]
+    if not count or np.diff(starts).min() <= HEAD or data.size - starts[-1] < _WORD:
+        return None
+    words = np.ndarray((data.size - _WORD + 1,), dtype="<u8", buffer=data, strides=(1,))  # one at each offset
+    heads = words[starts[:-1]] & np.uint64((1 << 8 * HEAD) - 1)
+    magic, *four = int(heads[0]).to_bytes(HEAD, "little")
+    return None if magic or (heads != heads[0]).any() else int.from_bytes(bytes(four), "big")

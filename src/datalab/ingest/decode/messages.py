@@ -13,16 +13,14 @@ from datalab.ingest.avro_schema import SchemaProblem
 from datalab.ingest.contracts import Contract
 from datalab.ingest.decode.avro_form import Form, form_of, misfits
 from datalab.ingest.decode.avro_run import decode_records
-from datalab.ingest.decode.framing import HEAD, NO_SCHEMA, Ids, Schemas, distinct, schema_ids
+from datalab.ingest.decode.framing import HEAD, NO_SCHEMA, Ids, Schemas, distinct
 from datalab.ingest.decode.parts import Part
 from datalab.ingest.reasons import Reason, Reject
 
 
 def decode_messages(values: pa.LargeBinaryArray, schemas: Schemas, contract: Contract) -> Iterator[Part]:
     """Accepted records and rejects; their numbers are indexes of `values`."""
-    ids = schema_ids(values)
-    for schema_id in distinct(ids):
-        rows = np.flatnonzero(ids == schema_id)
+    for schema_id, rows in distinct(values).items():
         if schema_id == NO_SCHEMA:
             yield _all_refused(values, rows, "", None)
         elif schema_id not in schemas.texts:

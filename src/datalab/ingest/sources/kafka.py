@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from datalab.errors import Fenced
 from datalab.ingest.contracts import IN_TOPIC, Contract, bronze_schema
-from datalab.ingest.decode.framing import NO_SCHEMA, distinct, schema_ids
+from datalab.ingest.decode.framing import NO_SCHEMA, distinct
 from datalab.ingest.evolution import grown
 from datalab.ingest.limits import Limits
 from datalab.ingest.message_isolate import MessageRun, run_messages, with_run
@@ -210,7 +210,7 @@ class KafkaSource:
             work.submit(self._job(held, target, run))
 
     def _job(self, messages: Sequence[pa.RecordBatch], target: WriteTarget | None, run: Run) -> MessageJob:
-        ids = {each for batch in messages for each in distinct(schema_ids(batch.column("value")))}
+        ids = {each for batch in messages for each in distinct(batch.column("value"))}
         schemas = self._registry.schemas(ids - {NO_SCHEMA})
         if target is not None:
             self._grow(schemas.texts.values(), target)

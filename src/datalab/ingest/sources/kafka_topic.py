@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from confluent_kafka.admin import AdminClient
 
 from datalab.errors import SourceUnavailable
+from datalab.ingest.decode.avro_columns import PADDING
 from datalab.ingest.message_jobs import MESSAGES
 from datalab.ingest.sources.kafka_offsets import Log, Range
 
@@ -36,6 +37,7 @@ _AT_ONCE = 25_000  # larger batches decode little faster, and take more memory i
 _BYTES_AT_ONCE = 16 << 20
 _FIRST = 10  # until it is known how large messages are
 _TICK = 0.2
+_ROOM = bytes(PADDING)  # behind the last message, so that all are decoded where they lie
 
 
 class Topic:
@@ -133,8 +135,8 @@ class Topic:
 
     def _note(self, batch: pa.RecordBatch) -> None:
         partitions, offsets = (batch.column(name).to_numpy() for name in ("partition", "offset"))
-        for partition in np.unique(partitions).tolist():
-            self._at[partition] = int(offsets[partitions == partition].max()) + 1
+        last = np.append(np.flatnonzero(np.diff(partitions)), len(partitions) - 1)  # of each run of one partition
+        self._at.update(zip(partitions[last].tolist(), (offsets[last] + 1).tolist(), strict=True))
 
     def _ended(self, message: Message) -> tuple[int, int] | None:
         """The end of a partition, which markers of transactions may put behind its last message."""
@@ -197,7 +199,7 @@ def _as_arrow(messages: Sequence[Message]) -> pa.RecordBatch:
 def _binary(values: Sequence[Any]) -> pa.Array:
     """Joined by Python, which is twice as fast as Arrow's own conversion; that one takes what is not all bytes."""
     try:
-        joined = b"".join(values)
+        joined = b"".join([*values, _ROOM])
     except TypeError:
         return pa.array([_bytes(value) for value in values], pa.large_binary())
     ends = np.zeros(len(values) + 1, dtype=np.int64)

@@ -154,7 +154,8 @@ def _leaves(field: Any, above: tuple[str, ...], repeated: bool = False) -> Itera
 def _combined(leaf: _Leaf, chunks: list[Any], exact: bool) -> ColumnStatistics:
     statistics = [chunk.statistics if chunk.is_stats_set else None for chunk in chunks]
     nulls = [one.null_count for one in statistics if one is not None and one.has_null_count]
-    lower, upper = (None, None) if leaf.repeated or not (exact or not kinds.is_floating(leaf.type)) else _bounds(chunks)
+    unknown = leaf.repeated or not (exact or not kinds.is_floating(leaf.type))
+    lower, upper = (None, None) if unknown else _bounds(chunks, statistics)
     return ColumnStatistics(
         path=leaf.path,
         field_id=leaf.field_id,
@@ -167,14 +168,13 @@ def _combined(leaf: _Leaf, chunks: list[Any], exact: bool) -> ColumnStatistics:
     )
 
 
-def _bounds(chunks: list[Any]) -> tuple[Any, Any]:
+def _bounds(chunks: list[Any], statistics: list[Any]) -> tuple[Any, Any]:
     lower, upper = [], []
-    for chunk in chunks:
-        statistics = chunk.statistics if chunk.is_stats_set else None
-        if statistics is not None and statistics.has_min_max:
-            lower.append(statistics.min)
-            upper.append(statistics.max)
-        elif statistics is None or statistics.null_count != chunk.num_values:
+    for chunk, one in zip(chunks, statistics, strict=True):
+        if one is not None and one.has_min_max:
+            lower.append(one.min)
+            upper.append(one.max)
+        elif one is None or one.null_count != chunk.num_values:
             return None, None
     return (min(lower), max(upper)) if lower else (None, None)
 
