@@ -33,6 +33,13 @@ class MessageRun:
             self._take()
         self._begin(job)
 
+    @property
+    def free(self) -> bool:
+        """Whether `submit` would not wait."""
+        while self._waiting >= self._most and self._workers.answered:
+            self._take()
+        return self._waiting < self._most
+
     def finish(self) -> MessagesDone:
         """The answers to all jobs as one."""
         while self._waiting:

@@ -169,6 +169,11 @@ class Workers:
         """Whether calls are queued or under way."""
         return bool(self._queue or self._busy)
 
+    @property
+    def answered(self) -> bool:
+        """Whether `next` has something to answer at once. Must be `pending`."""
+        return bool(wait(list(self._busy), timeout=0))
+
     def next(self) -> tuple[Call, Outcome]:
         """Wait for the next call to finish. Must be `pending`."""
         while True:

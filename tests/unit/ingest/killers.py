@@ -24,6 +24,10 @@ def hang(number: int) -> None:
     time.sleep(600)
 
 
+def doze(seconds: float) -> None:
+    time.sleep(seconds)
+
+
 def hoard(size: int) -> int:
     return len(bytearray(size))
 

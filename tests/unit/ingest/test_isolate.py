@@ -17,7 +17,7 @@ from datalab.ingest.decode.framing import Schemas
 from datalab.ingest.isolate import conclude, in_own_folder, merge
 from datalab.ingest.jobs import COUNT, DECODE, DESCRIBE, Done, FileDone, FileJob, Job, Unit
 from datalab.ingest.limits import Limits
-from datalab.ingest.message_isolate import run_messages
+from datalab.ingest.message_isolate import MessageRun, run_messages
 from datalab.ingest.message_jobs import MESSAGES, MessageJob, MessagesDone
 from datalab.ingest.reasons import Reason
 from datalab.ingest.workers import Call, Died, Failed, Outcome, Value
@@ -211,6 +211,26 @@ def test_messages_that_end_several_workers_at_once_cost_only_themselves(most: in
     done = run_messages(InTurn(), map(job, (0, 5, 10)), most)  # type: ignore[arg-type]
     assert done.accepted == 12
     assert [each.offset for each in done.refused] == [2, 7, 11]
+
+
+class Slow(InTurn):
+    """Workers that answer when they are told to."""
+
+    answered = False
+
+
+def test_whether_a_job_would_wait() -> None:
+    batch = pa.RecordBatch.from_pylist([{"value": b"x", "partition": 0, "offset": 0}], MESSAGES)
+    wanted = MessageJob((batch,), Schemas({}, {}), "", "topic", Limits(), datetime(2026, 1, 1, tzinfo=UTC))
+    workers = Slow()
+    run = MessageRun(workers, 1)  # type: ignore[arg-type]
+    assert run.free
+    run.submit(wanted)
+    assert not run.free
+    workers.answered = True
+    assert run.free
+    run.submit(wanted)
+    assert run.finish().accepted == 2
 
 
 def test_only_a_new_worker_proves_that_memory_does_not_suffice_for_a_message() -> None:

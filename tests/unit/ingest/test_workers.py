@@ -34,6 +34,13 @@ def test_calls_are_answered_and_told_apart(workers: Workers) -> None:
     assert not workers.pending
 
 
+def test_who_asks_whether_there_is_an_answer_does_not_wait(workers: Workers) -> None:
+    outcome(workers, Call(f"{KILLERS}:double", 1, 30))
+    workers.submit(Call(f"{KILLERS}:doze", 0.5, 30))
+    assert not workers.answered
+    workers.next()
+
+
 def test_errors_cross_and_the_worker_lives_on(workers: Workers) -> None:
     found = outcome(workers, Call(f"{KILLERS}:fail", 3, 30))
     assert isinstance(found, Failed)

@@ -29,6 +29,7 @@ from datalab.ingest.workers import Workers
 from datalab.lake.table import WriteTarget
 
 _WORTH_A_JOB = 50_000
+_MOST_OF_A_JOB = 75_000  # where workers are busy anyway: fewer and larger files; more would take more memory
 _BYTES_OF_A_JOB = 32 << 20
 
 
@@ -199,7 +200,8 @@ class KafkaSource:
             held.append(batch)
             self._produced.add(batch.column("timestamp"))
             count, total, size = count + batch.num_rows, total + batch.num_rows, size + batch.nbytes
-            if count >= _WORTH_A_JOB or size >= _BYTES_OF_A_JOB:
+            full = count >= _MOST_OF_A_JOB or size >= _BYTES_OF_A_JOB
+            if full or (count >= _WORTH_A_JOB and work.free):
                 work.submit(self._job(held, target, run))
                 held, count, size = [], 0, 0
             if total >= self.pace.messages or time.monotonic() - began >= self.pace.seconds:
