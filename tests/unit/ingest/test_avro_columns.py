@@ -131,28 +131,32 @@ def test_integers_of_every_length() -> None:
     assert made.field("n").to_pylist()[: len(values)] == values
 
 
-@pytest.mark.parametrize("kinds", [["double"], ["long"], ["double", "string"], [["null", "long"], "int", "float"]])
+OPTIONAL = ["null", "long"]
+
+
+@pytest.mark.parametrize("kinds", [["double"], ["long"], ["double", "string"], [OPTIONAL], [OPTIONAL, "int", "float"]])
 def test_a_record_that_ends_before_many_numbers_costs_only_itself(kinds: list[Any]) -> None:
     """Numbers are read on behind the end of such a record, into the next ones or into what lies behind the last."""
-    schema = {"type": "record", "name": "r", "fields": [
-        {"name": f"n{at}", "type": kinds[at % len(kinds)]} for at in range(120)
-    ]}  # fmt: skip
-    parsed, out = fastavro.parse_schema(schema), io.BytesIO()
-    row = {each["name"]: "ab" if each["type"] == "string" else 2.0**33 for each in schema["fields"]}
-    row = {name: int(value) if "long" in str(schema["fields"][at]["type"]) else value
-           for at, (name, value) in enumerate(row.items())}  # fmt: skip
-    row = {name: 7 if schema["fields"][at]["type"] == "int" else value for at, (name, value) in enumerate(row.items())}
-    fastavro.schemaless_writer(out, parsed, row)
-    body, schemas = out.getvalue(), Schemas({7: json.dumps(schema).encode()}, {})
-    contract = parse_contract(json.dumps(schema))
-    cuts = [HEAD + body[:size] for size in range(1, len(body), 5)]
-    values = [each for cut in cuts for each in (HEAD + body, cut)]
-    for ordered in (values, [HEAD + b"\0", *values[::-1]]):
+    fields = [{"name": f"n{at}", "type": kinds[at % len(kinds)]} for at in range(300)]
+    schema = {"type": "record", "name": "r", "fields": fields}
+    parsed, contract = fastavro.parse_schema(schema), parse_contract(json.dumps(schema))
+
+    def body(**values: Any) -> bytes:
+        out = io.BytesIO()
+        row = {each["name"]: values[str(each["type"][-1] if each["type"] is OPTIONAL else each["type"])]
+               for each in fields}  # fmt: skip
+        fastavro.schemaless_writer(out, parsed, row)
+        return HEAD + out.getvalue()
+
+    whole = body(double=2.5, long=2**61, string="ab", int=7, float=0.5)
+    empty = body(double=0.0, long=None if OPTIONAL in kinds else 0, string="", int=0, float=0.0)
+    cuts = [whole[:size] for size in range(len(HEAD) + 1, len(whole), 67)]
+    values = [each for cut in cuts for each in (whole, cut, empty)]
+    for ordered in (values, values[::-1], [whole, empty, *cuts[::-1]]):
+        schemas = Schemas({7: json.dumps(schema).encode()}, {})
         accepted, rejects = avro_messages.decoded(ordered, schemas, contract, BEHIND)
-        whole = [at for at, value in enumerate(ordered) if value == HEAD + body]
-        assert sorted(accepted) == whole
-        assert all(accepted[at] == row for at in whole)
-        assert all(rejects[at].raw == value for at, value in enumerate(ordered) if at not in accepted)
+        assert sorted(accepted) == [at for at, value in enumerate(ordered) if value in (whole, empty)]
+        assert all(rejects[at].raw == ordered[at] for at in rejects)
 
 
 def test_what_has_columns() -> None:
