@@ -28,7 +28,7 @@ from pyiceberg.table.metadata import TableMetadata, new_table_metadata
 from pyiceberg.table.sorting import UNSORTED_SORT_ORDER, SortOrder
 from pyiceberg.typedef import EMPTY_DICT, Identifier, Properties
 
-from datalab.errors import LakeError
+from datalab.errors import LakeError, StorageFull
 from datalab.lake.formats.iceberg_io import LocalFileIO
 from datalab.lake.formats.iceberg_metadata import applied
 from datalab.lake.formats.iceberg_schema import to_iceberg
@@ -218,6 +218,10 @@ class FolderCatalog(MetastoreCatalog):
         except sqlite3.IntegrityError:
             raise
         except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+                raise StorageFull(
+                    f"no space left for the catalog {self._file}", "free space, then run again"
+                ) from error
             hint = "run again; if it stays so: does another process hold the file, may this one write beside it?"
             raise LakeError(f"the catalog {self._file} cannot be used now: {error}", hint) from error
         except sqlite3.DatabaseError as error:
