@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -75,8 +74,8 @@ def show(
         output.show({"columns": columns, "rows": rows}, as_json=True)
         return
     output.show(output.Table.of([c for c in columns if not is_internal(c["column"])], title=str(name)), as_json=False)
-    first = output.Table.of(rows, found.column_names, title=f"first {found.num_rows} rows")
-    output.show(replace(first, exact=True), as_json=False)
+    first = output.Table.of(rows, found.column_names, title=f"first {found.num_rows} rows", exact=True)
+    output.show(first, as_json=False)
 
 
 @app.command()

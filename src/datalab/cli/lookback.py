@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -62,7 +61,7 @@ def data_diff(
         return
     output.show({**summary, "keys": ", ".join(found.keys) or "none: rows are compared as a whole"}, as_json=False)
     if rows:
-        output.show(replace(output.Table.of(rows), exact=True), as_json=False)
+        output.show(output.Table.of(rows, exact=True), as_json=False)
 
 
 def data_restore(

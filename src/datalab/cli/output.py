@@ -42,11 +42,13 @@ class Table:
         columns: Sequence[str] = (),
         title: str = "",
         formats: Mapping[str, str] | None = None,
+        *,
+        exact: bool = False,
     ) -> Table:
         """A table of mappings; without `columns`, those of the first record."""
         names = tuple(columns) if columns or not records else tuple(records[0])
         rows = tuple(tuple(record.get(name) for name in names) for record in records)
-        return cls(names, rows, title, {} if formats is None else formats)
+        return cls(names, rows, title, {} if formats is None else formats, exact)
 
 
 def show(value: Any, *, as_json: bool) -> None:

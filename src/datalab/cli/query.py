@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Annotated
@@ -33,7 +32,7 @@ def query(
         reader = lab.query(sql, moment(at))
         rows, more = _rows(reader, limit)
         names = tuple(reader.schema.names)
-    output.show(replace(output.Table.of(rows, names), exact=True), as_json=options_of(ctx).json)
+    output.show(output.Table.of(rows, names, exact=True), as_json=options_of(ctx).json)
     if more:
         output.note(f"the first {limit:,} rows; --limit 0 shows all", quiet=options_of(ctx).quiet)
 

@@ -10,13 +10,13 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datalab.engine.relations import field_id
+from datalab.lake.formats.local import local_path
 from datalab.lake.table import DataFile
 
 _CODECS = {"ZSTD": "zstd", "SNAPPY": "snappy", "GZIP": "gzip", "UNCOMPRESSED": ""}
@@ -38,17 +38,21 @@ def files_holding(
     needles = [len(text.encode()).to_bytes(4, "little") + text.encode() for text in texts]
     by_id = all(field_id(each) is not None for each in schema)
     may_hold = partial(_may_hold, field=field, by_id=by_id, needles=needles)
-    sample = files[:: max(1, len(files) // _SAMPLE)][:_SAMPLE]
-    if 2 * sum(map(may_hold, sample)) > len(sample):
+    held = {file.path: may_hold(file) for file in files[:: max(1, len(files) // _SAMPLE)][:_SAMPLE]}
+    if 2 * sum(held.values()) > len(held):
         return tuple(files)
+    others = [file for file in files if file.path not in held]
     with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
-        found = [*pool.map(may_hold, files)]
-    return tuple(file for file, held in zip(files, found, strict=True) if held)
+        held |= zip((file.path for file in others), pool.map(may_hold, others), strict=True)
+    return tuple(file for file in files if held[file.path])
 
 
 def _may_hold(file: DataFile, field: pa.Field, needles: Sequence[bytes], *, by_id: bool) -> bool:
+    path = local_path(file.path)
+    if path is None:
+        return True
     try:
-        with Path(file.path.removeprefix("file://")).open("rb") as handle:
+        with path.open("rb") as handle:
             metadata = pq.read_metadata(handle)
             column = _column_of(metadata, field, by_id=by_id)
             groups = (metadata.row_group(number).column(column) for number in range(metadata.num_row_groups))
