@@ -221,6 +221,12 @@ class _Parser:
         names = [each.name.lower() for each in fields]
         if len(set(names)) != len(names):
             raise SchemaProblem(path, "two fields have the same name (case does not count)")
+        known = [
+            *(each.name for each in fields),
+            *(alias for each in fields for alias in {*each.aliases} - {each.name}),
+        ]
+        if self.strict and len(set(known)) != len(known):
+            raise SchemaProblem(path, "an alias of a field is another field's name or alias")
         return AvroType("record", name=full, fields=fields)
 
     def _field(self, node: Any, path: str, namespace: str, depth: int) -> Field:
@@ -246,7 +252,7 @@ class _Parser:
         return replace(inner, nullable=True, null_first=first)
 
     def _reference(self, name: str, path: str, namespace: str) -> AvroType:
-        for full in (name, f"{namespace}.{name}"):
+        for full in (f"{namespace}.{name}", name) if namespace and "." not in name else (name,):
             if full in self.open:
                 raise SchemaProblem(path, f"type {full} contains itself")
             if full in self.named:

@@ -72,5 +72,6 @@ def _logical(value: Any, kind: AvroType) -> Any:
     if kind.logical == "timestamp-micros":
         return _EPOCH + timedelta(microseconds=value)
     if kind.logical == "decimal":
-        return Decimal(int.from_bytes(value, "big", signed=True)).scaleb(-kind.scale)
+        whole = Decimal(int.from_bytes(value, "big", signed=True)).as_tuple()
+        return Decimal((whole.sign, whole.digits, -kind.scale))  # arithmetic would round to 28 digits
     return value

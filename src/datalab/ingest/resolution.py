@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+
 from datalab.ingest.avro_schema import MISSING, NANOS, AvroType, Field
 
-_PROMOTIONS = {
+PROMOTIONS: Mapping[str, Collection[str]] = {
     "int": {"long", "float", "double"},
     "long": {"float", "double"},
     "float": {"double"},
@@ -16,7 +18,18 @@ _PROMOTIONS = {
 def source_of(wanted: Field, record: AvroType) -> Field | None:
     """The writer's field that feeds a field of the contract: by name, else by alias."""
     by_name = {each.name: each for each in record.fields}
-    return next((by_name[name] for name in (wanted.name, *wanted.aliases) if name in by_name), None)
+    name = name_of(wanted, by_name)
+    return None if name is None else by_name[name]
+
+
+def name_of(wanted: Field, names: Collection[str]) -> str | None:
+    """The name, of those that a source has, that feeds a field of the contract: its own, else the first alias."""
+    return next((name for name in (wanted.name, *wanted.aliases) if name in names), None)
+
+
+def feeds(record: AvroType, names: Collection[str]) -> dict[str, str]:
+    """The names of a source that feed fields of the contract -> those fields. All others are not in the contract."""
+    return {name: each.name for each in record.fields if (name := name_of(each, names)) is not None}
 
 
 def differences(writer: AvroType, reader: AvroType, path: str = "") -> tuple[str, ...]:
@@ -29,7 +42,7 @@ def differences(writer: AvroType, reader: AvroType, path: str = "") -> tuple[str
         return _records(writer, reader, path)
     if writer.kind == reader.kind and writer.kind in ("array", "map"):
         return differences(writer.element, reader.element, f"{path}[]")
-    same = writer.kind == reader.kind or reader.kind in _PROMOTIONS.get(writer.kind, ())
+    same = writer.kind == reader.kind or reader.kind in PROMOTIONS.get(writer.kind, ())
     if not same or not _same_detail(writer, reader):
         return (f"{path}: {writer} in the file, {reader} in the contract",)
     return ()

@@ -11,6 +11,7 @@ import pytest
 
 from datalab.errors import ContractError
 from datalab.ingest.contracts import bronze_schema, parse_contract, read_contract
+from datalab.ingest.defaults import default_value
 from datalab.ingest.sources.files import FilesSource
 
 INNER = {"type": "record", "name": "local", "fields": [{"name": "uf", "type": "string", "pii": "address"}]}
@@ -147,3 +148,11 @@ def test_what_text_cannot_carry_is_refused_before_a_file_is_read(
 ) -> None:
     with pytest.raises(ContractError, match=f"field {named} of the contract has no form in"):
         FilesSource("pedidos", parse_contract(contract(field(kind))), tmp_path, pattern)
+
+
+def test_defaults_of_decimals_keep_all_their_digits() -> None:
+    kind = {"type": "bytes", "logicalType": "decimal", "precision": 38, "scale": 2}
+    whole = 12345678901234567890123456789012345678
+    text = whole.to_bytes(16, "big").decode("latin-1")
+    (made,) = parse_contract(contract(field(kind, default=text))).record.fields
+    assert str(default_value(made.default, made.type)) == "123456789012345678901234567890123456.78"

@@ -178,3 +178,14 @@ def test_sizes_of_longs(values: list[int]) -> None:
     kind = parse_schema({"type": "record", "name": "r", "fields": [{"name": "n", "type": "long"}]})
     array = pa.array([{"n": value} for value in values], wire_type(kind))
     assert encoded_size(array, kind) == sum(len(write_long(value)) for value in values)
+
+
+def test_decimals_have_no_more_than_38_digits() -> None:
+    kind = {"type": "bytes", "logicalType": "decimal", "precision": 38, "scale": 2}
+    text = json.dumps({"type": "record", "name": "r", "fields": [{"name": "d", "type": kind}]})
+    most = 10**38 - 1
+    wholes = [most, -most, 7, most + 1, -most - 1, 2**127 - 1, -(2**127)]
+    values = [b"\0\0\0\0\7\x20" + each.to_bytes(16, "big", signed=True) for each in wholes]
+    found, rejects = avro_messages.decoded(values, Schemas({7: text.encode()}, {}), parse_contract(text))
+    assert [str(row["d"]).replace(".", "").lstrip("0") for row in found.values()] == ["9" * 38, "-" + "9" * 38, "7"]
+    assert {at: str(each.reason) for at, each in rejects.items()} == dict.fromkeys(range(3, 7), "out_of_range")

@@ -15,7 +15,7 @@ from datalab.ingest.contracts import arrow_type
 from datalab.ingest.decode.leaves import Mask, convert_leaf
 from datalab.ingest.defaults import default_value
 from datalab.ingest.reasons import Reason
-from datalab.ingest.resolution import source_of
+from datalab.ingest.resolution import name_of, source_of
 
 Conformed = tuple[pa.Array, list["Fault"]]
 
@@ -32,7 +32,7 @@ class Fault:
 def conform(records: pa.StructArray, reader: AvroType, writer: AvroType | None = None) -> Conformed:
     """Records as decoded -> a struct array of the contract's types, and the faults of its rows.
 
-    `writer` is the schema that an Avro file was written with; without it children are matched by name.
+    `writer` is the schema that an Avro file was written with; without it children are matched by name or alias.
     Faulty rows hold nulls where their values could not be kept.
     """
     return _record(records, reader, writer, "")
@@ -70,14 +70,15 @@ def _record(array: pa.Array, reader: AvroType, writer: AvroType | None, path: st
     made: list[pa.Array] = []
     faults: list[Fault] = []
     for wanted in reader.fields:
-        source = source_of(wanted, writer) if writer else wanted
+        source = source_of(wanted, writer) if writer else None
+        name = source.name if source else None if writer else name_of(wanted, children)
         inner = f"{path}.{wanted.name}" if path else wanted.name
-        if source is None or source.name not in children:
+        if name is None or name not in children:
             default = None if wanted.default is MISSING else default_value(wanted.default, wanted.type)
             made.append(_constant(default, len(array), arrow_type(wanted.type)))
             continue
-        kinds = (wanted.type, source.type if writer else None)
-        column, found = _value(children[source.name], present, kinds, inner)
+        kinds = (wanted.type, source.type if source else None)
+        column, found = _value(children[name], present, kinds, inner)
         made.append(column)
         faults.extend(found)
     names = [each.name for each in reader.fields]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -29,6 +30,7 @@ from datalab.ingest.decode.parts import Described, Part, refused, settle
 from datalab.ingest.decode.spans import Span
 from datalab.ingest.limits import Limits
 from datalab.ingest.reasons import WHOLE, Reason, Reject
+from datalab.ingest.resolution import feeds
 
 _MAX_HEADER = 1 << 20
 
@@ -61,7 +63,8 @@ def decode_csv(
     if wrong:
         yield refused(WHOLE, Reason.SCHEMA_MISMATCH, "; ".join(wrong), data)
         return
-    renamed = tuple(_renamed(name, contract.record) for name in header)
+    fed = feeds(contract.record, frozenset(header))
+    renamed = tuple(fed[name] for name in header)
     table = _Table(data, header, renamed, contract.record, limits, delimiter, start)
     for lines, judged in _records(table):
         yield from _decode(table, lines, judged, span)
@@ -112,19 +115,17 @@ def _end_of_header(data: memoryview, at: int) -> int:
 
 
 def _differences(header: Sequence[str], record: AvroType) -> tuple[str, ...]:
-    known = {name for each in record.fields for name in (each.name, *each.aliases)}
-    found = [f"{name[:60]!r}: not in the contract" for name in header if name not in known]
-    found += [f"{name}: twice in the header" for name in sorted(set(header)) if header.count(name) > 1]
+    counted = Counter(header)
+    fed = feeds(record, counted)
+    fields = set(fed.values())
+    found = [f"{name[:60]!r}: not in the contract" for name in header if name not in fed]
+    found += [f"{name[:60]}: twice in the header" for name in sorted(counted) if counted[name] > 1]
     found += [
         f"{each.name}: missing in the file, and without a default in the contract"
         for each in record.fields
-        if each.default is MISSING and not {each.name, *each.aliases} & set(header)
+        if each.default is MISSING and each.name not in fields
     ]
     return tuple(found)
-
-
-def _renamed(name: str, record: AvroType) -> str:
-    return next((each.name for each in record.fields if name in (each.name, *each.aliases)), name)
 
 
 def _records(table: _Table) -> Iterator[tuple[Lines, list[Judged] | None]]:

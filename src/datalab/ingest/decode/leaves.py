@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -219,6 +220,12 @@ def _decimal(array: pa.Array, reader: AvroType) -> Leaf:
     return _cast(array, target, Reason.OUT_OF_RANGE, words)
 
 
+def _beyond_38_digits(whole: pa.Array) -> Mask:
+    """16 bytes hold a little more than 38 digits."""
+    most = pa.scalar(Decimal((0, (9,) * 38, -whole.type.scale)), whole.type)
+    return _true(pc.greater(whole, most)) | _true(pc.less(whole, pc.negate(most)))
+
+
 def _from_bytes(array: pa.Array, reader: AvroType, words: str) -> Leaf:
     """Big-endian two's complement of up to 16 bytes to decimals, a length at a time."""
     lengths = pc.fill_null(pc.binary_length(array), -1).to_numpy(zero_copy_only=False)
@@ -229,9 +236,9 @@ def _from_bytes(array: pa.Array, reader: AvroType, words: str) -> Leaf:
         digits = np.frombuffer(taken.buffers()[1], dtype=np.uint8)[: len(rows) * length].reshape(-1, length)
         wide[rows, :length] = digits[:, ::-1]
         wide[rows, length:] = np.where(digits[:, :1] & 0x80, 0xFF, 0).astype(np.uint8)
-    bad = lengths > 16
     widest = pa.decimal128(38, reader.scale)
     whole = pa.Array.from_buffers(widest, len(array), [None, pa.py_buffer(wide.tobytes())])
+    bad = (lengths > 16) | ((lengths == 16) & _beyond_38_digits(whole))
     made = pc.if_else(pa.array(lengths >= 0), whole, pa.scalar(None, widest))
     kept, faults = _set_aside(made, bad, Reason.OUT_OF_RANGE, words)
     narrowed, more = _cast(kept, arrow_type(reader), Reason.OUT_OF_RANGE, words)

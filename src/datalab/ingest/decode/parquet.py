@@ -16,6 +16,7 @@ from datalab.ingest.decode.scarcity import require_memory
 from datalab.ingest.decode.spans import Span
 from datalab.ingest.limits import Limits
 from datalab.ingest.reasons import WHOLE, Reason
+from datalab.ingest.resolution import feeds
 
 _BATCH = 1 << 16
 _BAD = (pa.ArrowException, OSError, ValueError, UnicodeDecodeError)
@@ -114,16 +115,14 @@ def _words(error: BaseException) -> str:
 def _differences(schema: pa.Schema | pa.StructType, record: AvroType, path: str = "") -> tuple[str, ...]:
     by_name = {each.name: each for each in schema}
     prefix = f"{path}." if path else ""
-    found = [
-        f"{prefix}{name[:60]}: not in the contract"
-        for name in by_name
-        if name not in {each.name for each in record.fields}
-    ]
+    fed = feeds(record, by_name)
+    sources = {field: name for name, field in fed.items()}
+    found = [f"{prefix}{name[:60]}: not in the contract" for name in by_name if name not in fed]
     if len(by_name) != len(schema):
         found.append(f"{prefix}: two columns have the same name")
     for each in record.fields:
-        if each.name in by_name:
-            found.extend(_compared(by_name[each.name].type, each.type, f"{prefix}{each.name}"))
+        if each.name in sources:
+            found.extend(_compared(by_name[sources[each.name]].type, each.type, f"{prefix}{each.name}"))
         elif each.default is MISSING:
             found.append(f"{prefix}{each.name}: missing in the file, and without a default in the contract")
     return tuple(found)

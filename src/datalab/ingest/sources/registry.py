@@ -148,7 +148,8 @@ class _Inliner:
         if isinstance(node, list):
             return [self.walk(each, namespace) for each in node]
         if isinstance(node, str):
-            full = node if node in self._named else f"{namespace}.{node}"
+            within = f"{namespace}.{node}"
+            full = within if "." not in node and within in self._named else node
             if full not in self._named or full in self._known:
                 return node
             self._known.add(full)
