@@ -22,7 +22,7 @@ from datalab.engine.macros import Macros
 from datalab.engine.mistakes import mistake, require_distinct
 from datalab.engine.relations import FILE, ROW, casts, columns, file_rows, literal, memory_rows, quoted
 from datalab.engine.sources import Source, mentioned, require_known, substitute, table_names
-from datalab.lake.formats.recent import Recent
+from datalab.lake.recent import Recent
 from datalab.lake.table import Relation
 from datalab.names import is_internal
 

@@ -10,8 +10,8 @@ import pyarrow as pa
 from datalab.engine.base import Engine
 from datalab.engine.deferred import DeferredEngine
 from datalab.events import Bus
-from datalab.lake.formats.recent import Recent
 from datalab.lake.lake import Lake, open_lake
+from datalab.lake.recent import Recent
 from datalab.names import TableName
 from datalab.pipelines.graph import Graph, build_graph
 from datalab.pipelines.lex import Source

@@ -17,7 +17,7 @@ import pyarrow.types as kinds
 from deltalake.transaction import AddAction, RemoveAction
 
 from datalab.lake.formats.parquet import ColumnStatistics, lower_bound, read_footer, require_fit, upper_bound
-from datalab.lake.formats.recent import Recent
+from datalab.lake.recent import Recent
 from datalab.lake.table import DataFile
 
 if TYPE_CHECKING:

@@ -30,8 +30,8 @@ from datalab.lake.formats.iceberg_schema import TRANSFORMS, partition_spec, to_a
 from datalab.lake.formats.iceberg_snapshot import Present, Rewrite
 from datalab.lake.formats.iceberg_state import BACK_KEY, COMMENT_KEY, lineage, marks, table_state, to_snapshot
 from datalab.lake.formats.iceberg_upkeep import IcebergUpkeep
-from datalab.lake.formats.recent import Recent
 from datalab.lake.provenance import PROVENANCE_KEY
+from datalab.lake.recent import Recent
 from datalab.lake.schema import extend, normalise
 from datalab.lake.table import Change, DataFile, Difference, Relation, Snapshot, TableSpec, TableState
 from datalab.names import TableName

@@ -32,8 +32,8 @@ from datalab.errors import LakeError, StorageFull
 from datalab.lake.formats.iceberg_io import LocalFileIO
 from datalab.lake.formats.iceberg_metadata import applied
 from datalab.lake.formats.iceberg_schema import to_iceberg
-from datalab.lake.formats.recent import Recent
 from datalab.lake.formats.traces import CATALOG_FILE
+from datalab.lake.recent import Recent
 from datalab.lake.schema import normalise
 
 if TYPE_CHECKING:

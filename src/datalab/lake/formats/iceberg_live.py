@@ -10,7 +10,7 @@ from pyiceberg.manifest import DataFile as IcebergFile
 from pyiceberg.manifest import DataFileContent, FileFormat, ManifestContent, ManifestEntry, ManifestFile
 
 from datalab.lake.formats.iceberg_files import PATH_ID, from_manifest
-from datalab.lake.formats.recent import Recent
+from datalab.lake.recent import Recent
 from datalab.lake.table import DataFile, Marks, TableState
 
 if TYPE_CHECKING:
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from pyiceberg.table.metadata import TableMetadata
     from pyiceberg.table.snapshots import Snapshot
 
-_KEPT = 1024
+_ENTRIES = 20_000  # some 10 KB each in memory
+_LISTED = 20_000  # manifests in lists, some 1 KB each
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,8 @@ class Manifests:
     """What manifests say; they never change, so that each is read once."""
 
     def __init__(self) -> None:
-        self._read = Recent[tuple[str, int, int], tuple[_Entry, ...]](_KEPT)
-        self._listed = Recent[str, list[ManifestFile]](_KEPT)
+        self._read = Recent[tuple[str, int, int], tuple[_Entry, ...]](_ENTRIES, len)
+        self._listed = Recent[str, list[ManifestFile]](_LISTED, len)
 
     def listed(self, io: FileIO, snapshot: Snapshot) -> list[ManifestFile]:
         """The manifests of a snapshot."""
