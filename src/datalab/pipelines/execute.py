@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datalab.engine.base import Append, Query, Staged, Work
 from datalab.errors import Fenced, SchemaConflict, TableNotFound
 from datalab.lake.beside import with_state
+from datalab.lake.hashed import trusted
 from datalab.lake.lake import Lake
 from datalab.lake.provenance import CheckResult, Provenance, Range
 from datalab.lake.schema import conflicts
@@ -19,7 +20,7 @@ from datalab.pipelines.graph import FlowNode
 from datalab.pipelines.groups import Prepared, prepared_groups, prepared_whole
 from datalab.pipelines.layout import table_spec
 from datalab.pipelines.model import Dataset
-from datalab.pipelines.places import PLACES, known, placed, renewed
+from datalab.pipelines.places import PLACES, placed, renewed
 from datalab.pipelines.steps import Step, TableRead
 from datalab.quality.publish import (
     Publication,
@@ -62,7 +63,7 @@ def execute(context: Context, step: Step, dataset: Dataset) -> Outcome:
     prepared = _prepared(context, step, query, state)
     current = None if isinstance(prepared.mode, Append) else context.lake.files(state)
     seen = Relation(state.schema) if step.fresh else current
-    places = known(prepared.places)
+    places = trusted(prepared.places)
     with discarded_on_failure(context.engine, Staged((), beside=prepared.beside)):
         mode = placed(prepared.mode, places, prepared.touched, seen)
         work = Work(prepared.query, state.target(), mode, step.checks, seen, record=True)

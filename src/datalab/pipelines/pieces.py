@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from datalab.lake.hashed import about, is_hashable, trusted, with_hashes, write_hashed
+from datalab.lake.hashed import LARGE, Hashed, file_id, is_hashable, trusted, with_hashes, write_hashed
 from datalab.lake.mapped import candidates, is_plain, mapped, rows_at, write_mapped
 from datalab.lake.table import DataFile, WriteTarget
 
@@ -18,7 +17,6 @@ _SMALL = 10_000
 _FEW = 100_000
 _PIECE = "_piece"
 _NUMBER = "_number"
-LARGE = 100_000  # groups; fewer are searched about as fast
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ class Pieces:
         if self._known(first, numbers) is not None:
             return None
         rows = pa.table({_NUMBER: pa.array(range(first.rows), pa.int32())})
-        return write_hashed(self.place.name, self.place.location, mapped(first).column(key), rows, _name(first))
+        return write_hashed(self.place.name, self.place.location, mapped(first).column(key), rows, (first,))
 
     def _near(self, file: DataFile, keys: pa.Table, numbers: Sequence[DataFile]) -> pa.Table:
         """Rows of the first piece among which all are that have one of the keys."""
@@ -63,16 +61,11 @@ class Pieces:
         if known is None:
             return mapped(file)
         wanted = keys.column(0).cast(self.schema.field(self.keys[0]).type)
-        return rows_at(file, with_hashes(known, wanted).column(_NUMBER).to_pylist())
+        return rows_at(file, with_hashes(known.rows, wanted).column(_NUMBER).to_pylist())
 
-    def _known(self, first: DataFile, numbers: Sequence[DataFile]) -> pa.Table | None:
-        rows = trusted(numbers)
-        return rows if rows is not None and about(rows) == _name(first) else None
-
-    def all(self, files: Sequence[DataFile]) -> pa.Table:
-        """What is kept of every group."""
-        first, *later = map(mapped, files)
-        return self._merged(first, later).read_all().cast(self.schema)
+    def _known(self, first: DataFile, numbers: Sequence[DataFile]) -> Hashed | None:
+        known = trusted(numbers)
+        return known if known is not None and known.files == (file_id(first),) else None
 
     def grown(self, files: Sequence[DataFile], groups: pa.Table, emptied: pa.Table) -> tuple[DataFile, ...]:
         """The pieces after a change: `groups` that changed, and the keys of those that have no rows any more.
@@ -128,7 +121,3 @@ class Pieces:
         rank = f"row_number() OVER (PARTITION BY {', '.join(self.keys)} ORDER BY {_PIECE} DESC)"
         text = f"SELECT {', '.join(self.schema.names)} FROM _pieces QUALIFY {rank} = 1"
         return self.ask(text, _pieces=pa.concat_tables(numbered))
-
-
-def _name(file: DataFile) -> list[object]:
-    return [Path(file.path).name, file.rows]

@@ -6,9 +6,8 @@ of the table; a file that it does not know, or knows with another number of rows
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,41 +16,23 @@ from sqlglot import exp
 from datalab.engine.base import Mode, Places, Query, ReplaceGroups
 from datalab.engine.relations import FILE, ROW
 from datalab.lake.beside import STATE
-from datalab.lake.hashed import about, is_hashable, trusted, with_hashes, write_hashed
+from datalab.lake.hashed import LARGE, Hashed, file_id, is_hashable, with_hashes, write_hashed
 from datalab.lake.table import DataFile, Relation, TableState
 from datalab.pipelines.context import Context
 
 PLACES = "places"
-LARGE = 100_000  # rows of a file; a smaller one is searched about as fast
 _FILES = "files"
 _TABLE = "rows_to_place"
 
 
-@dataclass(frozen=True)
-class Known:
-    """The keys of some data files with their places, in a file that is mapped into memory."""
-
-    rows: pa.Table
-    files: tuple[tuple[str, int], ...]
-
-
-def known(files: Sequence[DataFile]) -> Known | None:
-    """What was kept; None where it is not there, or not as it was written."""
-    rows = trusted(files)
-    try:
-        return Known(rows, tuple((str(name), int(count)) for name, count in about(rows))) if rows is not None else None
-    except (ValueError, TypeError):
-        return None
-
-
-def placed(mode: Mode, kept: Known | None, touched: pa.Table | None, current: Relation | None) -> Mode:
+def placed(mode: Mode, kept: Hashed | None, touched: pa.Table | None, current: Relation | None) -> Mode:
     """The mode with the places of the rows of touched groups, in those files where they are known."""
     if not isinstance(mode, ReplaceGroups) or kept is None or touched is None:
         return mode
     if current is None or current.scan is not None:
         return mode
     numbers = {file: number for number, file in enumerate(kept.files)}
-    paths = {numbers[_name(file)]: file.path for file in current.files if _name(file) in numbers}
+    paths = {numbers[file_id(file)]: file.path for file in current.files if file_id(file) in numbers}
     key = mode.keys[0]
     wanted = touched.column(0).cast(kept.rows.schema.field(key).type).combine_chunks()
     near = with_hashes(kept.rows, pa.chunked_array([wanted]))
@@ -64,7 +45,7 @@ def placed(mode: Mode, kept: Known | None, touched: pa.Table | None, current: Re
 
 
 def renewed(
-    context: Context, state: TableState, keys: tuple[str, ...], kept: Known | None, live: Iterable[DataFile]
+    context: Context, state: TableState, keys: tuple[str, ...], kept: Hashed | None, live: Iterable[DataFile]
 ) -> DataFile | None:
     """What tells the places of groups in the files that are live from now on, made anew where one of them is unknown.
 
@@ -74,7 +55,7 @@ def renewed(
     if len(keys) != 1 or not state.target().mark_rows or not is_hashable(state.schema.field(keys[0]).type):
         return None
     large = [file for file in map(_whole, live) if file.rows >= LARGE]
-    unknown = {_name(file) for file in large} - set(kept.files if kept else ())
+    unknown = {file_id(file) for file in large} - set(kept.files if kept else ())
     return _made(context, state, keys[0], large) if unknown else None
 
 
@@ -83,8 +64,8 @@ def _made(context: Context, state: TableState, key: str, files: list[DataFile]) 
     for number, file in enumerate(files):
         part = _keys_of(context, state, key, file)
         parts.append(part.append_column(_FILES, pa.repeat(pa.scalar(number, pa.int32()), part.num_rows)))
-    names, rows = [_name(file) for file in files], pa.concat_tables(parts)
-    return write_hashed(state.name, f"{state.target().location}/{STATE}", rows.column(key), rows, names)
+    rows = pa.concat_tables(parts)
+    return write_hashed(state.name, f"{state.target().location}/{STATE}", rows.column(key), rows, files)
 
 
 def _keys_of(context: Context, state: TableState, key: str, file: DataFile) -> pa.Table:
@@ -97,7 +78,3 @@ def _keys_of(context: Context, state: TableState, key: str, file: DataFile) -> p
 def _whole(file: DataFile) -> DataFile:
     """A file with the rows that are marked as gone: a restored snapshot may have them again."""
     return replace(file, rows=file.rows + sum(marks.rows for marks in file.gone), gone=())
-
-
-def _name(file: DataFile) -> tuple[str, int]:
-    return Path(file.path).name, _whole(file).rows

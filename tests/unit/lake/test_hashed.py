@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datalab.lake import hashed
-from datalab.lake.hashed import about, hashes_of, is_hashable, opened, with_hashes, write_hashed
+from datalab.lake.hashed import file_id, hashes_of, is_hashable, opened, trusted, with_hashes, write_hashed
 from datalab.lake.mapped import write_mapped
-from datalab.lake.table import DataFile
+from datalab.lake.table import DataFile, Marks
 from datalab.names import TableName
 
 NAME = TableName.parse("gold.resumo")
+OF = (DataFile("/lake/a.parquet", 3, 9, gone=(Marks("/lake/d.parquet", 2, 9),)), DataFile("/lake/b.parquet", 4, 9))
 TEXT = pa.string()
 MOMENT = datetime(2026, 1, 2, tzinfo=UTC)
 KINDS: tuple[tuple[pa.DataType, list[Any]], ...] = (
@@ -38,11 +40,11 @@ NUMBERS = ["2a0a6c0285034331", "0000000000000000", "0d2e2f1c3adbf14c"]
 
 def written(folder: Path, values: list[Any], kind: pa.DataType = TEXT) -> DataFile:
     rows = pa.table({"k": pa.chunked_array([values], kind), "n": pa.array(range(len(values)), pa.int64())})
-    return write_hashed(NAME, str(folder), rows.column("k"), rows, {"of": "test"})
+    return write_hashed(NAME, str(folder), rows.column("k"), rows, OF)
 
 
 def found(file: DataFile, *values: Any, kind: pa.DataType = TEXT) -> list[int]:
-    return sorted(with_hashes(opened(file), pa.chunked_array([list(values)], kind)).column("n").to_pylist())
+    return sorted(with_hashes(opened(file).rows, pa.chunked_array([list(values)], kind)).column("n").to_pylist())
 
 
 @pytest.mark.parametrize(("kind", "values"), KINDS)
@@ -84,7 +86,7 @@ def test_rows_of_many_batches_are_found(tmp_path: Path, monkeypatch: pytest.Monk
     chance = random.Random(1)
     values = [f"{chance.randrange(500)}" for _ in range(3000)]
     file = written(tmp_path, values)
-    assert len(opened(file).column("k").chunks) > 10
+    assert len(opened(file).rows.column("k").chunks) > 10
     wanted = {f"{number}" for number in range(0, 600, 7)}
     assert found(file, *wanted) == [n for n, value in enumerate(values) if value in wanted]
 
@@ -97,12 +99,32 @@ def test_values_that_share_a_hash_are_all_found(tmp_path: Path, monkeypatch: pyt
 
 def test_another_file_is_refused(tmp_path: Path) -> None:
     file = written(tmp_path, ["a", "b"])
-    assert about(opened(file)) == {"of": "test"}
-    with pytest.raises(ValueError, match="rows"):
-        opened(DataFile(file.path, 3, file.size))
+    assert opened(file).files == (("a.parquet", 5), ("b.parquet", 4)) == tuple(map(file_id, OF))
+    with pytest.raises(ValueError, match="bytes"):
+        opened(replace(file, size=file.size + 1))
     rows = pa.table({"k": ["a"]})
-    with pytest.raises(ValueError, match="order of hashes"):
-        opened(write_mapped(NAME, str(tmp_path), rows.schema, rows.to_batches()))
-    Path(file.path).write_bytes(Path(file.path).read_bytes()[:-9])
-    with pytest.raises(ValueError, match=r"."):
+    plain = write_mapped(NAME, str(tmp_path), rows.schema, rows.to_batches())
+    with pytest.raises(ValueError, match="damaged"):
+        opened(plain)
+
+
+def test_damage_is_noticed_wherever_it_is(tmp_path: Path) -> None:
+    file = written(tmp_path, [f"{n}" for n in range(50)])
+    assert trusted((file,)) is not None
+    path, content = Path(file.path), Path(file.path).read_bytes()
+    for at in range(0, len(content), 7):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 16]) + content[at + 1 :])
+        assert trusted((file,)) is None
+    path.write_bytes(content)
+    assert trusted((file,)) is not None
+    path.write_bytes(content[:-9])
+    assert trusted((file,)) is None
+    assert trusted((file, file)) is None
+
+
+def test_what_an_earlier_version_wrote_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hashed, "_FORM", "1")
+    file = written(tmp_path, ["a"])
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="form"):
         opened(file)

@@ -21,7 +21,7 @@ from tests.journeys.rows import close_rows
 
 from datalab.engine.base import Engine, Query
 from datalab.engine.duckdb import DuckDBEngine
-from datalab.lake.mapped import rows_at
+from datalab.lake.mapped import mapped, rows_at
 from datalab.lake.table import Relation, WriteTarget
 from datalab.names import TableName
 from datalab.pipelines import pieces
@@ -97,7 +97,9 @@ class Table:
     def both(self) -> tuple[list[Row], list[Row]]:
         """The view out of what is kept, and out of all rows."""
         held = self.keeper()
-        everything = held.pieces.all(self.now.files[GROUPS])
+        files = self.now.files[GROUPS]
+        keys = pa.concat_tables([mapped(file).select(list(held.upkeep.keys)) for file in files])
+        everything = held.pieces.find(files, keys)
         groups = Relation(everything.schema, memory=everything)
         query = final_query(self.view(), held.upkeep, self.now.touched)
         mine = self.engine.read(Query(query.tree, {"_groups": groups}, query.now)).read_all().to_pylist()
