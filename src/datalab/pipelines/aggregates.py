@@ -112,6 +112,8 @@ class _TakingApart:
             return exp.column(f"_r{self._number(self._call(node))}")
         if isinstance(node, exp.Column):
             raise _NotKept(f"{node.sql('spark')} is no group key")
+        if isinstance(node, exp.Query):
+            raise _NotKept("its results need a subquery")
         node = node.copy()
         for name, part in list(node.args.items()):
             if isinstance(part, exp.Expr):

@@ -27,6 +27,7 @@ from datalab.names import TableName
 from datalab.pipelines import pieces
 from datalab.pipelines.aggregates import Kept, kept
 from datalab.pipelines.grouping import Grouping, grouping
+from datalab.pipelines.joins import joined_grouping
 from datalab.pipelines.keeping import GROUPS, NUMBERS, Keeper, Keeping, Lost, View, final_query, keeper, weighed
 
 SCHEMA = pa.schema(
@@ -362,3 +363,19 @@ def test_views_that_need_their_rows_say_why(sql: str, reason: str) -> None:
     answer = kept(query, groups)
     assert isinstance(answer, str)
     assert reason in answer
+
+
+@pytest.mark.parametrize(
+    "clause",
+    [
+        "/ (SELECT count(*) FROM silver.produtos) AS parte FROM silver.pedidos GROUP BY uf",
+        "AS total FROM silver.pedidos GROUP BY uf HAVING count(*) > (SELECT count(*) FROM silver.produtos)",
+        "AS total FROM silver.pedidos GROUP BY uf HAVING EXISTS (SELECT 1 FROM silver.produtos)",
+        "IN (SELECT count(*) FROM silver.produtos) AS cheio FROM silver.pedidos GROUP BY uf",
+    ],
+)
+def test_the_aggregates_of_a_subquery_are_not_those_of_the_groups(clause: str) -> None:
+    query = sqlglot.parse_one(f"SELECT uf, sum(parcelas) {clause}", read="spark")
+    groups = joined_grouping(query, TableName.parse("silver.pedidos"))
+    assert isinstance(groups, Grouping)
+    assert kept(query, groups) == "its results need a subquery"
