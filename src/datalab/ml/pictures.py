@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from datalab.ml.declaration import Thresholds
 from datalab.ml.drift import Comparison
@@ -27,8 +29,7 @@ def draw_evaluation(path: Path, evaluation: Evaluation, chance: Array, happened:
     _distributions(second, chance, happened, thresholds)
     _roc(third, chance, happened, evaluation.figures["auc"])
     _groups(fourth, evaluation)
-    figure.savefig(path, dpi=90, metadata={"Software": None})
-    return path
+    return _saved(figure, path)
 
 
 def draw_drift(path: Path, comparison: Comparison, least: float) -> Path:
@@ -46,7 +47,16 @@ def draw_drift(path: Path, comparison: Comparison, least: float) -> Path:
     left.legend(frameon=False)
     if shown:
         _bins(right, shown[0])
-    figure.savefig(path, dpi=90, metadata={"Software": None})
+    return _saved(figure, path)
+
+
+def _saved(figure: Figure, path: Path) -> Path:
+    """Names of groups and levels are data: dollars in them are no formulas, and letters of any script are welcome."""
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(path, dpi=90, metadata={"Software": None})
     return path
 
 

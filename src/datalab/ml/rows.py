@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,7 @@ from datalab.ml.declaration import Declaration, Input
 from datalab.ml.graph import Array, Columns
 
 _FEWEST = 10  # rows of each outcome, in each part
+_COUNTED = (pa.types.is_boolean, pa.types.is_decimal, pa.types.is_null)
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,22 @@ def require_columns(table: pa.Table, declaration: Declaration) -> None:
         raise ModelError(
             f"{declaration.name}: the training set '{declaration.training_set}' has no column {', '.join(missing)}",
             f"declare it in features/{declaration.training_set}.yaml, or correct {declaration.file}",
+        )
+    for part in declaration.inputs:
+        _require_kind(declaration, part, table.schema.field(part.own_column))
+        if part.default is not None:
+            _require_kind(declaration, part, table.schema.field(part.default.column))
+
+
+def _require_kind(declaration: Declaration, part: Input, column: pa.Field[Any]) -> None:
+    counted = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+    if pa.types.is_nested(column.type) or not (
+        part.kind == "category" or counted or any(is_(column.type) for is_ in _COUNTED)
+    ):
+        kind = "category" if part.kind == "category" else "number"
+        raise ModelError(
+            f"{declaration.name}: {column.name}, a column of type {column.type}, cannot be a {kind}",
+            "make it one in the gold view" + ("" if pa.types.is_nested(column.type) else ", or kind: category"),
         )
 
 
@@ -176,17 +194,14 @@ def _column(rows: Rows, part: Input, came: Array, known: Mapping[str, Array], op
 
 
 def _texts(column: pa.ChunkedArray) -> Array:
+    if pa.types.is_floating(column.type):
+        column = column.cast(pa.float64())  # as the online store answers them
     filled = pc.fill_null(column.cast(pa.string()), "")
     return np.asarray(filled.to_numpy(zero_copy_only=False), dtype=object)
 
 
 def _numbers(column: pa.ChunkedArray) -> Array:
-    kind = column.type
-    if pa.types.is_timestamp(kind) or pa.types.is_string(kind):
-        raise ModelError(
-            f"a column of type {kind} cannot be a number", "make it one in the gold view, or kind: category"
-        )
-    if pa.types.is_boolean(kind):
+    if pa.types.is_boolean(column.type):
         column = column.cast(pa.int8())
     with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and taken for missing
-        return np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float32)
+        return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=np.float32)

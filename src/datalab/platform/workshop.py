@@ -15,6 +15,7 @@ from datalab.features.training import build, read
 from datalab.features.views import Definitions
 from datalab.ml.declaration import Declaration
 from datalab.ml.history import Entry, entries
+from datalab.ml.keys import require_keys
 from datalab.ml.lifecycle import Desk
 from datalab.platform.features import wire_features
 from datalab.platform.lab import Lab
@@ -51,16 +52,20 @@ class LabTrainingSets:
         return {view: columns for view, columns in views.items() if self._definitions.view(view).accuracy != "event"}
 
     def entities(self, declaration: Declaration) -> Mapping[str, tuple[str, ...]]:
-        """The key columns of each view that a model reads. InvalidModel where the model names more or fewer."""
-        found = {}
+        """The key columns of each view that a model reads. InvalidModel where the model names more, fewer or others."""
+        found, columns = {}, {}
         for name, parts in declaration.views.items():
-            entity = self._definitions.view(name).entity
+            view = self._definitions.view(name)
+            entity, table = view.entity, self._lab.lake.state(view.table)
             if len(entity) != len(parts):
                 raise InvalidModel(
                     f"{declaration.file}: views.{name}.entity names {len(parts)} values, the view has {len(entity)}",
                     f"the view's entity is {', '.join(entity)}",
                 )
             found[name] = entity
+            if table is not None:
+                columns[name] = table.schema
+        require_keys(declaration, found, columns)
         return found
 
 

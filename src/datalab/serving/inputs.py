@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from datalab.errors import ModelRefused
@@ -142,7 +143,12 @@ def _number(value: Any) -> float:
 
 
 def _text(value: Any) -> str:
-    return "" if value is None else str(value)
+    """A level as training has it: what Arrow makes of the value."""
+    if value.__class__ is str:
+        return str(value)
+    if value is None:
+        return ""
+    return str(value) if value.__class__ is int else str(pa.scalar(value).cast(pa.string()).as_py())
 
 
 def _is_number(value: Any) -> bool:
