@@ -6,6 +6,7 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks.inside.kafka import TOPIC
 from benchmarks.measure import Measured, measured, measured_spark, middle, typical
@@ -55,7 +56,7 @@ def _measured(scratch: Scratch, table_format: str, repeat: int, cluster: tuple[s
     ours, pairs, peers = [], [], []
     for number in range(repeat):
         folder = scratch.folder / "kafka" / f"ours-{number}"
-        asked = {"project": folder, "bootstrap": bootstrap, "registry": registry, "fmt": table_format}
+        asked: dict[str, Any] = {"project": folder, "bootstrap": bootstrap, "registry": registry, "fmt": table_format}
         ours.append(_counted(measured("kafka_ours", **asked), folder, table_format))
         shutil.rmtree(folder)
         pairs.append(measured("kafka_shared", **asked, records=records))

@@ -19,7 +19,7 @@ def trace(scratch: Scratch, table_format: str, rows: int, repeat: int) -> Result
     """A farmer, whose key is spread over the whole table, and a municipality, a 64th of it; other ones each round."""
     project = scratch.tables(table_format, rows)
     once(project, table_format)
-    place = {"project": project, "table_format": table_format}
+    place: dict[str, Any] = {"project": project, "table_format": table_format}
     ours: dict[str, list[Measured]] = {"farmer": [], "municipality": [], "record, back": []}
     peers: dict[str, list[Measured]] = {"farmer": [], "municipality": []}
     for number in range(max(repeat, ROUNDS)):

@@ -34,7 +34,7 @@ def upsert(scratch: Scratch, table_format: str, rows: int, _repeat: int) -> Resu
     reset(project)
     folder = project / "delta-rs"
     shutil.rmtree(folder, ignore_errors=True)
-    place = {"project": project, "table_format": table_format, "repeat": _TURNS}
+    place: dict[str, Any] = {"project": project, "table_format": table_format, "repeat": _TURNS}
     ours = measured("upserts", **place)
     peer = measured("delta_merges", **place, folder=folder)
     shutil.rmtree(folder)

@@ -106,7 +106,7 @@ def common(bootstrap: str, registry: str, folder: str, records: int, batch: int 
                 identifier = int.from_bytes(value[1:5], "big")
                 if identifier not in schemas:
                     schemas[identifier] = fastavro.parse_schema(json.loads(client.get_schema(identifier).schema_str))
-                record = fastavro.schemaless_reader(io.BytesIO(value[5:]), schemas[identifier], None)
+                record: Any = fastavro.schemaless_reader(io.BytesIO(value[5:]), schemas[identifier], None)
                 place = {"source_partition": message.partition(), "source_offset": message.offset()}
                 rows.append({**record, **place})
                 found += 1

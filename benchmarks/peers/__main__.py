@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import venv
 from pathlib import Path
 
@@ -55,4 +54,4 @@ def _copy(pom: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

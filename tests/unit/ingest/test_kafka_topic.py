@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -64,6 +65,16 @@ def test_where_reading_stands_is_the_last_of_each_partition() -> None:
     topic, _ = reading([message(*each) for each in ((2, 4), (0, 7), (0, 9), (2, 5), (1, 0), (0, 12))])
     next(topic.read([Range(0, 7, 20), Range(1, 0, 20), Range(2, 4, 20)], threading.Event()))
     assert topic.stands() == {0: 13, 1: 1, 2: 6}
+
+
+def test_time_that_the_caller_takes_is_not_the_silence_of_the_broker() -> None:
+    topic, _ = reading([message(0, at) for at in range(30)])
+    topic._patience = 0.05
+    found = 0
+    for batch in topic.read([Range(0, 0, 30)], threading.Event()):
+        found += batch.num_rows
+        time.sleep(0.1)
+    assert found == 30
 
 
 def test_an_end_behind_the_last_message_is_known_though_the_reader_goes_away() -> None:

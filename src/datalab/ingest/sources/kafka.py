@@ -70,7 +70,7 @@ class KafkaSource:
     def __post_init__(self) -> None:
         cluster = self.cluster
         self._topic = Topic(self.topic, cluster.bootstrap, cluster.group, cluster.options, cluster.patience)
-        self._registry = Registry(cluster.registry, cluster.patience / 3)
+        self._registry = Registry(cluster.registry, cluster.patience)
         self._member: Member | None = None
         self._log = Log(self.topic, "", {})
         self._produced = Produced()

@@ -86,13 +86,13 @@ class Topic:
             with unsearched():
                 batch, ended = _consumed(consumer, most)
             if batch is not None:
-                last = time.monotonic()
                 self._at_once = max(1, min(_AT_ONCE, _BYTES_AT_ONCE * batch.num_rows // batch.nbytes))
                 self._note(batch)
             ends = filter(None, map(self._ended, ended))
             self._at.update({partition: end for partition, end in ends if end > self._at[partition]})
             if batch is not None:
                 yield batch
+                last = time.monotonic()  # what the caller took for it is not the broker's silence
             left = {partition: end for partition, end in left.items() if self._at[partition] < end}
             if time.monotonic() - last > self._patience:
                 raise SourceUnavailable(f"nothing comes from {self._bootstrap} for {self.topic}", "is the broker up?")
