@@ -137,7 +137,7 @@ class SourceSuite:
 
     def test_a_batch_that_was_staged_and_not_committed_is_staged_again(self, world: Delivered) -> None:
         world.deliver("a", with_bad(records(0, 4)))
-        context, state = world.context(), world.feed._ready()
+        context, state = world.context(), world.feed.ready()
         (batch,) = world.feed._pending(state, context).batches
         run = Run("r", context.now)
         one, two = (world.feed.source.stage(batch, state.target(), {}, run) for _ in range(2))
@@ -150,7 +150,7 @@ class SourceSuite:
 
     def test_of_two_who_took_the_same_the_second_lands_nothing(self, world: Delivered) -> None:
         world.deliver("a", with_bad(records(0, 4)))
-        context, state = world.context(), world.feed._ready()
+        context, state = world.context(), world.feed.ready()
         (batch,) = world.feed._pending(state, context).batches
         staged = ingest(world.feed.source, batch, state, Run(context.run_id, context.now))
         other = world.again()
@@ -165,7 +165,7 @@ class SourceSuite:
 
     def test_killed_between_quarantine_and_table(self, world: Delivered, monkeypatch: pytest.MonkeyPatch) -> None:
         world.deliver("a", with_bad(records(0, 4)))
-        world.feed._ready()
+        world.feed.ready()
 
         def killed(*_: Any) -> None:
             raise KeyboardInterrupt
@@ -202,7 +202,7 @@ class SourceSuite:
 
     def test_entries_that_the_table_has_not_reached_are_ahead(self, world: Delivered) -> None:
         world.deliver("a", with_bad(records(0, 4)))
-        context, state = world.context(), world.feed._ready()
+        context, state = world.context(), world.feed.ready()
         (batch,) = world.feed._pending(state, context).batches
         staged = world.feed.source.stage(batch, state.target(), {}, Run("r", context.now))
         assert world.feed.ahead(context, state, staged.rejected) == frozenset(staged.rejected.column("id").to_pylist())

@@ -67,6 +67,15 @@ def test_a_record_that_breaks_the_contract_is_shown_mended_and_replayed_once(ped
     assert pedidos.run().json["status"] == "nothing_to_do"
 
 
+def test_a_field_that_is_added_to_the_contract_is_added_to_the_table_by_the_replay(pedidos):
+    pedidos.deliver("um", order("a"), order("b")[:-1] + ', "cor": "azul"}')
+    assert pedidos.run().json["status"] == "ok"
+    assert [each["reason"] for each in entries(pedidos)] == ["surplus_field"]
+    pedidos.contract(cor=["null", "string"])
+    assert pedidos("quarantine", "replay", "--all", "--json").json[0]["replayed"] == 1
+    assert pedidos.rows(f"SELECT id, cor FROM {BRONZE} ORDER BY id") == [("a", None), ("b", "azul")]
+
+
 def test_where_nothing_was_refused_the_quarantine_is_empty(pedidos):
     pedidos.deliver("a", order("1"))
     pedidos.run()

@@ -61,7 +61,7 @@ def until(done: Callable[[], object]) -> None:
 def staged(made: World) -> Callable[[], Any]:
     """A batch that is read and decoded, and the function that commits it."""
     context = made.context()
-    state = made.feed._ready()
+    state = made.feed.ready()
     (batch,) = made.feed._pending(state, context).batches
     found = ingest(made.feed.source, batch, state, Run(context.run_id, context.now))
     publication = Publication(state, found.provenance, found.rejected, Staged(found.add), found.onto)
@@ -129,7 +129,7 @@ def test_a_partition_that_was_given_away_is_not_begun(pair: tuple[World, World])
     topic = one.topic
     topic.send(good(topic, 0, 40))
     context = one.context()
-    state = one.feed._ready()
+    state = one.feed.ready()
     (batch,) = one.feed._pending(state, context).batches
     before, third = parts(one), one.again()
     third.feed.join()

@@ -114,7 +114,7 @@ def test_who_was_overtaken_lands_nothing(iceberg: World) -> None:
     topic.send(values)
     slow, quick = iceberg, iceberg.again()
     context = slow.context()
-    state = slow.feed._ready()
+    state = slow.feed.ready()
     (batch,) = slow.feed._pending(state, context).batches
     assert quick.run().read == 200
     with pytest.raises(Fenced):
@@ -139,7 +139,7 @@ def test_killed_between_quarantine_and_table(iceberg: World, monkeypatch: pytest
     values = good(topic, 0, 90)
     values[3] = values[80] = b"bad"
     topic.send(values)
-    iceberg.feed._ready()
+    iceberg.feed.ready()
 
     def killed(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -217,7 +217,7 @@ def test_a_schema_that_does_not_fit_waits_and_comes_back_once(iceberg: World) ->
     records = table_of(bad, QUARANTINE_SCHEMA)
     assert iceberg.feed.ahead(iceberg.context(), iceberg.lake.require(TARGET), records) == frozenset()
     fixed = iceberg.again(schema=OTHER | {"fields": [*SCHEMA["fields"], {**OTHER["fields"][-1], "default": ""}]})
-    state = fixed.feed._ready()
+    state = fixed.feed.ready()
     again = fixed.feed.restage(fixed.context(), state, records)
     assert (len(again.accepted), again.staged.written) == (6, 6)
     fixed.feed.close()

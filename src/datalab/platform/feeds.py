@@ -94,7 +94,7 @@ class SourceFeed:
     def consume(self, context: Context) -> Outcome:
         """Take in all that is pending, a commit per batch."""
         self.prepare(context)
-        state = self._ready()
+        state = self.ready()
         pending = self._pending(state, context)
         for event in pending.events:
             self.bus.emit(event)
@@ -105,7 +105,7 @@ class SourceFeed:
             try:
                 staged = ingest(self.source, batch, state, Run(context.run_id, context.now))
             except Evolved:
-                state = self._ready()
+                state = self.ready()
                 waiting.appendleft(batch)
                 continue
             for event in staged.events:
@@ -149,7 +149,7 @@ class SourceFeed:
         """End the source's processes and connections."""
         self.source.close()
 
-    def _ready(self) -> TableState:
+    def ready(self) -> TableState:
         """The bronze table, made or grown to the contract where that is needed."""
         state = self.lake.state(self.target)
         if state is not None and not difference(state.schema, extend(state.schema, self.schema, keep_missing=True)):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from datalab.errors import QuarantineError
+from datalab.ingest.sources.base import Evolved
 from datalab.lake.table import TableState
 from datalab.names import TableName
 from datalab.pipelines.execute import Context, unit_ahead
@@ -39,8 +41,10 @@ class _Way:
     """How records are tried again, but for those with one of `ahead` in `column`.
 
     They are what an interrupted run left: the next one consumes their unit as a whole, so now they would enter twice.
+    `ready` answers the table, grown to what the contract says by now.
     """
 
+    ready: Callable[[], TableState]
     restage: Restage
     column: str
     ahead: frozenset[str]
@@ -83,10 +87,16 @@ def _replay_one(
     way = _way(context, state, flow, records, feeds, graph)
     ahead = pc.is_in(records.column(way.column), pa.array(sorted(way.ahead), pa.string()))
     consumed = records.filter(pc.invert(ahead))
-    landed = replay(context.lake, context.engine, state, consumed, way.restage, context.run_id)
+    landed = _landed(context, way, consumed)
     done = records.filter(pc.is_in(records.column("id"), pa.array(sorted(landed), pa.string())))
     resolve(context.lake, context.engine, done, "replayed", context.run_id, context.now)
     return Replayed(str(target), done.num_rows, records.num_rows - done.num_rows)
+
+
+def _landed(context: Context, way: _Way, records: pa.Table) -> frozenset[str]:
+    while True:
+        with suppress(Evolved):
+            return replay(context.lake, context.engine, way.ready(), records, way.restage, context.run_id)
 
 
 def _way(
@@ -94,12 +104,13 @@ def _way(
 ) -> _Way:
     for feed in feeds:
         if feed.target == state.name and feed.name == flow:
-            return _Way(partial(feed.restage, context), "id", feed.ahead(context, state, records))
+            ahead = feed.ahead(context, state, records)
+            return _Way(feed.ready, partial(feed.restage, context), "id", ahead)
     for node in graph.flows:
         if node.flow.target == state.name and node.flow.name == flow:
             step = plan_flow(node, {read.table: NO_HEAD for read in node.inputs}, {read.table for read in node.inputs})
             units = {unit_ahead(node, state)} if node.flow.kind != "materialize" else ()
-            return _Way(partial(restage_rows, context, step), "unit", frozenset(units))
+            return _Way(lambda: state, partial(restage_rows, context, step), "unit", frozenset(units))
     raise QuarantineError(
         f"{state.name}: the source or flow {flow} is not in this project any more",
         f"discard its records, or bring it back: datalab quarantine discard --table {state.name}",

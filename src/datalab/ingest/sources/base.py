@@ -97,9 +97,9 @@ class StagedBatch:
 
 
 class Evolved(Exception):
-    """Raised by `stage` where records were written with more fields than the table has columns.
+    """Raised by `stage` and `replay` where records were written with more fields than the table has columns.
 
-    The source's contract has them now: the table must grow, then the batch is staged again.
+    The source's contract has them now: the table must grow, then the same is tried again.
     """
 
 
@@ -154,7 +154,7 @@ class Source(Protocol):
     def replay(self, records: pa.Table, target: WriteTarget, run: Run) -> Replayed:
         """Decode quarantined entries (QUARANTINE_SCHEMA) again, from the source or from their raw bytes.
 
-        An entry is good only if every record that it stands for is.
+        An entry is good only if every record that it stands for is. May raise Evolved.
         """
 
     def ahead(self, records: pa.Table, consumed: Consumed) -> frozenset[str]:

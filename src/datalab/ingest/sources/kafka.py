@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from datalab.errors import Fenced
 from datalab.ingest.contracts import IN_TOPIC, Contract, bronze_schema
-from datalab.ingest.decode.framing import NO_SCHEMA, distinct
+from datalab.ingest.decode.framing import NO_SCHEMA, Schemas, distinct
 from datalab.ingest.evolution import grown
 from datalab.ingest.limits import Limits
 from datalab.ingest.message_isolate import MessageRun, run_messages, with_run
@@ -136,6 +136,8 @@ class KafkaSource:
     def replay(self, records: pa.Table, target: WriteTarget, run: Run) -> Replayed:
         """From raw bytes that were kept whole. Key, headers and timestamp are not kept in quarantine: they are null."""
         rows = [row for row in records.to_pylist() if row["raw"] and len(row["raw"]) == row["raw_size"]]
+        if rows:
+            self._schemas((_raw_messages(rows),), target)  # what a newer writer added holds here, too
         good = [row for row, done in zip(rows, self._tried(rows, run), strict=True) if done.accepted == 1]
         if not good:
             return Replayed(())
@@ -212,16 +214,24 @@ class KafkaSource:
             work.submit(self._job(held, target, run))
 
     def _job(self, messages: Sequence[pa.RecordBatch], target: WriteTarget | None, run: Run) -> MessageJob:
+        schemas = self._schemas(messages, target)
+        return MessageJob(tuple(messages), schemas, self.contract.text, self.topic, self.limits, run.now, target)
+
+    def _schemas(self, messages: Sequence[pa.RecordBatch], target: WriteTarget | None) -> Schemas:
+        """The writers' schemas of messages; what they added is in the contract and the target. Evolved."""
         ids = {each for batch in messages for each in distinct(batch.column("value"))}
         schemas = self._registry.schemas(ids - {NO_SCHEMA})
         if target is not None:
-            self._grow(schemas.texts.values(), target)
-        return MessageJob(tuple(messages), schemas, self.contract.text, self.topic, self.limits, run.now, target)
+            self._grow([*schemas.texts.values()], target)
+        return schemas
 
-    def _grow(self, writers: Iterable[bytes], target: WriteTarget) -> None:
-        """Take optional fields that writers have and the contract does not into the contract. Evolved, if there are."""
-        for text in set(writers) - self._seen:
-            self.contract = grown(self.contract, text.decode())
+    def _grow(self, writers: Sequence[bytes], target: WriteTarget) -> None:
+        """Take optional fields that writers have and the contract does not into the contract. Evolved, if there are.
+
+        The newest comes first: what it made wider, the older ones fit.
+        """
+        for text in [each for each in reversed(writers) if each not in self._seen]:
+            self.contract = grown(self.contract, text.decode(), target.schema)
             self._seen.add(text)
         wanted = bronze_schema(self.contract, IN_TOPIC)
         if not _holds(target.schema, wanted):
@@ -231,17 +241,21 @@ class KafkaSource:
         return [self._decoded([row], None, run) for row in rows]
 
     def _decoded(self, rows: Sequence[Mapping[str, Any]], target: WriteTarget | None, run: Run) -> MessagesDone:
-        columns = {
-            "value": [row["raw"] for row in rows],
-            "partition": [row["source_partition"] for row in rows],
-            "offset": [row["source_offset"] for row in rows],
-        }
-        arrays = [
-            pa.array(columns[each.name], each.type) if each.name in columns else pa.nulls(len(rows), each.type)
-            for each in MESSAGES
-        ]
-        batch = pa.RecordBatch.from_arrays(arrays, schema=MESSAGES)
-        return run_messages(self.workers, [self._job([batch], target, run)], 1)
+        return run_messages(self.workers, [self._job([_raw_messages(rows)], target, run)], 1)
+
+
+def _raw_messages(rows: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
+    """Quarantined entries as messages again."""
+    columns = {
+        "value": [row["raw"] for row in rows],
+        "partition": [row["source_partition"] for row in rows],
+        "offset": [row["source_offset"] for row in rows],
+    }
+    arrays = [
+        pa.array(columns[each.name], each.type) if each.name in columns else pa.nulls(len(rows), each.type)
+        for each in MESSAGES
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=MESSAGES)
 
 
 def _holds(present: pa.Schema, wanted: pa.Schema) -> bool:
