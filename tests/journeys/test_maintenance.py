@@ -123,6 +123,9 @@ def test_a_copy_of_a_project_writes_nothing_into_the_original(pedidos: Pedidos) 
     if answer.code:  # Iceberg's tables name their files by absolute paths
         assert "lies in another warehouse" in answer.err
     assert len(copy.rows("SELECT * FROM silver.pedidos")) == (6 if answer.code else 7)
+    found = copy.datalab("doctor", "--project", copy.folder, "--json")
+    assert [finding["check"] for finding in found.json] == (["copied folder"] if answer.code else [])
+    assert found.code == (1 if answer.code else 0), found.err
 
 
 def test_a_project_that_was_moved_is_told_to_go_back_or_works(pedidos: Pedidos) -> None:

@@ -16,11 +16,13 @@ from datalab.errors import PipelineTypeError
 _MISSING = (
     (re.compile(r'Referenced column "(?P<name>[^"]+)" not found'), "no column {name}"),
     (re.compile(r'Referenced table "(?P<name>[^"]+)" not found'), "no table or alias {name}"),
+    (re.compile(r'(?:Values list|Table) "[^"]+" does not have a column named "(?P<name>[^"]+)"'), "no column {name}"),
     (re.compile(r'Could not find key "(?P<name>[^"]+)" in struct'), "no field {name}"),
-    (re.compile(r'olumn "(?P<name>[^"]+)" must appear in the GROUP BY'), "{name} is neither grouped nor aggregated"),
     (re.compile(r'Ambiguous reference to column name "(?P<name>[^"]+)"'), "more than one table has a column {name}"),
 )
+_UNGROUPED = re.compile(r'olumn "(?P<name>[^"]+)" must appear in the GROUP BY')
 _FITS = re.compile(r"No function matches the given name and argument types '(?P<call>[^']+)'")
+_MACRO = re.compile(r"Macro (?:spark_)?(?P<name>\w+)\(\) does not support the supplied arguments")
 _CANDIDATES = re.compile(r"Candidate (?:bindings|tables|Entries): (?P<names>.+)")
 
 
@@ -31,6 +33,12 @@ def mistake(error: Exception, query: Query) -> PipelineTypeError:
         if match := pattern.search(text):
             name = match["name"]
             return PipelineTypeError(f"{_place(query, name)}: {words.format(name=name)}", _meant(name, text, query))
+    if match := _UNGROUPED.search(text):
+        name = match["name"]
+        told = f"{_place(query, name)}: {name} is neither grouped nor aggregated"
+        return PipelineTypeError(told, "add it to GROUP BY, or put it into an aggregate")
+    if match := _MACRO.search(text):
+        return PipelineTypeError(f"{query.origin}: types do not fit: {match['name']}(…)", "cast what it is called with")
     if match := _FITS.search(text):
         return PipelineTypeError(f"{query.origin}: types do not fit: {match['call']}", "cast one side")
     first = text.partition(": ")[2].partition("\n")[0]

@@ -153,9 +153,17 @@ def _part(table: TableName, part: Part, position: Position, heads: Heads, changi
 def _whole(base: Step, node: FlowNode, heads: Heads, changing: Collection[TableName], *, fresh: bool) -> Step:
     inputs = tuple(_all(i.table, heads, changing) for i in node.inputs)
     view = node.flow.kind == "materialize"
-    reason = "full refresh asked for" if fresh else "first run"
+    reason = "full refresh asked for" if fresh else _first(node, heads)
     step = _with(base, _kind(node, "replace" if view or fresh else "append"), f"{base.target}: {reason}", inputs)
     return replace(step, fresh=view or fresh, rebuild=fresh)
+
+
+def _first(node: FlowNode, heads: Heads) -> str:
+    """What other flows have appended stays: those that are declared no more, or by another name, too."""
+    others = sorted((heads.get(node.flow.target, NO_HEAD).positions or {}).keys() - {node.flow.name})
+    if node.flow.cdc or node.flow.kind == "materialize" or not others:
+        return "first run"
+    return f"first run of the flow {node.flow.name}; the rows of {', '.join(others)} stay until --full-refresh"
 
 
 def _stream(

@@ -64,14 +64,17 @@ def examine(lab: Lab, names: Collection[TableName] = ()) -> Iterator[Finding]:
     """All findings: of the tables named (none: all), then of the project. Opens no data file but of `ops.models`."""
     now = datetime.now(UTC)
     known = lab.tables()
-    wanted = _needs(lab)
+    wanted, elsewhere = _needs(lab), list[TableState]()
     for name in names or known:
         patient, finding = _patient(lab, name, wanted, now)
         if finding is not None:
             yield finding
-        if patient is not None:
+        if patient is not None and patient.state.elsewhere:
+            elsewhere.append(patient.state)
+        elif patient is not None:
             for check in _CHECKS:
                 yield from check(patient)
+    yield from _copied(elsewhere)
     yield from _pipelines(lab, names, now)
     if not names:
         yield from _folders(lab, known)
@@ -109,6 +112,16 @@ def _patient(
 
 def _said(error: Exception) -> str:
     return error.message if isinstance(error, DataLabError) else (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _copied(elsewhere: Sequence[TableState]) -> Iterator[Finding]:
+    """One finding for all of a copied project: what else is wrong with its tables is the original's."""
+    for place in sorted({state.elsewhere for state in elsewhere}):
+        names = [str(state.name) for state in elsewhere if state.elsewhere == place]
+        what = f"{len(names):,} tables lie" if len(names) > 1 else "it lies"
+        found = f"{what} in another warehouse, {place}: from here to be read, not written"
+        hint = "work in the original of this copy; a folder that was moved: move it back, or link it from where it was"
+        yield Finding("copied folder", names[0] if len(names) == 1 else "", found, hint)
 
 
 def _state(lake: Lake, name: TableName) -> TableState | None:

@@ -21,6 +21,7 @@ from datalab.quality.quarantine import QUARANTINE, QUARANTINE_SCHEMA
 
 Moment = datetime | int | str
 _TOKEN = re.compile(r" but got <Token [^>]*>+")
+_LACKING = re.compile(r"Required keyword: '(\w+)' missing for <class '[\w.]*\.(\w+)'>")
 
 
 def ask(lake: Lake, engine: Engine, sql: str, now: datetime, at: Moment | None = None) -> pa.RecordBatchReader:
@@ -70,4 +71,4 @@ def _names(tree: exp.Query) -> Iterable[TableName]:
 
 
 def _first_line(error: Exception) -> str:
-    return _TOKEN.sub("", str(error).splitlines()[0])
+    return _LACKING.sub(r"\2 lacks its argument '\1'", _TOKEN.sub("", str(error).splitlines()[0]))

@@ -538,6 +538,7 @@ def test_what_has_no_equal_is_refused_by_name(engine: DuckDBEngine, expression: 
         "SELECT * FROM t TABLESAMPLE (10 PERCENT)",
         "SELECT * FROM t LATERAL VIEW inline(array(struct(x))) v AS e",
         "SELECT x FROM t DISTRIBUTE BY x",
+        "SELECT count(DISTINCT *) FROM t",
         "SELECT x FROM t SORT BY x",
         "SELECT x FROM t CLUSTER BY x",
         "SELECT * FROM range(10)",

@@ -218,3 +218,22 @@ def test_values_are_not_quoted(engine: DuckDBEngine, expression: str) -> None:
 def test_two_columns_of_one_name_are_a_mistake(engine: DuckDBEngine, asked: str) -> None:
     with pytest.raises(PipelineTypeError, match="two columns of the result are called id"):
         ask(engine, asked)
+
+
+@pytest.mark.parametrize(
+    ("asked", "told", "hint"),
+    [
+        ("SELECT id, count(*) AS n FROM t GROUP BY name", "id is neither grouped nor aggregated", "add it to GROUP BY"),
+        ("SELECT a.b.c FROM t a", "no column b", ""),
+        ("SELECT length(array(name)) AS n FROM t", r"types do not fit: length\(…\)", "cast"),
+    ],
+)
+def test_mistakes_are_told_in_words(engine: DuckDBEngine, asked: str, told: str, hint: str) -> None:
+    with pytest.raises(PipelineTypeError, match=told) as caught:
+        ask(engine, asked)
+    assert caught.value.hint.startswith(hint)
+
+
+def test_bytes_have_a_length(engine: DuckDBEngine) -> None:
+    asked = "SELECT length(CAST('ação' AS BINARY)) AS b, length('ação') AS t, length(CAST(NULL AS STRING)) AS n FROM t"
+    assert ask(engine, f"{asked} LIMIT 1") == [(6, 4, None)]

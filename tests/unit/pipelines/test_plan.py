@@ -163,3 +163,23 @@ def test_a_step_says_everything_as_json():
     assert record["checks"] == [{"name": "positivo", "action": "drop", "condition": "valor > 0"}]
     assert record["inputs"] == ["bronze.pedidos: rows added 2 → 5"]
     assert record["origin"].startswith("p.sql:2:")
+
+
+@pytest.mark.parametrize("declared", ["velho", "novo"])
+def test_a_flow_by_another_name_is_told_that_it_appends_to_what_is_there(declared: str) -> None:
+    flow = f"CREATE FLOW {declared} AS INSERT INTO silver.limpos SELECT id FROM STREAM bronze.pedidos"
+    g = graph(f"CREATE STREAMING TABLE silver.limpos; {flow}")
+    state = {
+        PEDIDOS: Head(1, {}, history(5)),
+        LIMPOS: Head(1, {"velho": Position(g.flows[0].code, {str(PEDIDOS): 1})}, history(5)),
+    }
+    (step,) = steps(g, state)
+    assert (
+        step.reason
+        == {
+            "velho": "silver.limpos: nothing new in bronze.pedidos",
+            "novo": "silver.limpos: first run of the flow novo; the rows of velho stay until --full-refresh",
+        }[declared]
+    )
+    (first,) = steps(g, {PEDIDOS: state[PEDIDOS]})
+    assert first.reason == "silver.limpos: first run"

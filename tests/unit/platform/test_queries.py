@@ -25,6 +25,11 @@ def test_anything_but_one_select_is_refused(asked: str) -> None:
     assert "Token" not in caught.value.message
 
 
+def test_a_function_without_an_argument_is_named() -> None:
+    with pytest.raises(PipelineSyntaxError, match=r"not parse: Encode lacks its argument 'charset'\. Line 1"):
+        parse_query("SELECT encode('a')")
+
+
 @pytest.mark.parametrize("asked", ["get_json_object(s, 'a')", "GET_JSON_OBJECT(concat('{', s), 'b.c')"])
 def test_a_path_without_its_root_is_not_read_as_if_it_had_one(asked: str) -> None:
     with pytest.raises(PipelineSyntaxError, match=r"line 1: a path of get_json_object that does not begin with \$"):

@@ -116,6 +116,11 @@ def _count_distinct(node: exp.ApproxDistinct) -> exp.Expr:
     return exp.Count(this=exp.Distinct(expressions=[node.this]), big_int=True)
 
 
+def _count(node: exp.Count) -> exp.Expr | None:
+    """`count(DISTINCT *)` would have to name the columns: rows with a NULL do not count."""
+    return None if isinstance(node.this, exp.Distinct) and node.this.find(exp.Star) else node
+
+
 def _struct(node: exp.Struct) -> exp.Expr | None:
     return None if any(isinstance(field, exp.Star) for field in node.expressions) else node
 
@@ -126,6 +131,7 @@ REWRITES: dict[type[exp.Expr], Rewrite] = {
     exp.ArraySort: _sort_array,
     exp.Transform: _per_element,
     exp.ArrayFilter: _per_element,
+    exp.Count: _count,
     exp.CountIf: _count_if,
     exp.GroupConcat: _listagg,
     exp.IgnoreNulls: _ignore_nulls,
