@@ -77,10 +77,10 @@ class ModelKeeper:
             try:
                 champion = self._registry.champion(self.model)
             except Exception as error:  # noqa: BLE001 - asking goes on, whatever a registry does
-                self._set_stale(f"the registry cannot be asked: {_said(error)}")
+                self._note(f"the registry cannot be asked: {_said(error)}")
                 return
             if champion is None:
-                self._set_stale("the registry names no champion")
+                self._note("the registry names no champion")
             else:
                 self._consider(champion, starting=starting)
 
@@ -93,9 +93,9 @@ class ModelKeeper:
         mark = (champion.version, _signature(champion.package))
         if mark == self._live_mark:
             self._turned_down = None
-            self._set_stale("")
+            self._note("")
         elif mark == self._turned_down:
-            self._set_stale(f"the champion, version {champion.version}, was refused")
+            self._note(f"the champion, version {champion.version}, was refused")
         else:
             self._try(champion, mark, starting=starting)
 
@@ -110,7 +110,7 @@ class ModelKeeper:
             self._kept.keep(champion.package, found.package.hash)
         self._turned_down, self._live_mark = None, mark
         self._go_live(found)
-        self._set_stale("")
+        self._note("")
 
     def _require_fit(self, found: LiveModel, champion: Live, *, starting: bool) -> None:
         if (found.name, found.version) != (self.model, champion.version):
@@ -137,9 +137,10 @@ class ModelKeeper:
         self.refused_total += 1
         self.refusals.append(Refusal(version, why, datetime.now(UTC)))
         self._bus.emit(ModelTurnedDown(self.model, version, why))
-        self._set_stale(f"the champion, version {version}, was refused")
+        self._note(f"the champion, version {version}, was refused")
 
-    def _set_stale(self, why: str) -> None:
+    def _note(self, why: str) -> None:
+        """Why the live model is stale, or why none is live; empty where all is well."""
         stale, missing = (why, "") if self.live is not None else ("", why)
         if stale and stale != self.stale:
             self._bus.emit(ModelStale(self.model, stale))

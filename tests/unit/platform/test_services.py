@@ -20,7 +20,7 @@ from datalab.errors import ConfigError, ServiceError
 from datalab.platform.services.control import Control
 from datalab.platform.services.describe import filled, find_service, known_services, read_service
 from datalab.platform.services.fetch import files_folder, require_programs
-from datalab.platform.services.processes import birth, last_lines
+from datalab.platform.services.processes import birth, last_lines, present
 
 WEB = {
     "title": "a web server",
@@ -102,6 +102,19 @@ def test_a_server_that_ends_while_it_starts_shows_its_last_words(tmp_path: Path)
         broken.start()
     assert caught.value.hint == "datalab services logs web"
     assert last_lines(broken.folder, 1) == ["no such data folder"]
+
+
+def test_a_server_whose_start_is_broken_off_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = control(tmp_path, run=[sys.executable, "-c", "import time; time.sleep(60)"])
+
+    def interrupted(checks: object) -> str:
+        assert present(silent.folder)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("datalab.platform.services.control.unwell", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        silent.start()
+    assert present(silent.folder) is None
 
 
 def test_a_server_that_never_answers_is_ended(tmp_path: Path) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from datalab.errors import SourceError
-from datalab.ingest.sources.walking import matching
+from datalab.ingest.sources.walking import ABSENT, matching
 
 _UNFINISHED = (".tmp", ".part")
 _FORMATS = {".avro": "avro", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
@@ -44,7 +43,7 @@ def _listed(root: Path, name: str) -> Listed | None:
     try:
         status = os.stat(path)  # noqa: PTH116 - ten thousand files in a fraction of a second
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+        if error.errno in ABSENT:
             return None
         raise
     regular = (status.st_mode & 0o170000) == 0o100000

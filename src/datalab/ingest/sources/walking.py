@@ -14,7 +14,7 @@ from datalab.errors import SourceUnavailable
 
 _ANY_DEPTH = "**"
 _LEFT_OUT = (".", "_")
-_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 Ids = frozenset[tuple[int, int]]
 
 
@@ -64,7 +64,7 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as found:
             return list(found)
     except OSError as error:
-        if error.errno in _ABSENT:
+        if error.errno in ABSENT:
             return []
         raise SourceUnavailable(
             f"{folder} cannot be listed: {error.strerror}", "may this user read the folder, is its disk there?"

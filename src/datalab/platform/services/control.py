@@ -56,7 +56,10 @@ class Control:
         return {name: filled(address, words) for name, address in self.service.addresses.items()}
 
     def start(self, bus: Bus | None = None) -> Status:
-        """Start the server where it does not run, and wait until it answers. ServiceError."""
+        """Start the server where it does not run, and wait until it answers. ServiceError.
+
+        It is ended where it does not come up in time, or where the waiting is broken off.
+        """
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with locked(self.folder):
             process = present(self.folder)
@@ -65,7 +68,11 @@ class Control:
                 require_programs(self.service)
                 fetched(self.service, self._environ)
                 process = self._begin()
-            self._await(process, bus)
+            try:
+                self._await(process, bus)
+            except BaseException:
+                end(process, self.service.stop_seconds)
+                raise
         return self.status()
 
     def stop(self) -> bool:
@@ -109,7 +116,6 @@ class Control:
                 said = "\n".join(last_lines(self.folder, _SHOWN))
                 raise ServiceError(f"{self.service.name} ended while it started: {said}", self._see_log())
             if waited > self.service.start_seconds:
-                end(process, self.service.stop_seconds)
                 raise ServiceError(f"{self.service.name} did not come up in {waited:.0f} s: {problem}", self._see_log())
             time.sleep(_PAUSE)
 
