@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from tests.contracts.redis_server import PASSWORD, redis_server
 
 from datalab.errors import FeatureError, OnlineStoreError
+from datalab.features.online import sqlite
 from datalab.features.online.base import Layout, Lookup, OnlineStore, Position, Stored, Superseded, Version
 from datalab.features.online.encoding import layout_of
 from datalab.features.online.sqlite import SqliteStore
@@ -243,6 +244,38 @@ def test_rows_of_two_layouts_are_read_side_by_side(store: OnlineStore, place: Op
     assert (ana.values, bia.values) == ({"nome": "nome ana"}, {"gasto": 1.0, "nome": "nome bia"})
 
 
+def test_a_store_that_was_lost_and_filled_anew_is_read_by_who_knew_the_old_one(
+    store: OnlineStore, place: Open, view: str
+) -> None:
+    """The features changed meanwhile, and the views came in another order."""
+    names, swapped = ("gasto", "nome"), ("nome", "gasto")
+    writer, other = place(), f"outra_{view}"
+    for number, (order, features) in enumerate([((view, other), names), ((other, view), swapped)]):
+        forget(writer, view, other)
+        for name in order:
+            layout = layout_of(SCHEMA, Layout(f"gold.{name}", ("cliente",), "visto_em", features, ()))
+            claim = writer.begin(name, layout, Version(1, 1))
+            writer.write(claim, rows((name, float(number))))
+            writer.finish(claim, whole=True)
+        found = store.read([Lookup(name, (name,)) for name in (view, other)], NOW)
+        assert [row and (row.table, dict(row.values)) for row in found] == [
+            (f"gold.{name}", {"gasto": float(number), "nome": f"nome {name}"}) for name in (view, other)
+        ]
+    writer.close()
+
+
+def forget(store: Any, *views: str) -> None:
+    """As if the store had been lost, under the eyes of those who have it open."""
+    if isinstance(store, SqliteStore):
+        with store._transaction() as connection:
+            for table in ("features", "layouts", "views"):
+                connection.execute(f"DELETE FROM {table}")
+        store._ids.clear()
+        return
+    for view in views:
+        store._writes.delete(store._rows(view), store._state(view))
+
+
 def test_anew_empties_the_view(store: OnlineStore, view: str) -> None:
     put(store, view, 7, rows(("ana", 7.0)))
     claim = store.begin(view, LAYOUT, Version(1, 1), anew=True)
@@ -339,6 +372,32 @@ def test_a_file_is_free_again_after_an_error_between_two_lookups(tmp_path: Path)
         store.read([Lookup("cliente", ("ana",))], NOW, more)
     put(store, "cliente", 2, rows(("ana", 2.0)))
     assert spent(store, "cliente", "ana") == [2.0]
+    store.close()
+
+
+def test_a_file_that_came_in_place_of_another_is_read_from_then_on(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(sqlite, "_LOOK_SECONDS", 0.0)
+    store = SqliteStore(tmp_path / "online.db")
+    put(store, "cliente", 1, rows(("ana", 1.0)))
+    assert spent(store, "cliente", "ana") == [1.0]
+    (tmp_path / "online.db").unlink()
+    assert spent(store, "cliente", "ana") == [1.0]
+    anew = SqliteStore(tmp_path / "online.db")
+    put(anew, "outra", 1, rows(("ana", 7.0)))
+    put(anew, "cliente", 1, rows(("ana", 2.0)))
+    assert spent(store, "cliente", "ana") == [2.0]
+    anew.close()
+    store.close()
+
+
+def test_a_damaged_row_is_an_error_of_the_store(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "online.db")
+    put(store, "cliente", 1, rows(("ana", 1.0)))
+    for content in ("[1.0", "[1.0]", '{"a": 1}', "[1.0, 2.0, 3.0]"):
+        with store._transaction() as connection:
+            connection.execute("UPDATE features SET content = ?", (content,))
+        with pytest.raises(OnlineStoreError, match="a row of view cliente that is damaged"):
+            store.read([Lookup("cliente", ("ana",))], NOW)
     store.close()
 
 

@@ -26,6 +26,7 @@ from datalab.serving.verification import Demands, verified
 _REMEMBERED = 20
 _POINTER = "last-good"
 _NAME = re.compile(r"[0-9a-f]{32}\Z")
+Mark = tuple[int, bytes]  # version and signature
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,8 @@ class ModelKeeper:
         self._key = key
         self._demands = demands
         self._bus = bus
-        self._turned_down: tuple[int, bytes] | None = None
-        self._live_mark: tuple[int, bytes] | None = None
+        self._turned_down: tuple[Mark, tuple[Any, ...]] | None = None
+        self._live_mark: Mark | None = None
         self._lock = threading.Lock()
 
     def refresh(self) -> None:
@@ -94,17 +95,18 @@ class ModelKeeper:
         if mark == self._live_mark:
             self._turned_down = None
             self._note("")
-        elif mark == self._turned_down:
+        elif (mark, _state(champion.package)) == self._turned_down:
             self._note(f"the champion, version {champion.version}, was refused")
         else:
             self._try(champion, mark, starting=starting)
 
-    def _try(self, champion: Live, mark: tuple[int, bytes], *, starting: bool) -> None:
+    def _try(self, champion: Live, mark: Mark, *, starting: bool) -> None:
+        state = _state(champion.package)
         try:
             found = verified(read_package(champion.package, self._key), champion.since, self._demands)
             self._require_fit(found, champion, starting=starting)
         except Exception as error:  # noqa: BLE001 - whatever a package does to us, the model before it stays
-            self._refuse(champion.version, _said(error), mark)
+            self._refuse(champion.version, _said(error), (mark, state))
             return
         with suppress(OSError):  # a full disk costs the copy, not the model
             self._kept.keep(champion.package, found.package.hash)
@@ -132,8 +134,8 @@ class ModelKeeper:
         self.swaps += 1
         self._bus.emit(ModelLive(found.name, found.version, before))
 
-    def _refuse(self, version: int, why: str, mark: tuple[int, bytes]) -> None:
-        self._turned_down = mark
+    def _refuse(self, version: int, why: str, what: tuple[Mark, tuple[Any, ...]]) -> None:
+        self._turned_down = what
         self.refused_total += 1
         self.refusals.append(Refusal(version, why, datetime.now(UTC)))
         self._bus.emit(ModelTurnedDown(self.model, version, why))
@@ -199,6 +201,18 @@ class Kept:
 
 def _said(error: Exception) -> str:
     return error.message if isinstance(error, DataLabError) else f"cannot be read: {type(error).__name__}"
+
+
+def _state(package: Path) -> tuple[Any, ...]:
+    """What changes where the files of a package are mended."""
+    found: list[tuple[int, int, int] | None] = []
+    for name in (MODEL, MANIFEST, SIGNATURE):
+        try:
+            status = (package / name).stat()
+            found.append((status.st_mtime_ns, status.st_size, status.st_ino))
+        except OSError:
+            found.append(None)
+    return tuple(found)
 
 
 def _signature(package: Path) -> bytes:

@@ -89,13 +89,20 @@ class RecordLog:
                 written += os.write(file, lines[written:] if written else lines)
         except OSError:
             if written:
-                self._take_back(file)
+                self._take_back(file, told=b"\n" in lines[:written])
             raise
 
-    def _take_back(self, file: int) -> None:
+    def _take_back(self, file: int, *, told: bool) -> None:
+        """Cut off what was half written.
+
+        Where whole lines were there (`told`), a flusher may have taken them. Nothing else may come to stand in their
+        place, so the file is left.
+        """
         try:
             os.ftruncate(file, self._size)
         except OSError:
+            told = True
+        if told:
             self._close()
 
     def _current(self) -> int:

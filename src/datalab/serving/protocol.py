@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from datalab.serving.guard import Straight
@@ -15,6 +16,8 @@ from datalab.serving.turn import Turn
 
 _SWEEP_SECONDS = 0.25
 _MOST_UNREAD = 1 << 20
+_OFFERS = frozenset({b"upgrade", b"connection", b"http2-settings"})
+_CLOSE = (b"connection", b"close")
 _HEAD, _WORK, _IDLE = "head", "work", "idle"
 _SECONDS = {_HEAD: "header_seconds", _WORK: "request_seconds", _IDLE: "idle_seconds"}
 
@@ -36,8 +39,9 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._phase, self._since = _HEAD, self.loop.time()
         self._head_bytes = self._unread = 0
-        self._whole, self._ended = True, False
-        self._held, self._body = False, b""
+        self._whole, self._ended, self._last = True, False, b""
+        self._held, self._head, self._body = False, self.headers, b""
+        self._begun = 0
         if len(self.connections) > self.limits.connections:
             transport.abort()
         elif not type(self).sweeping:
@@ -48,13 +52,15 @@ class BoundedProtocol(HttpToolsProtocol):
         """Bytes came: those of an unfinished head, and those of a body that nobody reads, are counted."""
         if self._has_ended():
             return
-        super().data_received(data)
+        begun, whole = self._begun, self._whole
+        self._feed(data)
         if self._has_ended():
             return
         if self._held:
             self._let_go()
         if self._phase == _HEAD:
-            self._head_bytes += len(data)
+            here = self._begun == begun or (whole and self._begun == begun + 1)
+            self._head_bytes += len(data) if here else self._head_so_far()  # what is before it is of other requests
             if self._head_bytes > self.limits.header_bytes:
                 self._end(431, "The head of the request is too large")
         elif self._answered() and not self._whole:
@@ -62,8 +68,34 @@ class BoundedProtocol(HttpToolsProtocol):
             if self._unread > _MOST_UNREAD:
                 self.transport.abort()
 
+    def _feed(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._decline(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self._end(400, "Invalid HTTP request received.")
+
+    def _decline(self, rest: bytes) -> None:
+        """Another protocol was offered: the request is taken as if it had not been, its body and what follows, too.
+
+        The parser takes whatever is behind such a head for the other protocol, so that a new one goes on.
+        """
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        if method == b"CONNECT":
+            self._end(400, "This is no proxy")
+            return
+        close = any(name == b"connection" and b"close" in value.lower() for name, value in self.headers)
+        kept = [pair for pair in self.headers if pair[0] not in _OFFERS]
+        lines = [b"%s: %s" % pair for pair in (*kept, *([_CLOSE] if close else []))]
+        head = b"\r\n".join([b"%s %s HTTP/%s" % (method, self.url, version.encode("ascii")), *lines, b"", b""])
+        self.parser = httptools.HttpRequestParser(self)
+        self._feed(head + rest)
+
     def on_message_begin(self) -> None:
         """A request begins."""
+        self._begun += 1
         self.url, self.headers, self.expect_100_continue = b"", [], False
         self._phase, self._since = _HEAD, self.loop.time()
         self._head_bytes = self._unread = 0
@@ -72,10 +104,13 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is whole."""
         self._phase = _WORK
-        if sum(len(name) + len(value) + 4 for name, value in self.headers) + len(self.url) > self.limits.header_bytes:
+        if self._head_so_far() > self.limits.header_bytes:
             self._end(431, "The head of the request is too large")
             return
+        if self.parser.should_upgrade():
+            return
         self._held = self._may_go_straight()
+        self._head, self.headers = self.headers, []  # what stands behind a body is no head
         if not self._held:
             self._start()
 
@@ -88,7 +123,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is whole."""
-        if self._ended:
+        if self._ended or self.parser.should_upgrade():
             return
         self._whole = True
         if self._held:
@@ -106,6 +141,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
+        elif self._last:
+            self._say_last()
         elif self._whole:
             self._phase, self._since = _IDLE, self.loop.time()
 
@@ -118,7 +155,7 @@ class BoundedProtocol(HttpToolsProtocol):
         return (
             self.url in self.straight
             and (cycle is None or cycle.response_complete)
-            and not (self.expect_100_continue or self.flow.write_paused or self.parser.should_upgrade())
+            and not (self.expect_100_continue or self.flow.write_paused)
             and self.parser.get_method() == b"POST"
             and self.parser.get_http_version() == "1.1"
         )
@@ -127,7 +164,7 @@ class BoundedProtocol(HttpToolsProtocol):
         body, self._held, self._body = self._body, False, b""
         turn = Turn(self, self.on_response_complete, keep_alive=self.parser.should_keep_alive())
         self.cycle = turn  # type: ignore[assignment]
-        self.straight[self.url](self.headers, body, turn.reply)
+        self.straight[self.url](self._head, body, turn.reply)
 
     def _let_go(self) -> None:
         """A body that is not whole yet: uvicorn receives the rest."""
@@ -138,18 +175,28 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _start(self) -> None:
         """Uvicorn's own beginning of a request, with the head that came."""
-        url, headers, expected = self.url, self.headers, self.expect_100_continue
+        url, expected = self.url, self.expect_100_continue
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expected
-        self.headers.extend(headers)
+        self.headers.extend(self._head)
         super().on_headers_complete()
+        self.headers = []
 
     def _end(self, status: int, title: str) -> None:
         body = b'{"type":"/docs#http","title":"%s","status":%d}' % (title.encode("ascii"), status)
         head = [STATUS_LINE[status], b"content-type: ", CONTENT_TYPE, b"\r\ncontent-length: %d\r\n" % len(body)]
-        self._ended = True
-        self.transport.write(b"".join([*head, b"connection: close\r\n\r\n", body]))
+        self._ended, self._phase = True, _WORK
+        self._last = b"".join([*head, b"connection: close\r\n\r\n", body])
+        cycle: Any = self.cycle  # None before the first request
+        if cycle is None or cycle.response_complete:
+            self._say_last()  # else after the answers to the requests before it
+
+    def _say_last(self) -> None:
+        self.transport.write(self._last)
         self.transport.close()
+
+    def _head_so_far(self) -> int:
+        return sum(len(name) + len(value) + 4 for name, value in self.headers) + len(self.url)
 
     def _has_ended(self) -> bool:
         return self._ended

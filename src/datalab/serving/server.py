@@ -103,7 +103,7 @@ class Beside:
     async def _watch(self, child: Flusher | None) -> None:
         while True:
             await asyncio.sleep(1)
-            with suppress(ApiKeyError):  # a damaged file changes nothing: the keys known so far stay
+            with suppress(ApiKeyError, OSError):  # a damaged file changes nothing: the keys known so far stay
                 self.keys.refresh()
             for log in self.logs:
                 with suppress(OSError):

@@ -142,6 +142,23 @@ def test_a_running_server_sees_new_and_revoked_keys(tmp_path):
         elsewhere.create("x", "root")
 
 
+def test_keys_that_cannot_be_read_for_a_while_change_nothing(tmp_path):
+    """Whatever is wrong with the folder: a server looks again a second later, and a key that was revoked is refused."""
+    running, folder = KeyStore(tmp_path), tmp_path / "keys"
+    key, text = running.create("aplicativo", "read")
+    folder.rename(tmp_path / "elsewhere")
+    folder.write_bytes(b"")
+    with pytest.raises(ApiKeyError, match="cannot be read: Not a directory"):
+        running.refresh()
+    assert running.verify(text) == key
+    assert running.verify("dlk_00000000_x") is None
+    folder.unlink()
+    (tmp_path / "elsewhere").rename(folder)
+    KeyStore(tmp_path).revoke(key.id)
+    running.refresh()
+    assert running.verify(text) is None
+
+
 @pytest.mark.parametrize(
     ("host", "loopback"),
     [

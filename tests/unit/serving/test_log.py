@@ -160,6 +160,30 @@ def test_a_full_disk_takes_nothing_half(tmp_path, monkeypatch):
     assert path.read_bytes() == record(1) + record(3)
 
 
+def test_a_flusher_that_saw_what_was_taken_back_misses_nothing(lab, tmp_path, monkeypatch):
+    """Lines of a burst were written, and taken to the lake, before the disk was full: what comes next is not behind."""
+    log = RecordLog(tmp_path, 1 << 20)
+    log.append(record(1))
+    write = os.write
+
+    def full(file, data):
+        if len(data) > len(record(2)) + 10:
+            return write(file, data[: len(record(2)) + 10])
+        flush(lab, tmp_path)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(ScoreLogFailed, match="No space left"):
+        log.append(record(2) + record(3))
+    monkeypatch.undo()
+    for number in range(4, 8):
+        log.append(record(number))
+    log.close()
+    flush(lab, tmp_path)
+    assert stored(lab) == [f"id-{number:06d}" for number in (1, 2, 4, 5, 6, 7)]
+    assert log_files(tmp_path) == []
+
+
 def test_nothing_is_answered_that_cannot_be_recorded(served, monkeypatch):
     def fails(_):
         raise ScoreLogFailed("full", "free space")

@@ -75,6 +75,18 @@ def test_a_bad_champion_does_not_go_live(served, defect):
     assert "datalab_model_version 3\n" in metrics
 
 
+def test_a_champion_whose_package_was_mended_goes_live(served):
+    folder = package(served.state, 2, defect="corrupt")
+    served.registry.champion(2, folder)
+    served.parts.keeper.refresh()
+    assert info(served)[0]["recusado"]["versao"] == 2
+    shutil.rmtree(folder)
+    package(served.state, 2)
+    served.parts.keeper.refresh()
+    about = info(served)[0]
+    assert (about["versao"], about["recusado"], about["desatualizado"]) == (2, None, False)
+
+
 def test_a_package_of_another_version_does_not_go_live(served):
     served.registry.champion(2, package(served.state, 3))
     served.parts.keeper.refresh()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -153,6 +154,73 @@ def test_requests_sent_at_once_are_answered_in_order(served):
     answers = run(served, ask)
     assert [status for status, _, _ in answers] == [200, 200, 422, 200, 200]
     assert [b"id_score" in body for _, _, body in answers] == [True, False, False, True, False]
+
+
+def test_many_requests_sent_at_once_have_no_large_head(served):
+    """A piece of the stream ends within a head, and most of it is of the requests before."""
+
+    async def ask(connect):
+        client = await connect()
+        client.writer.write(request(served) * 400)
+        return [(await client.answer())[0] for _ in range(400)]
+
+    assert Counter(run(served, ask)) == {200: 400}
+
+
+@pytest.mark.parametrize("straight", [True, False])
+def test_what_is_no_request_is_told_after_the_answers_to_those_before(served, straight):
+    async def ask(connect):
+        client = await connect()
+        client.writer.write(request(served) * 2 + b"\x00\x01 no request\r\n\r\n")
+        answers = [await client.answer() for _ in range(3)]
+        return answers, await client.reader.read()
+
+    answers, rest = run(served, ask, straight=straight)
+    assert [status for status, _, _ in answers] == [200, 200, 400]
+    assert (answers[2][1]["connection"], rest) == ("close", b"")
+    assert len(logged(served)) == 2
+
+
+@pytest.mark.parametrize("pieces", [1, 2])
+@pytest.mark.parametrize("straight", [True, False])
+def test_an_offer_of_another_protocol_is_declined(served, straight, pieces):
+    """Clients for HTTP/2 offer it with their first request, whatever its body; what follows is not lost either."""
+
+    async def ask(connect):
+        client = await connect()
+        offer = {"connection": "Upgrade, HTTP2-Settings", "upgrade": "h2c", "HTTP2_Settings": "AAMAAABkAAQAAP__"}
+        first, health = (
+            request(served, **offer),
+            b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c",
+        )
+        whole = first + health + b"\r\n\r\n" + request(served)
+        place = len(first) - len(GOOD)
+        one = await client.ask(*([whole] if pieces == 1 else [whole[:place], whole[place:]]))
+        return [one, await client.answer(), await client.answer()]
+
+    answers = run(served, ask, straight=straight)
+    assert [status for status, _, _ in answers] == [200, 200, 200]
+    assert [b"id_score" in body for _, _, body in answers] == [True, False, True]
+
+
+def test_this_is_no_proxy(served):
+    async def ask(connect):
+        client = await connect()
+        return await client.ask(b"CONNECT elsewhere:443 HTTP/1.1\r\nhost: elsewhere:443\r\n\r\n")
+
+    assert run(served, ask)[0] == 400
+
+
+@pytest.mark.parametrize("straight", [True, False])
+def test_what_stands_behind_a_body_is_no_head(served, straight):
+    async def ask(connect):
+        client = await connect()
+        chunks = b"%x\r\n%b\r\n0\r\n" % (len(GOOD), GOOD)
+        key = f"authorization: Bearer {served.keys['score']}\r\n\r\n".encode()
+        head = request(served, b"", role=None, content_length=None, transfer_encoding="chunked")
+        return await client.ask(head + chunks + key)
+
+    assert run(served, ask, straight=straight)[0] == 401
 
 
 def test_requests_that_come_together_share_one_look_up_and_are_each_answered(serve, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -190,6 +191,18 @@ def position_of_record(record: Mapping[str, Any]) -> Position:
 def layout_to_text(layout: Layout) -> str:
     """A layout as text; equal layouts give equal texts."""
     return json.dumps(asdict(layout), ensure_ascii=False, sort_keys=True)
+
+
+def number_of(text: str, known: Mapping[str, int]) -> int:
+    """A number for a text beside the numbers that others have.
+
+    It hangs on the text: in a store that was lost and filled anew it means the same to processes that remember it.
+    """
+    number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:3], "big") + 1
+    taken = set(known.values())
+    while number in taken:
+        number += 1
+    return number
 
 
 def layout_of_record(record: Mapping[str, Any]) -> Layout:

@@ -37,7 +37,13 @@ class Reader:
         layout, decode, ttl = self._known.get(number) or self._learn(number)
         if now is not None and ttl is not None and timestamp + ttl < microseconds_of(now):
             return None
-        return Stored(decode(features), moment_of(timestamp), snapshot, layout.table)
+        try:
+            return Stored(decode(features), moment_of(timestamp), snapshot, layout.table)
+        except (ValueError, TypeError, ArithmeticError) as error:
+            raise OnlineStoreError(
+                f"the online store has a row of view {self._view} that is damaged",
+                f"datalab features materialize {self._view} --rebuild",
+            ) from error
 
     def _learn(self, number: int) -> tuple[Layout, Callable[[str], dict[str, Any]], int | None]:
         text = self._fetch(number)

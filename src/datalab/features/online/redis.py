@@ -34,6 +34,7 @@ from datalab.features.online.encoding import (
     key_of,
     keys,
     layout_to_text,
+    number_of,
     position_of_record,
     position_to_record,
 )
@@ -282,5 +283,5 @@ def _layout_number(held: dict[bytes, bytes], layout: Layout) -> tuple[int, dict[
     text = layout_to_text(layout)
     if text in known:
         return known[text], {}
-    number = max(known.values(), default=0) + 1
+    number = number_of(text, known)
     return number, {f"layout:{number}": text}

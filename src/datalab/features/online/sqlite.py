@@ -36,6 +36,7 @@ from datalab.features.online.encoding import (
     key_of,
     keys,
     layout_to_text,
+    number_of,
     position_of_record,
     position_to_record,
 )
@@ -65,6 +66,7 @@ _MOST_LOOKUPS = 5_000
 _BATCH = 10_000
 _WRITER_PATIENCE = 30.0
 _PAUSE = 0.0005
+_LOOK_SECONDS = 1.0
 
 
 class SqliteStore:
@@ -81,9 +83,13 @@ class SqliteStore:
         self._lock = threading.Lock()
         self._ids: dict[str, int] = {}
         self._readers: dict[str, Reader] = {}
+        self._file: tuple[int, int] | None = None
+        self._look_at = 0.0
 
     def read(self, wanted: Sequence[Lookup], now: datetime, more: More | None = None) -> list[Stored | None]:
         """One answer per lookup, in order, from one state of the file."""
+        if time.monotonic() >= self._look_at:
+            self._look()
         try:
             connection = self._connection("lookups")
             if more is None:
@@ -91,6 +97,15 @@ class SqliteStore:
             return self._found_at_once(connection, wanted, now, more)
         except (sqlite3.Error, OSError) as error:
             raise self._error(error) from error
+
+    def _look(self) -> None:
+        """Another file may have come in place of the one that is open: that one is read from now on."""
+        self._look_at = time.monotonic() + _LOOK_SECONDS
+        found = _identity(self._path)
+        if found is None or self._file is None or found == self._file:
+            return  # gone, with nothing in its place yet: what is open is as good as can be
+        self._local = threading.local()  # what is open in threads is closed with the store
+        self._ids, self._readers, self._file = {}, {}, found
 
     def position(self, view: str) -> Position:
         """How far a view is."""
@@ -246,6 +261,7 @@ class SqliteStore:
             if use == "lookups":
                 connection.execute("PRAGMA busy_timeout = 0")  # see _patiently
             setattr(self._local, use, connection)
+            self._file = self._file or _identity(self._path)
             with self._lock:
                 self._opened.append(connection)
         return connection
@@ -273,6 +289,14 @@ def _question(lookups: int) -> str:
     )
 
 
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def _connect(path: Path, timeout: float) -> sqlite3.Connection:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -292,10 +316,10 @@ def _position(connection: sqlite3.Connection, view: str) -> Position:
 
 
 def _set_position(connection: sqlite3.Connection, view: str, position: Position) -> None:
+    known: Mapping[str, int] = dict(connection.execute("SELECT name, id FROM views").fetchall())
     connection.execute(
-        "INSERT INTO views (name, position) VALUES (?, ?) "
-        "ON CONFLICT (name) DO UPDATE SET position = excluded.position",
-        (view, json.dumps(position_to_record(position))),
+        "INSERT INTO views VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET position = excluded.position",
+        (known.get(view) or number_of(view, known), view, json.dumps(position_to_record(position))),
     )
 
 
@@ -306,6 +330,6 @@ def _layout_number(connection: sqlite3.Connection, view: int, content: str) -> i
     )
     if content in known:
         return known[content]
-    number = max(known.values(), default=0) + 1
+    number = number_of(content, known)
     connection.execute("INSERT INTO layouts VALUES (?, ?, ?)", (view, number, content))
     return number
