@@ -1,6 +1,7 @@
 """A process that has imported everything, and has a copy of itself do one operation for each line that it reads.
 
-The copy stops itself first, so that it can be taken under observation. Answers `PID`, then how it ended.
+The copy stops itself first, so that it can be taken under observation. Where the operation is refused, the copy says
+so and tries again. Answers `PID`, each refusal, that it is done, then how it ended.
 """
 
 from __future__ import annotations
@@ -13,15 +14,29 @@ from pathlib import Path
 from tests.faults.operations import OPERATIONS, Place
 
 from datalab import plugins
+from datalab.errors import DataLabError
+
+ATTEMPTS = 3
+
+
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def work(name: str, table_format: str, warehouse: str) -> None:
     place = Place.open(table_format, Path(warehouse))
     place.lake.names()
     os.kill(os.getpid(), signal.SIGSTOP)
-    OPERATIONS[name](place)
-    sys.stdout.write("done\n")
-    sys.stdout.flush()
+    for _ in range(ATTEMPTS):
+        try:
+            OPERATIONS[name](place)
+        except (DataLabError, OSError) as error:
+            words = " ".join(f"{type(error).__name__}: {error}".split())
+            say(f"refused {words} | {getattr(error, 'hint', '')}")
+        else:
+            say("done")
+            break
     os._exit(0)
 
 
@@ -33,9 +48,7 @@ if __name__ == "__main__":
         if child == 0:
             work(*line.rstrip("\n").split("\t"))
         os.waitpid(child, os.WUNTRACED)
-        sys.stdout.write(f"{child}\n")
-        sys.stdout.flush()
+        say(str(child))
         _, status = os.waitpid(child, 0)
-        ended = f"killed by {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit {os.WEXITSTATUS(status)}"
-        sys.stdout.write(f"{ended}\n")
-        sys.stdout.flush()
+        killed = os.WIFSIGNALED(status)
+        say(f"killed by {os.WTERMSIG(status)}" if killed else f"exit {os.WEXITSTATUS(status)}")

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 
 import duckdb
 
-from datalab.errors import DataLabError, EngineError, OutOfMemory, StorageFull
+from datalab.errors import DataLabError, EngineError, LakeError, OutOfMemory, StorageFull
+from datalab.lake.whole import RESTORE_HINT
 
 _FULL = ("no space left", "disk quota exceeded", "failed to offload data block", "max_temp_directory_size")
 _ABOUT_VALUES = (duckdb.DataError, duckdb.IntegrityError, duckdb.InvalidInputException)
@@ -28,6 +29,12 @@ _OWN = {
     ),
 }
 _OWN_WORDS = re.compile(rf"['\"](?P<words>{'|'.join(_OWN)})(?:['\"]|: )")
+_DAMAGED = re.compile(
+    r"failed to read file|no magic bytes|file is likely corrupted|corrupted file|don't know what type|out of buffer"
+    r"|TProtocolException",
+    re.IGNORECASE,
+)
+_DATA_FILE = re.compile(r"""(?:end of|read) file ['"](?P<path>[^'"]+\.parquet)['"]""")
 _NO_EQUAL = re.compile(r"'(?P<words>no equal (?:of CAST\(|text of )[^']+)'")
 _INTERRUPTED = "Query interrupted"
 _MEMORY_HINT = "raise the engine's memory limit, or lower its threads"
@@ -39,7 +46,7 @@ _SPACE_HINT = "free space on the disk, then run again: nothing was committed"
 
 @contextmanager
 def translated(origin: str) -> Iterator[None]:
-    """Raise what DuckDB or the operating system raises inside as an EngineError, OutOfMemory or StorageFull."""
+    """Raise what DuckDB or the operating system raises inside as one of our errors: see `fault`."""
     try:
         yield
     except _ABOUT_VALUES as error:
@@ -57,6 +64,8 @@ def fault(error: Exception, origin: str) -> DataLabError:
     where = f"{origin}: " if origin else ""
     if isinstance(error, _ABOUT_VALUES) and (match := _OWN_WORDS.search(str(error)) or _NO_EQUAL.search(str(error))):
         return EngineError(f"{where}{match['words']}", _OWN.get(match["words"], ""))
+    if isinstance(error, duckdb.Error) and _DAMAGED.search(str(error)):
+        return _damaged(str(error), where)
     text = _without_values(str(error)) if isinstance(error, _ABOUT_VALUES) else str(error).strip()
     if any(sign in text.lower() for sign in _FULL) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
         return StorageFull(f"{where}no space left: {text}", _SPACE_HINT)
@@ -65,6 +74,13 @@ def fault(error: Exception, origin: str) -> DataLabError:
     if getattr(error, "errno", None) in (errno.EROFS, errno.EACCES):
         return EngineError(f"{where}{text}", _FORBIDDEN_HINT)
     return EngineError(f"{where}{text}")
+
+
+def _damaged(text: str, where: str) -> LakeError:
+    """A data file that is not what it was: which one, where DuckDB says so."""
+    match = _DATA_FILE.search(text)
+    which = f"the data file {match['path']}" if match else "a data file of what is read"
+    return LakeError(f"{where}{which} is damaged: {_without_values(text).rstrip(': ')}", RESTORE_HINT)
 
 
 def _without_values(text: str) -> str:

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from datalab.errors import NotSupported
 from datalab.lake.table import DataFile, Marks
+from datalab.lake.whole import require_whole
 
 FIELD_ID = b"PARQUET:field_id"
 FILE, ROW = "__file", "__row"
@@ -110,10 +111,12 @@ def empty_rows(schema: pa.Schema) -> str:
 def file_rows(schema: pa.Schema, files: Sequence[DataFile], *, position: bool = False) -> str:
     """A query over the rows of data files, in the columns of `schema`; columns that a file lacks are NULL.
 
+    LakeError where a file is gone or of another size.
     With `position` there are two columns more: `__file` (its path) and `__row` (from 0).
     """
     if not files:
         return empty_rows(_with_position(schema) if position else schema)
+    require_whole(files)
     whole = [file for file in files if not file.gone and not file.only]
     count = sum(file.rows for file in whole) if position else 0
     parts = [_rows_of(schema, whole, position=position, count=count)] if whole else []

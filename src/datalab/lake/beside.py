@@ -13,6 +13,7 @@ from typing import Any
 
 from datalab.lake.provenance import Position, Provenance
 from datalab.lake.table import DataFile, Difference, Marking, Relation, RowChanges, Snapshot, TableState
+from datalab.lake.whole import is_whole
 
 CHANGES, STATE = "_changes", "_state"
 STATE_KEY = "state"
@@ -71,14 +72,14 @@ def keeps_state(position: Position) -> bool:
 
 
 def state_files(state: TableState, flow: str, spared: Collection[str] = ()) -> dict[str, tuple[DataFile, ...]]:
-    """What a flow keeps beside its rows, by name; empty where it keeps nothing, or where a file of it is gone.
+    """What a flow keeps beside its rows, by name; empty where it keeps nothing, or where a file of it is not as it was.
 
     What is `spared` may be gone: the rest is of use without it.
     """
     position = state.positions.get(flow)
     listed = position.offsets.get(STATE_KEY, {}).get("files", {}) if position else {}
     found = {name: _files(state, STATE, entries) for name, entries in listed.items()}
-    there = {name: each for name, each in found.items() if all(Path(file.path).exists() for file in each)}
+    there = {name: each for name, each in found.items() if all(map(is_whole, each))}
     return there if there.keys() >= found.keys() - set(spared) else {}
 
 

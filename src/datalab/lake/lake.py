@@ -14,11 +14,18 @@ from datalab.errors import LakeError, SchemaConflict, TableNotFound
 from datalab.events import Bus
 from datalab.lake.commit import commit, commit_rebased
 from datalab.lake.formats.base import Format
-from datalab.lake.formats.traces import delta_tables, has_catalog, has_delta_table
+from datalab.lake.formats.traces import (
+    delta_remains,
+    delta_tables,
+    has_catalog,
+    has_delta_table,
+    iceberg_remains,
+)
 from datalab.lake.read import rows_added, rows_changed_between, snapshot_at, tagged
 from datalab.lake.schema import extend, normalise
 from datalab.lake.table import Change, Difference, Relation, Snapshot, TableSpec, TableState
 from datalab.lake.turn import turn
+from datalab.lake.whole import readable
 from datalab.names import TableName
 from datalab.plugins import Adapter, adapter
 
@@ -33,10 +40,14 @@ FORMATS = {
 
 @dataclass(frozen=True)
 class Source:
-    """A format to open when needed; `holds` tells, without opening it, whether a table (any, for None) may be in it."""
+    """A format to open when needed; `holds` tells, without opening it, whether a table (any, for None) may be in it.
+
+    `remains` is the folder where files of a table are that is not there any more, empty where none are.
+    """
 
     open: Callable[[], Format]
     holds: Callable[[TableName | None], bool]
+    remains: Callable[[TableName], str] = lambda _: ""
 
 
 class Lake:
@@ -54,9 +65,17 @@ class Lake:
         return tuple(sorted({table for name in self._holding(None) for table in self.format(name).names()}))
 
     def state(self, name: TableName) -> TableState | None:
-        """The newest state of a table, None where there is none."""
-        found = (self.format(holder).load(name) for holder in self._holding(name))
-        return next((state for state in found if state is not None), None)
+        """The newest state of a table, None where there is none. LakeError where only its files are left."""
+        with readable(name):
+            found = self._found(name)
+            remains = "" if found is not None else self._remains(name)
+            if remains and (found := self._found(name)) is None:  # it was not made just now
+                raise LakeError(
+                    f"{name}: there is no such table, and {remains} holds the files of one",
+                    "restore the catalog, or the table's log, from a backup; to begin anew, with every source from "
+                    "its first record, move the folder away",
+                )
+            return found
 
     def require(self, name: TableName) -> TableState:
         """The newest state of a table that must be there. TableNotFound, with the names nearest to it."""
@@ -86,19 +105,23 @@ class Lake:
 
     def files(self, state: TableState, snapshot: int | None = None) -> Relation:
         """The live data at a snapshot; by default at the state's own."""
-        return self.format(state.format).files(state, snapshot)
+        with readable(state.name):
+            return self.format(state.format).files(state, snapshot)
 
     def added(self, state: TableState, since: int | None, until: int) -> Relation:
         """The rows that appends brought after `since`, up to `until`. NotAppendOnly where rows changed in between."""
-        return rows_added(self.format(state.format), state, since, until)
+        with readable(state.name):
+            return rows_added(self.format(state.format), state, since, until)
 
     def changed(self, state: TableState, since: int | None, until: int) -> Difference:
         """The rows that came and went between two snapshots, those that were only copied perhaps on both sides."""
-        return rows_changed_between(self.format(state.format), state, since, until)
+        with readable(state.name):
+            return rows_changed_between(self.format(state.format), state, since, until)
 
     def history(self, state: TableState) -> tuple[Snapshot, ...]:
         """The snapshots that still exist, oldest first."""
-        return self.format(state.format).history(state)
+        with readable(state.name):
+            return self.format(state.format).history(state)
 
     def at(self, state: TableState, when: datetime | int | str) -> int:
         """The snapshot that was current at a time, or the given id, or that of a tag. SnapshotNotFound."""
@@ -108,7 +131,8 @@ class Lake:
 
     def tags(self, state: TableState) -> Mapping[str, int]:
         """The snapshots that have a name, by name."""
-        return self.format(state.format).upkeep.tags(state)
+        with readable(state.name):
+            return self.format(state.format).upkeep.tags(state)
 
     def commit(self, state: TableState, change: Change) -> TableState:
         """Commit against exactly this state: see lake/commit.py for the outcomes."""
@@ -130,6 +154,13 @@ class Lake:
                 self._opened[name] = source.open() if source else adapter("table format", name, {})
             return self._opened[name]
 
+    def _found(self, name: TableName) -> TableState | None:
+        found = (self.format(holder).load(name) for holder in self._holding(name))
+        return next((state for state in found if state is not None), None)
+
+    def _remains(self, name: TableName) -> str:
+        return next(filter(None, (source.remains(name) for source in self._sources.values())), "")
+
     def _holding(self, name: TableName | None) -> list[str]:
         order = sorted(self._sources, key=lambda source: source != self._default)
         return [source for source in order if self._sources[source].holds(name)]
@@ -145,10 +176,15 @@ def open_lake(
         return lambda: adapter("table format", name, FORMATS)(warehouse, settings)
 
     sources = {
-        "iceberg": Source(opening("iceberg"), lambda _: bool(settings) or has_catalog(warehouse)),
+        "iceberg": Source(
+            opening("iceberg"),
+            lambda _: bool(settings) or has_catalog(warehouse),
+            lambda name: "" if settings else iceberg_remains(warehouse, name),
+        ),
         "delta": Source(
             opening("delta"),
             lambda name: has_delta_table(warehouse, name) if name else bool(delta_tables(warehouse)),
+            lambda name: delta_remains(warehouse, name),
         ),
     }
     return Lake(sources, default_format, bus)

@@ -12,6 +12,7 @@ from datalab.lake.beside import changes_of
 from datalab.lake.formats.base import Format
 from datalab.lake.provenance import MAINTENANCE, SAME_ROWS
 from datalab.lake.table import DataFile, Difference, Relation, Snapshot, TableState
+from datalab.lake.whole import is_whole
 
 _UNMOVED = frozenset({"append", "compact", "define"})
 
@@ -116,9 +117,8 @@ def _recorded(tables: Format, state: TableState, since: int, until: int) -> Diff
 
 
 def are_there(difference: Difference) -> bool:
-    """Whether all files of a difference still exist: cleaning may have taken those that no snapshot shows any more."""
-    files = (file for side in (difference.added, difference.removed) for file in side.files)
-    return all(Path(path).exists() for path in dict.fromkeys(path for file in files for path in file.paths))
+    """Whether all files of a difference are whole: cleaning may have taken those that no snapshot shows any more."""
+    return all(is_whole(file) for side in (difference.added, difference.removed) for file in side.files)
 
 
 def _each_append(tables: Format, state: TableState, since: int, between: tuple[Snapshot, ...]) -> Relation:

@@ -32,9 +32,10 @@ from datalab.errors import LakeError, StorageFull
 from datalab.lake.formats.iceberg_io import LocalFileIO
 from datalab.lake.formats.iceberg_metadata import applied
 from datalab.lake.formats.iceberg_schema import to_iceberg
-from datalab.lake.formats.traces import CATALOG_FILE
+from datalab.lake.formats.traces import CATALOG_FILE, has_commits
 from datalab.lake.recent import Recent
 from datalab.lake.schema import normalise
+from datalab.lake.whole import undamaged
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -84,7 +85,8 @@ class FolderCatalog(MetastoreCatalog):
         if not found:
             raise NoSuchTableError(f"Table does not exist: {'.'.join(names)}")
         location = found[0][0]
-        metadata = self._parsed.get(location, lambda: FromInputFile.table_metadata(self._io.new_input(location)))
+        with undamaged(location):
+            metadata = self._parsed.get(location, lambda: FromInputFile.table_metadata(self._io.new_input(location)))
         return Table(names, metadata, location, self._io, self)
 
     def create_table(
@@ -188,7 +190,7 @@ class FolderCatalog(MetastoreCatalog):
     def _require_no_commits(self, names: Identifier, location: str) -> None:
         """A catalog that was lost is not begun anew beside tables that have commits: they say what was consumed."""
         folder = Path(location)
-        if any(_version(str(path)) for path in (folder / "metadata").glob("[0-9]*-*.metadata.json")):
+        if has_commits(folder):
             raise LakeError(
                 f"{'.'.join(names)}: the catalog {self._file} has no such table, and {folder} holds one with commits",
                 f"restore {self._file.name} from a backup; to begin anew, with every source from its first record, "

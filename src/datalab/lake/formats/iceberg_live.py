@@ -12,6 +12,7 @@ from pyiceberg.manifest import DataFileContent, FileFormat, ManifestContent, Man
 from datalab.lake.formats.iceberg_files import PATH_ID, from_manifest
 from datalab.lake.recent import Recent
 from datalab.lake.table import DataFile, Marks, TableState
+from datalab.lake.whole import undamaged
 
 if TYPE_CHECKING:
     from pyiceberg.io import FileIO
@@ -50,7 +51,8 @@ class Manifests:
 
     def listed(self, io: FileIO, snapshot: Snapshot) -> list[ManifestFile]:
         """The manifests of a snapshot."""
-        return self._listed.get(snapshot.manifest_list, lambda: list(snapshot.manifests(io)))
+        with undamaged(snapshot.manifest_list):
+            return self._listed.get(snapshot.manifest_list, lambda: list(snapshot.manifests(io)))
 
     def entries(self, state: TableState, manifest: ManifestFile) -> list[ManifestEntry]:
         """The live entries of a manifest; nobody may change them."""
@@ -82,7 +84,8 @@ class Manifests:
     def _of(self, state: TableState, manifest: ManifestFile) -> tuple[_Entry, ...]:
         metadata, io = state.handle.metadata, state.handle.io
         key = (manifest.manifest_path, metadata.current_schema_id, metadata.default_spec_id)
-        return self._read.get(key, lambda: tuple(_read(metadata, io, manifest)))
+        with undamaged(manifest.manifest_path):
+            return self._read.get(key, lambda: tuple(_read(metadata, io, manifest)))
 
 
 def has_deletes(manifests: Iterable[ManifestFile]) -> bool:

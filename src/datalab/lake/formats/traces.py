@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from datalab.errors import InvalidName
 from datalab.lake.formats.local import local_path
 from datalab.names import TableName
@@ -42,3 +44,25 @@ def delta_tables(warehouse: str) -> tuple[TableName, ...]:
         except InvalidName:
             continue
     return tuple(sorted(found))
+
+
+def iceberg_remains(warehouse: str, name: TableName) -> str:
+    """The folder of a table that has commits, of which the catalog may know nothing; empty where there is none."""
+    folder = local_path(warehouse)
+    place = folder / name.layer / name.table if folder is not None else None
+    return str(place) if place is not None and has_commits(place) else ""
+
+
+def has_commits(place: Path) -> bool:
+    """Whether a folder is that of an Iceberg table that somebody has committed to."""
+    found = (path.name.partition("-")[0] for path in (place / "metadata").glob("[0-9]*-*.metadata.json"))
+    return any(number.isdigit() and int(number) for number in found)
+
+
+def delta_remains(warehouse: str, name: TableName) -> str:
+    """The folder where the data files of a Delta table are and its log is not; empty where there is none."""
+    folder = local_path(warehouse)
+    place = folder / name.layer / name.table if folder is not None else None
+    if place is None or not place.is_dir() or any((place / own).exists() for own in (DELTA_LOG, "metadata")):
+        return ""
+    return str(place) if next(place.rglob("dl-*.parquet"), None) is not None else ""
