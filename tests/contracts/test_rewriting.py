@@ -12,7 +12,7 @@ import pytest
 from tests.contracts.test_engines import ENGINES
 
 from datalab.engine.base import Engine
-from datalab.errors import EngineError
+from datalab.errors import LakeError
 from datalab.lake.table import DataFile, PartitionField, Relation, Rewriting, WriteTarget
 from datalab.names import TableName
 
@@ -69,6 +69,6 @@ def test_what_is_too_large_for_one_file_becomes_several_that_do_not_overlap(engi
 
 def test_nothing_is_left_behind_by_an_error(engine: Engine, tmp_path: Path) -> None:
     gone = DataFile(str(tmp_path / "gone.parquet"), 1, 1, ("SP",))
-    with pytest.raises(EngineError):
+    with pytest.raises(LakeError, match=r"gone\.parquet is gone"):
         engine.rewrite(Rewriting(target(tmp_path), Relation(SCHEMA, (gone,)), ("SP",), (), 1000))
     assert list((tmp_path / "table").rglob("*.parquet")) == []

@@ -93,7 +93,8 @@ class Lake:
 
         SchemaConflict, before anything is written, where the present schema cannot grow into the wanted one.
         """
-        state = self.state(name)
+        with readable(name):
+            state = self._found(name)
         _check(name, spec, state, format_name)
         holder = state.format if state is not None else format_name or self._default
         schema = _grown(name, state, spec, keep_missing) if state is not None else normalise(spec.schema)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from datalab.errors import DataLabError, LakeError
 from datalab.lake.formats.base import Overtaken
@@ -13,6 +12,8 @@ from datalab.lake.table import DataFile
 from datalab.names import TableName
 
 RESTORE_HINT = "restore it from a backup; what a flow made can be computed anew: datalab run TABLE --full-refresh"
+
+_BACKUP = "restore the table's folder from a backup"
 
 
 def require_whole(files: Iterable[DataFile]) -> None:
@@ -54,10 +55,10 @@ def readable(name: TableName) -> Iterator[None]:
         yield
     except (DataLabError, Overtaken, MemoryError):
         raise
+    except FileNotFoundError as error:
+        raise LakeError(f"{name}: {error.filename or error} is gone", _BACKUP) from error
     except Exception as error:
-        lost = isinstance(error, FileNotFoundError) and error.filename
-        what = f"{Path(error.filename)} is gone" if lost else f"what it says of itself cannot be read: {_said(error)}"
-        raise LakeError(f"{name}: {what}", "restore the table's folder from a backup") from error
+        raise LakeError(f"{name}: what it says of itself cannot be read: {_said(error)}", _BACKUP) from error
 
 
 @contextmanager
@@ -68,7 +69,7 @@ def undamaged(location: str) -> Iterator[None]:
     except (DataLabError, OSError, MemoryError):
         raise
     except Exception as error:
-        raise LakeError(f"{location} is damaged: {_said(error)}", "restore the table's folder from a backup") from error
+        raise LakeError(f"{location} is damaged: {_said(error)}", _BACKUP) from error
 
 
 def _said(error: Exception) -> str:
