@@ -17,6 +17,7 @@ from datalab.ingest.writing import Habits, RecordWriter
 from datalab.names import TableName
 
 _HELD_SHARE = 10
+_LAST_MOMENT = 253_402_300_799_999  # milliseconds; the year 9999 ends
 
 
 @lru_cache(maxsize=8)
@@ -63,14 +64,20 @@ def _with_position(job: MessageJob, contract: Contract, batch: pa.RecordBatch, p
     schema = bronze_schema(contract, IN_TOPIC)
     whole = part.accepted == batch.num_rows and bool((part.rows == np.arange(batch.num_rows)).all())
     kept = batch if whole else batch.take(pa.array(part.rows))
-    millis = kept.column("timestamp")
     added = [
         pa.repeat(pa.scalar(job.now, TIMESTAMP), part.accepted),
         pa.DictionaryArray.from_arrays(pa.array(np.zeros(part.accepted, dtype=np.int32)), [job.topic]),
         kept.column("partition"),
         kept.column("offset"),
-        pc.cast(pc.multiply(millis, pa.scalar(1_000, pa.int64())), TIMESTAMP),
+        _moments(kept.column("timestamp")),
         pc.cast(kept.column("key"), pa.binary()),
         kept.column("headers"),
     ]
     return pa.Table.from_arrays([*part.records.flatten(), *added], names=schema.names)
+
+
+def _moments(millis: pa.Array) -> pa.Array:
+    """When messages came into being; null where nobody said so, or said what no reader of the lake knows."""
+    known = pc.and_(pc.greater_equal(millis, 0), pc.less_equal(millis, _LAST_MOMENT))
+    micros = pc.multiply(pc.if_else(known, millis, pa.scalar(None, pa.int64())), pa.scalar(1_000, pa.int64()))
+    return pc.cast(micros, TIMESTAMP)

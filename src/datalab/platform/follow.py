@@ -108,7 +108,8 @@ def _turn(
     except DataLabError as error:
         if not error.retryable:
             raise
-        pause.wait(error)
+        if not way.stop.is_set():
+            pause.wait(error)
         return True
     pause.over()
     if way.until_none and not found:

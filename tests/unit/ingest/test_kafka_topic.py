@@ -6,11 +6,13 @@ import gc
 import threading
 import time
 from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import pytest
 from confluent_kafka import KafkaError, Message, TopicPartition
 
 from datalab.errors import SourceUnavailable
+from datalab.ingest.sources import kafka_topic
 from datalab.ingest.sources.kafka_offsets import Range
 from datalab.ingest.sources.kafka_topic import Topic, unsearched
 
@@ -115,3 +117,26 @@ def test_who_wants_no_search_at_all_keeps_it_so() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+class Odd(Message):
+    """A message with a header whose name is not UTF-8, as the client has it. Asked a second time, it would crash."""
+
+    asked: ClassVar[list[int | None]] = []
+
+    def headers(self) -> Any:
+        self.asked.append(self.offset())
+        if self.offset() == 1:
+            raise SystemError("returned a result with an exception set")
+        return super().headers()
+
+
+def test_a_header_that_cannot_be_told_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka_topic, "Message", Odd)
+    places = [{"topic": "t", "partition": 0, "offset": at, "value": b"v"} for at in range(3)]
+    batch = kafka_topic._as_arrow(
+        [Odd(**place, headers=[("a", b"b")] if place["offset"] else None) for place in places]
+    )
+    told = [{"name": kafka_topic.UNREADABLE, "value": None}], [{"name": "a", "value": b"b"}]
+    assert batch.column("headers").to_pylist() == [None, *told]
+    assert Odd.asked == [0, 1, 2]

@@ -159,3 +159,10 @@ def test_an_answer_without_end_is_not_waited_for(address: str, monkeypatch: pyte
     monkeypatch.setattr("datalab.ingest.sources.registry._LARGEST", 30)
     with pytest.raises(SourceUnavailable, match="more than 30 bytes"):
         Registry(f"http://{address}", 60).schemas([40])
+
+
+def test_who_has_to_stop_does_not_ask_for_thousands_of_schemas_first() -> None:
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(SourceUnavailable, match="ended while"):
+        Registry("http://127.0.0.1:9", 60.0).schemas(range(1, 10_000), stop)

@@ -220,7 +220,7 @@ class KafkaSource:
     def _schemas(self, messages: Sequence[pa.RecordBatch], target: WriteTarget | None) -> Schemas:
         """The writers' schemas of messages; what they added is in the contract and the target. Evolved."""
         ids = {each for batch in messages for each in distinct(batch.column("value"))}
-        schemas = self._registry.schemas(ids - {NO_SCHEMA})
+        schemas = self._registry.schemas(ids - {NO_SCHEMA}, self.stop)
         if target is not None:
             self._grow([*schemas.texts.values()], target)
         return schemas

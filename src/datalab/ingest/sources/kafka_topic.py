@@ -5,15 +5,23 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import (
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from datalab.errors import SourceUnavailable
 from datalab.ingest.decode.avro_columns import PADDING
@@ -37,6 +45,7 @@ _AT_ONCE = 25_000  # larger batches decode little faster, and take more memory i
 _BYTES_AT_ONCE = 16 << 20
 _FIRST = 10  # until it is known how large messages are
 _TICK = 0.2
+UNREADABLE = "(not UTF-8)"  # stands for the headers of a message that cannot be told
 _ROOM = bytes(PADDING)  # behind the last message, so that all are decoded where they lie
 
 
@@ -61,13 +70,18 @@ class Topic:
             found = admin.describe_topics(TopicCollection([self.topic]), request_timeout=self._patience)
             described = found[self.topic].result()
             consumer.list_topics(self.topic, timeout=self._patience)  # new partitions become known to it
-            partitions = {
-                each.id: consumer.get_watermark_offsets(TopicPartition(self.topic, each.id), timeout=self._patience)
-                for each in described.partitions
-            }
+            places = [TopicPartition(self.topic, each.id) for each in described.partitions]
+            first, ends = (self._offsets(admin, places, at) for at in _ends())
+            partitions = {each: (first[each], ends[each]) for each in first}
         except KafkaException as error:
             raise self._unavailable(error.args[0]) from error
         return Log(self.topic, str(described.topic_id), partitions)
+
+    def _offsets(self, admin: AdminClient, places: Sequence[TopicPartition], at: OffsetSpec) -> dict[int, int]:
+        """The first or the last offset of each partition, all with one request to a broker; of committed messages."""
+        asked = dict.fromkeys(places, at)
+        found = admin.list_offsets(asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=self._patience)
+        return {place.partition: int(answer.result().offset) for place, answer in found.items()}
 
     def start(self, ranges: Sequence[Range]) -> None:
         """Let the messages of ranges come that will be read soon."""
@@ -157,6 +171,10 @@ class Topic:
         return SourceUnavailable(words, "is the broker up, and has it the topic? datalab services health kafka")
 
 
+def _ends() -> tuple[OffsetSpec, OffsetSpec]:
+    return OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]
+
+
 @contextmanager
 def unsearched() -> Iterator[None]:
     """No search for circles of values meanwhile: thousands of messages would set it off dozens of times a batch.
@@ -183,7 +201,6 @@ def _consumed(consumer: Consumer, most: int) -> tuple[pa.RecordBatch | None, lis
 
 def _as_arrow(messages: Sequence[Message]) -> pa.RecordBatch:
     count = len(messages)
-    headed = any(map(Message.headers, messages))
     moments = map(itemgetter(1), map(Message.timestamp, messages))
     columns = [
         _binary(list(map(Message.value, messages))),
@@ -191,7 +208,7 @@ def _as_arrow(messages: Sequence[Message]) -> pa.RecordBatch:
         pa.array(np.fromiter(map(Message.offset, messages), np.int64, count)),
         pa.array(np.fromiter(moments, np.int64, count)),
         _binary(list(map(Message.key, messages))),
-        _headers(map(Message.headers, messages)) if headed else pa.nulls(count, MESSAGES.field("headers").type),
+        _headers(_told(messages)),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=MESSAGES)
 
@@ -207,7 +224,20 @@ def _binary(values: Sequence[Any]) -> pa.Array:
     return pa.Array.from_buffers(pa.large_binary(), len(values), [None, pa.py_buffer(ends), pa.py_buffer(joined)])
 
 
-def _headers(headers: Iterable[Any]) -> pa.Array:
+def _told(messages: Sequence[Message]) -> list[Any]:
+    """The headers of each message. Where a name is not UTF-8 the client fails; asked again, it would crash."""
+    told, left = list[Any](), iter(messages)
+    while len(told) < len(messages):
+        try:
+            told.extend(map(Message.headers, left))
+        except (SystemError, UnicodeDecodeError):  # those before it are there, and it has been passed
+            told.append([(UNREADABLE, None)])
+    return told
+
+
+def _headers(headers: Sequence[Any]) -> pa.Array:
+    if not any(headers):
+        return pa.nulls(len(headers), MESSAGES.field("headers").type)
     rows = [[{"name": name, "value": _bytes(value)} for name, value in each] if each else None for each in headers]
     return pa.array(rows, MESSAGES.field("headers").type)
 

@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from threading import Event
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
@@ -33,12 +34,17 @@ class Registry:
         self._seconds = seconds
         self._texts: dict[int, bytes] = {}
 
-    def schemas(self, ids: Iterable[int]) -> Schemas:
-        """The texts of schemas, and why there is none of the others. SourceUnavailable where nobody answers."""
+    def schemas(self, ids: Iterable[int], stop: Event | None = None) -> Schemas:
+        """The texts of schemas, and why there is none of the others.
+
+        SourceUnavailable where nobody answers, or where thousands are still to be asked for when it has to `stop`.
+        """
         missing: dict[int, str] = {}
         wanted = sorted(set(ids))
         for schema_id in wanted:
             if schema_id not in self._texts:
+                if stop is not None and stop.is_set():
+                    raise SourceUnavailable("ended while the schema registry was asked", "nothing was read")
                 try:
                     self._texts[schema_id] = self._asked(schema_id)
                 except LookupError as error:
