@@ -16,6 +16,8 @@ from datalab.ml.declaration import Declaration
 from datalab.ml.expressions import parse_expression
 from datalab.ml.graph import Array, Columns, Graph, Session
 
+_FARTHEST = 1e30  # leaves room for weights and sums among 32-bit floats
+
 
 @dataclass(frozen=True)
 class Encoding:
@@ -62,11 +64,11 @@ def prepare(declaration: Declaration, columns: Columns, label: Array) -> tuple[P
     matrix = np.hstack([np.where(missing, medians, raw), missing[:, flags], *encoded]).astype(np.float32)
     prepared = Prepared(_number_names(declaration), medians, tuple(flags), encodings)
     if not declaration.scale:
-        return prepared, matrix
+        return prepared, _near(matrix) if _adds_up(declaration) else matrix
     center, spread = matrix.mean(axis=0), matrix.std(axis=0)
     spread[spread == 0] = 1
     scaled = Prepared(**{**vars(prepared), "center": tuple(center.tolist()), "spread": tuple(spread.tolist())})
-    return scaled, (matrix - center) / spread
+    return scaled, _near((matrix - center) / spread)
 
 
 def emit(graph: Graph, declaration: Declaration, prepared: Prepared) -> str:
@@ -91,8 +93,20 @@ def emit(graph: Graph, declaration: Declaration, prepared: Prepared) -> str:
     matrix = graph.node("Concat", *parts, axis=1)
     if prepared.center:
         moved = graph.node("Sub", matrix, graph.constant([prepared.center]))
-        return graph.node("Div", moved, graph.constant([prepared.spread]))
+        matrix = graph.node("Div", moved, graph.constant([prepared.spread]))
+    if _adds_up(declaration):
+        return graph.node("Clip", matrix, graph.constant(-_FARTHEST), graph.constant(_FARTHEST))
     return matrix
+
+
+def _adds_up(declaration: Declaration) -> bool:
+    """Whether columns are summed: two that are infinite, one for and one against, would be no number."""
+    return declaration.scale or declaration.estimator == "sklearn.linear_model.LogisticRegression"
+
+
+def _near(matrix: Array) -> Array:
+    """What the graph does, so that sums stay finite."""
+    return np.clip(matrix, -np.float32(_FARTHEST), np.float32(_FARTHEST))
 
 
 def _numbers(graph: Graph, declaration: Declaration) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from importlib.util import find_spec
+from itertools import product
 
 import numpy as np
 import pyarrow as pa
@@ -134,6 +135,20 @@ def test_every_row_gets_a_probability(trained: Trained) -> None:
     answers = Session(trained.model).probabilities({**numbers, "cultura_principal": crops})
     assert answers.shape == (rows,)
     assert ((answers > 0) & (answers < 1)).all()
+
+
+@pytest.mark.parametrize("scale", ["true", "false"])
+def test_a_sum_of_the_farthest_numbers_is_a_probability(scale: str) -> None:
+    """Whatever a request may hold: two terms without end, one for and one against, would be no number."""
+    derived = "{dobro: valor_solicitado + renda_liquida_mes, resto: valor_solicitado - renda_liquida_mes}"
+    line = {"estimator": "sklearn.linear_model.LogisticRegression", "params": "{C: 1000}", "scale": scale}
+    model = train(loans.declaration(**line, derived=derived), loans.table(), "emprestimos@1").model
+    odd = [0.0, np.nan, np.inf, -np.inf, 3.4e38, -3.4e38, 1e-45, 1e30, 16777217.0]
+    grid = np.array(list(product(odd, repeat=4)), dtype=np.float32)
+    names = [name for name in Session(model).inputs if name != "cultura_principal"]
+    numbers = {name: grid[:, place % 4] for place, name in enumerate(names)}
+    answers = Session(model).probabilities({**numbers, "cultura_principal": np.full(len(grid), "", dtype=object)})
+    assert ((answers >= 0) & (answers <= 1)).all()
 
 
 def test_the_manifest_says_what_the_server_needs(trained: Trained) -> None:
