@@ -225,7 +225,7 @@ def test_two_columns_of_one_name_are_a_mistake(engine: DuckDBEngine, asked: str)
     [
         ("SELECT id, count(*) AS n FROM t GROUP BY name", "id is neither grouped nor aggregated", "add it to GROUP BY"),
         ("SELECT a.b.c FROM t a", "no column b", ""),
-        ("SELECT length(array(name)) AS n FROM t", r"types do not fit: length\(…\)", "cast"),
+        ("SELECT name + INTERVAL 1 DAY AS n FROM t", r"types do not fit: shift\(…\)", "cast"),
     ],
 )
 def test_mistakes_are_told_in_words(engine: DuckDBEngine, asked: str, told: str, hint: str) -> None:
@@ -234,6 +234,19 @@ def test_mistakes_are_told_in_words(engine: DuckDBEngine, asked: str, told: str,
     assert caught.value.hint.startswith(hint)
 
 
-def test_bytes_have_a_length(engine: DuckDBEngine) -> None:
-    asked = "SELECT length(CAST('ação' AS BINARY)) AS b, length('ação') AS t, length(CAST(NULL AS STRING)) AS n FROM t"
-    assert ask(engine, f"{asked} LIMIT 1") == [(6, 4, None)]
+@pytest.mark.parametrize(
+    ("asked", "length"),
+    [
+        ("CAST('ação' AS BINARY)", 6), ("'ação'", 4), ("max('ação')", 4), ("max(CAST('ação' AS BINARY))", 6),
+        ("CAST(NULL AS STRING)", None), ("NULL", None), ("12345", 5), ("true", 4),
+    ],
+)  # fmt: skip
+def test_bytes_texts_and_what_spark_writes_as_text_have_a_length(
+    engine: DuckDBEngine, asked: str, length: int | None
+) -> None:
+    assert ask(engine, f"SELECT length({asked}) AS n FROM t LIMIT 1") == [(length,)]
+
+
+def test_arrays_have_a_size_and_no_length(engine: DuckDBEngine) -> None:
+    with pytest.raises(DataLabError, match="no equal text of VARCHAR"):
+        ask(engine, "SELECT length(array(name)) AS n FROM t")

@@ -57,7 +57,8 @@ lower_wide(x) AS lower(CASE WHEN contains(x, 'Σ') OR contains(x, 'İ') \
  THEN regexp_replace(replace(x, 'İ', 'i̇'), '(\p{L}\p{M}*)Σ(\P{L}|$)', '\1ς\2', 'g') ELSE x END)
 json_text(x, found) AS CASE WHEN json_valid(x) THEN found \
  WHEN regexp_matches(x, '^\s*[\[{]') THEN CAST(CAST('not JSON: ' || x AS INTEGER) AS VARCHAR) END
-length(x VARCHAR) AS CAST(length(x) AS INTEGER), (x BLOB) AS CAST(octet_length(x) AS INTEGER)
+length(x) AS CAST(CASE typeof(x) WHEN 'VARCHAR' THEN length(TRY_CAST(x AS VARCHAR)) \
+ WHEN 'BLOB' THEN octet_length(TRY_CAST(x AS BLOB)) ELSE length(spark_text(x)) END AS INTEGER)
 start(s, p) AS CASE WHEN p > 0 THEN p - 1 WHEN p < 0 THEN length(s) + p ELSE 0 END
 substring(s, p, l) AS substring(s, greatest(spark_start(s, p), 0) + 1, \
  greatest(spark_start(s, p) + greatest(l, 0) - greatest(spark_start(s, p), 0), 0))
