@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from threading import Event
 from time import monotonic, time
@@ -27,6 +28,7 @@ from datalab.ingest.ingest import (
     source_positions,
 )
 from datalab.ingest.limits import Limits
+from datalab.ingest.push.journal import seal_left
 from datalab.ingest.sources.base import Consumed, Evolved, Pending, Run, Source
 from datalab.ingest.sources.files import FilesSource
 from datalab.ingest.sources.listing import list_files
@@ -275,7 +277,8 @@ def _wire_sources(
     elif source.files is not None:
         yield FilesSource(name, contract, folder, source.files, source.format, limits, workers)
     if source.push:
-        yield FilesSource(f"{name}_push", contract, folder, f"{PUSHED}/{name}/*", None, limits, workers)
+        seal = partial(seal_left, folder / PUSHED / name)
+        yield FilesSource(f"{name}_push", contract, folder, f"{PUSHED}/{name}/*", None, limits, workers, seal)
     if source.files is None and source.topic is None and not source.push:
         raise InvalidSetting(
             f"sources.{name} has no files, no topic and no push", f"add files: landing/{name}/*.avro, for example"

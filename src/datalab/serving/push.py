@@ -80,7 +80,7 @@ async def _stored(log: PushLog, body: bytes, media: bytes, key: str) -> Receipt:
 
 def _lines(body: bytes, media: bytes) -> list[bytes]:
     """One record a line, blank lines left out. A single JSON object may be spread over several."""
-    if media == _JSON and b"\n" in body.strip():
+    if media == _JSON and (b"\n" in body.strip() or body.lstrip().startswith(b"[")):
         body = _on_one_line(body)
     found = [line + b"\n" for line in body.split(b"\n") if line.strip()]
     if not found:

@@ -127,6 +127,7 @@ def test_the_same_request_is_stored_once(pedidos: Pedidos) -> None:
     [
         ({"content": b"\n \n"}, 422, "invalid"),
         ({"content": b"[1, \n2]", "type": "application/json"}, 422, "invalid"),
+        ({"content": b" [{}]", "type": "application/json"}, 422, "invalid"),
         ({"content": b"no container", "type": "application/avro"}, 422, "invalid"),
         ({"content": b"{}", "type": "text/plain"}, 415, "media_type"),
         ({"content": gzip.compress(b"{}\n"), "headers": {"content-encoding": "gzip"}}, 415, "media_type"),

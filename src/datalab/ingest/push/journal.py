@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,6 +134,13 @@ def _is_at(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False
+
+
+def seal_left(folder: Path) -> None:
+    """Seal what processes that are gone left open below a log's folder, as far as this one may; the living go on."""
+    for part in sorted(folder.glob(f"*{OPEN}")):
+        with suppress(OSError):  # it stays as it is, for whoever comes next
+            recover(part)
 
 
 def recover(part: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -29,7 +29,7 @@ _MAX_EMPTY = 200
 
 @dataclass
 class FilesSource:
-    """Files that match `pattern` below `root`; `format` by suffix if None.
+    """Files that match `pattern` below `root`; `format` by suffix if None. `before` is called before they are listed.
 
     Holds worker processes until `close`, unless it is given `workers`, which stay with their owner.
     """
@@ -41,6 +41,7 @@ class FilesSource:
     format: str | None = None
     limits: Limits = field(default_factory=Limits)
     workers: Workers | None = None
+    before: Callable[[], None] | None = None
     position: ClassVar[pa.Schema] = IN_FILE
     counts: ClassVar[str] = "files"
 
@@ -54,6 +55,8 @@ class FilesSource:
 
     def pending(self, consumed: Consumed) -> Pending:
         """Files whose names the table does not know. One whose content changed under its name is ignored, and said."""
+        if self.before is not None:
+            self.before()
         known = consumed_versions(consumed)
         new: list[FileJob] = []
         ignored: list[Ignored] = []
