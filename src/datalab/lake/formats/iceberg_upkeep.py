@@ -26,6 +26,7 @@ from datalab.lake.formats.iceberg_state import to_snapshot
 from datalab.lake.formats.local import files_below, local_path
 from datalab.lake.formats.upkeep import File, Metadata
 from datalab.lake.table import TableState
+from datalab.lake.whole import undamaged
 from datalab.names import TableName
 
 if TYPE_CHECKING:
@@ -194,17 +195,22 @@ def _each_there(sources: Iterable[Source], read: Callable[[Source], dict[str, Fo
 
 
 def _manifests(snapshots: Iterable[Snapshot], io: FileIO) -> dict[str, ManifestFile]:
-    return {each.manifest_path: each for snapshot in snapshots for each in snapshot.manifests(io)}
+    found: dict[str, ManifestFile] = {}
+    for snapshot in snapshots:
+        with undamaged(snapshot.manifest_list):
+            found |= {each.manifest_path: each for each in snapshot.manifests(io)}
+    return found
 
 
 def _data_files(manifests: Iterable[ManifestFile], io: FileIO) -> dict[str, int]:
     """The files that are live in manifests, of data and of row-level deletes, with their sizes."""
-    return {
-        entry.data_file.file_path: entry.data_file.file_size_in_bytes
-        for manifest in manifests
-        for entry in manifest.fetch_manifest_entry(io, discard_deleted=False)
-        if entry.status != ManifestEntryStatus.DELETED
-    }
+    found: dict[str, int] = {}
+    for manifest in manifests:
+        with undamaged(manifest.manifest_path):
+            entries = manifest.fetch_manifest_entry(io, discard_deleted=False)
+        live = (entry.data_file for entry in entries if entry.status != ManifestEntryStatus.DELETED)
+        found |= {file.file_path: file.file_size_in_bytes for file in live}
+    return found
 
 
 def _held(state: TableState, snapshots: Iterable[Snapshot]) -> frozenset[str]:
