@@ -18,7 +18,7 @@ import numpy as np
 from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 
-from datalab.ingest.decode.avro_binary import container, framed, writer_of
+from datalab.ingest.avro_writing import container, framed, writer_of
 
 Array = NDArray[Any]
 Columns = dict[str, Array]

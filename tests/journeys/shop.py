@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 from sqlglot import exp
+from tests.declared import parse_sql
 
 from datalab.engine.base import Engine, Query, Work
 from datalab.events import Bus
@@ -17,7 +18,6 @@ from datalab.lake.provenance import Provenance
 from datalab.lake.table import Change, Relation, TableSpec
 from datalab.names import TableName
 from datalab.pipelines.graph import Graph, build_graph
-from datalab.pipelines.parse import parse_sql
 from datalab.pipelines.records import RunRecord
 from datalab.pipelines.run import RunOptions
 from datalab.platform.queries import ask

@@ -17,13 +17,13 @@ import pyarrow as pa
 import pytest
 import yaml
 from sqlglot import exp, parse_one
+from tests.declared import parse_files
 
 from datalab.engine.base import Query
 from datalab.engine.duckdb import DuckDBEngine
 from datalab.ingest.contracts import bronze_schema, read_contract
 from datalab.lake.table import Relation
 from datalab.pipelines.graph import FlowNode, build_graph
-from datalab.pipelines.parse import parse_files
 from datalab.platform.settings import load
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from sqlglot import exp
+from tests.declared import parse_sql
 
 from datalab.engine.base import Engine, Query, Replace, Work
 from datalab.engine.duckdb import DuckDBEngine
@@ -34,7 +35,6 @@ from datalab.lineage.tree import Row, positions
 from datalab.lineage.uses import uses_of
 from datalab.names import TableName
 from datalab.pipelines.graph import Graph, build_graph
-from datalab.pipelines.parse import parse_sql
 from datalab.pipelines.run import RunOptions
 from datalab.platform.runs import Wish, Workload, new_context, run
 from datalab.serving.flush import SCHEMAS, SCORES

@@ -14,18 +14,8 @@ from datalab.pipelines.statements import Setting, Statement, parse_statements
 _PYTHON = ".py"
 
 
-def parse_sql(text: str, file: str) -> Declarations:
-    """The declarations of one SQL text; `file` is how messages name it. PipelineSyntaxError, UnsupportedStatement."""
-    return _gather(parse_statements(Source(file, text)))
-
-
-def parse_files(paths: Iterable[Path], root: Path) -> Declarations:
-    """The declarations of `.sql` and `.py` files, in order; messages show paths relative to `root`."""
-    return parse_sources(read_source(path, root) for path in paths)
-
-
 def parse_sources(sources: Iterable[Source]) -> Declarations:
-    """The declarations of files that were read, in order."""
+    """The declarations of files that were read, in order. PipelineSyntaxError, UnsupportedStatement."""
     return _gather(statement for source in sources for statement in _parsed(source))
 
 

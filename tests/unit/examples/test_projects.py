@@ -10,13 +10,13 @@ import pytest
 import yaml
 from sqlglot import parse_one
 from sqlglot.expressions import Table
+from tests.declared import parse_files
 
 from datalab.errors import MissingExtra
 from datalab.ingest.contracts import read_contract
 from datalab.names import TableName
 from datalab.pipelines.graph import build_graph
 from datalab.pipelines.grouping import Grouping, grouping
-from datalab.pipelines.parse import parse_files
 from datalab.platform.settings import load
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"

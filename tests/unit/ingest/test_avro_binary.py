@@ -12,7 +12,8 @@ from tests.faults.mutants import mutants
 from tests.unit.ingest.test_messages import SCHEMA, message, record
 
 from datalab.ingest.avro_schema import parse_schema
-from datalab.ingest.decode.avro_binary import Malformed, container, framed, reader_of, writer_of
+from datalab.ingest.avro_writing import container, framed, writer_of
+from datalab.ingest.decode.avro_binary import Malformed, reader_of
 from datalab.ingest.decode.wire import wire_schema
 
 KIND = parse_schema(SCHEMA)

@@ -8,11 +8,11 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.declared import parse_sql
 
 from datalab.names import TableName
 from datalab.pipelines.graph import build_graph
 from datalab.pipelines.lex import Source, Token, tokenize
-from datalab.pipelines.parse import parse_sql
 
 KNOWN = [TableName("bronze", "a"), TableName("bronze", "b")]
 TEXT = """

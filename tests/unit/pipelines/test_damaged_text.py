@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.declared import parse_sql
 
 from datalab.errors import PipelineError
 from datalab.names import TableName
 from datalab.pipelines.graph import build_graph
 from datalab.pipelines.grouping import grouping
 from datalab.pipelines.lex import Source, tokenize
-from datalab.pipelines.parse import parse_sql
 
 KNOWN = [TableName("bronze", "a"), TableName("bronze", "b")]
 TEXT = """

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from tests.declared import parse_sql
 
 from datalab.errors import DataLabError, PipelineError, PipelineSyntaxError, UnsupportedStatement
 from datalab.lake.table import PartitionField
 from datalab.names import TableName
 from datalab.pipelines.model import Column, Dataset, Declarations, Flow
-from datalab.pipelines.parse import parse_sql
 from datalab.pipelines.query import is_stream
 from datalab.pipelines.views import tables_of
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pytest
 from sqlglot import exp
+from tests.declared import parse_sql
 
 from datalab.engine.base import Engine, Query
 from datalab.engine.duckdb import DuckDBEngine
@@ -15,7 +16,6 @@ from datalab.lake.table import Relation
 from datalab.names import TableName
 from datalab.pipelines.graph import build_graph
 from datalab.pipelines.grouping import Grouping, grouping
-from datalab.pipelines.parse import parse_sql
 
 KNOWN = [TableName("silver", "a"), TableName("silver", "b")]
 

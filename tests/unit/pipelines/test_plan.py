@@ -6,12 +6,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from tests.declared import parse_sql
 
 from datalab.lake.provenance import Position, Provenance
 from datalab.lake.table import Snapshot
 from datalab.names import TableName
 from datalab.pipelines.graph import Graph, build_graph
-from datalab.pipelines.parse import parse_sql
 from datalab.pipelines.plan import Head, plan
 from datalab.pipelines.steps import Step
 

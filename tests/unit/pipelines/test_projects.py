@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.declared import parse_files
 
 from datalab.names import TableName
 from datalab.pipelines.graph import Graph, build_graph
 from datalab.pipelines.grouping import Grouping, grouping
-from datalab.pipelines.parse import parse_files
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from tests.declared import parse_files, parse_sql
 
 from datalab import pipelines as dp
 from datalab.errors import PipelineError, PipelineSyntaxError
 from datalab.names import TableName
 from datalab.pipelines.graph import build_graph
 from datalab.pipelines.model import Declarations
-from datalab.pipelines.parse import parse_files, parse_sql
 
 KNOWN = [TableName("bronze", "a"), TableName("bronze", "b")]
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from tests.declared import parse_sql
 
 from datalab.errors import PipelineError, UnsupportedStatement
 from datalab.names import TableName
 from datalab.pipelines.graph import build_graph
-from datalab.pipelines.parse import parse_sql
 
 KNOWN = [TableName("bronze", "a"), TableName("bronze", "b")]
 

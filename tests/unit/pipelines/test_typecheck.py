@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 import pytest
+from tests.declared import parse_sql
 
 from datalab.engine.base import Engine
 from datalab.engine.duckdb import DuckDBEngine
 from datalab.errors import PipelineTypeError
 from datalab.names import TableName
 from datalab.pipelines.graph import build_graph
-from datalab.pipelines.parse import parse_sql
 from datalab.pipelines.typecheck import check_types
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")

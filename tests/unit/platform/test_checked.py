@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from tests.declared import parse_sql
 
 from datalab.names import TableName
 from datalab.pipelines.graph import build_graph
-from datalab.pipelines.parse import parse_sql
 from datalab.pipelines.types_key import types_key
 from datalab.platform.checked import checking_code, remembered
 
