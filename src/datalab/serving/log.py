@@ -71,9 +71,12 @@ class RecordLog:
     def rotate(self, older_than: float = 0.0) -> None:
         """Leave the present file to be taken to the lake and removed, where it has records and is that old.
 
-        A file from the future is left too: the clock was set back.
+        A file from the future is left too: the clock was set back. One that was removed is left at once: what is
+        written to it reaches nobody.
         """
         with self._lock:
+            if self._file is not None and os.fstat(self._file).st_nlink == 0:
+                self._close()
             if self._file is not None and self._size and not 0 <= self._clock() - self._opened_at < older_than:
                 self._close()
 

@@ -16,6 +16,8 @@ from datalab.serving.turn import Turn
 
 _SWEEP_SECONDS = 0.25
 _MOST_UNREAD = 1 << 20
+_MOST_FRAMING = 16  # bytes on the line for a byte of a body: chunks of one byte take six
+_MOST_OFFERS = 8  # of other protocols, in one piece of the stream
 _OFFERS = frozenset({b"upgrade", b"connection", b"http2-settings"})
 _CLOSE = (b"connection", b"close")
 _HEAD, _WORK, _IDLE = "head", "work", "idle"
@@ -38,7 +40,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """A client connected: it has so many seconds for the head of its first request."""
         super().connection_made(transport)
         self._phase, self._since = _HEAD, self.loop.time()
-        self._head_bytes = self._unread = 0
+        self._head_bytes = self._unread = self._framing = self._taken = 0
         self._whole, self._ended, self._last = True, False, b""
         self._held, self._head, self._body = False, self.headers, b""
         self._begun = 0
@@ -52,7 +54,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Bytes came: those of an unfinished head, and those of a body that nobody reads, are counted."""
         if self._has_ended():
             return
-        begun, whole = self._begun, self._whole
+        begun, whole, phase = self._begun, self._whole, self._phase
         self._feed(data)
         if self._has_ended():
             return
@@ -67,48 +69,52 @@ class BoundedProtocol(HttpToolsProtocol):
             self._unread += len(data)
             if self._unread > _MOST_UNREAD:
                 self.transport.abort()
+        elif phase == _WORK and not whole and begun == self._begun and not self._whole:
+            self._framing += len(data)
+            if self._framing > self.limits.header_bytes + _MOST_FRAMING * self._taken:
+                self.transport.abort()
 
-    def _feed(self, data: bytes) -> None:
+    def _feed(self, data: bytes, offers: int = 0) -> None:
         self._unset_keepalive_if_required()
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._decline(data[upgrade.args[0] :])
+            self._decline(data[upgrade.args[0] :], offers + 1)
         except httptools.HttpParserError:
             self._end(400, "Invalid HTTP request received.")
 
-    def _decline(self, rest: bytes) -> None:
+    def _decline(self, rest: bytes, offers: int) -> None:
         """Another protocol was offered: the request is taken as if it had not been, its body and what follows, too.
 
         The parser takes whatever is behind such a head for the other protocol, so that a new one goes on.
         """
         method, version = self.parser.get_method(), self.parser.get_http_version()
-        if method == b"CONNECT":
-            self._end(400, "This is no proxy")
+        if method == b"CONNECT" or offers > _MOST_OFFERS:
+            self._end(400, "Only HTTP/1.1 is spoken here, and this is no proxy")
             return
         close = any(name == b"connection" and b"close" in value.lower() for name, value in self.headers)
         kept = [pair for pair in self.headers if pair[0] not in _OFFERS]
         lines = [b"%s: %s" % pair for pair in (*kept, *([_CLOSE] if close else []))]
         head = b"\r\n".join([b"%s %s HTTP/%s" % (method, self.url, version.encode("ascii")), *lines, b"", b""])
         self.parser = httptools.HttpRequestParser(self)
-        self._feed(head + rest)
+        self._feed(head + rest, offers)
 
     def on_message_begin(self) -> None:
         """A request begins."""
         self._begun += 1
         self.url, self.headers, self.expect_100_continue = b"", [], False
         self._phase, self._since = _HEAD, self.loop.time()
-        self._head_bytes = self._unread = 0
+        self._head_bytes = self._unread = self._framing = self._taken = 0
         self._whole = False
 
     def on_headers_complete(self) -> None:
         """The head is whole."""
-        self._phase = _WORK
         if self._head_so_far() > self.limits.header_bytes:
             self._end(431, "The head of the request is too large")
             return
         if self.parser.should_upgrade():
             return
+        self._phase = _WORK
         self._held = self._may_go_straight()
         self._head, self.headers = self.headers, []  # what stands behind a body is no head
         if not self._held:
@@ -119,6 +125,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._held:
             self._body += body
         elif not self._ended:
+            self._taken += len(body)
             super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -185,11 +192,17 @@ class BoundedProtocol(HttpToolsProtocol):
     def _end(self, status: int, title: str) -> None:
         body = b'{"type":"/docs#http","title":"%s","status":%d}' % (title.encode("ascii"), status)
         head = [STATUS_LINE[status], b"content-type: ", CONTENT_TYPE, b"\r\ncontent-length: %d\r\n" % len(body)]
+        started = self._phase == _WORK and not (
+            self._whole or self._held
+        )  # the request has come in part, and is at work
         self._ended, self._phase = True, _WORK
         self._last = b"".join([*head, b"connection: close\r\n\r\n", body])
         cycle: Any = self.cycle  # None before the first request
-        if cycle is None or cycle.response_complete:
-            self._say_last()  # else after the answers to the requests before it
+        if started and self.pipeline:
+            self.pipeline.popleft()  # it is the newest, and will not be whole
+        elif started or cycle is None or cycle.response_complete:
+            self._say_last()
+        # else, and after those before it, this is told when they are answered
 
     def _say_last(self) -> None:
         self.transport.write(self._last)

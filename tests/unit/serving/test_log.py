@@ -8,6 +8,7 @@ import fcntl
 import hmac
 import json
 import os
+import shutil
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -115,6 +116,17 @@ def test_a_file_is_left_in_time_though_the_clock_was_set_back(tmp_path):
     log.rotate(older_than=600)
     log.append(record(2))
     assert len(log_files(tmp_path)) == 2
+
+
+def test_a_file_that_somebody_removed_is_left_for_a_new_one(lab, tmp_path):
+    log = RecordLog(tmp_path / "scores", 1 << 20)
+    log.append(record(1))
+    shutil.rmtree(tmp_path / "scores")
+    log.rotate(600)
+    log.append(record(2))
+    log.close()
+    assert flush(lab, tmp_path / "scores") == 1
+    assert stored(lab) == ["id-000002"]
 
 
 def test_a_torn_line_was_never_answered_and_is_never_read(lab, tmp_path):

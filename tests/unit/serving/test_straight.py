@@ -203,6 +203,50 @@ def test_an_offer_of_another_protocol_is_declined(served, straight, pieces):
     assert [b"id_score" in body for _, _, body in answers] == [True, False, True]
 
 
+def test_offers_without_end_are_refused(served):
+    async def ask(connect):
+        client = await connect()
+        client.writer.write(b"GET /health HTTP/1.1\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n" * 2000)
+        return await client.reader.read()
+
+    told = run(served, ask)
+    assert told.count(b"HTTP/1.1 200") == 8
+    assert told.count(b"HTTP/1.1 400") == 1
+
+
+@pytest.mark.parametrize("before", [0, 2])
+def test_a_body_that_breaks_off_is_refused_at_once(served, before):
+    async def ask(connect):
+        client = await connect()
+        head = request(served, b"", content_length=None, transfer_encoding="chunked")
+        client.writer.write(request(served) * before + head + b"5\r\n{")
+        await asyncio.sleep(0.05)
+        client.writer.write(b'"id_pGARBAGE')
+        answers = [await client.answer() for _ in range(before + 1)]
+        return [status for status, _, _ in answers], await client.reader.read()
+
+    assert run(served, ask) == ([*[200] * before, 400], b"")
+
+
+@pytest.mark.parametrize("piece", [b"x-a: " + b"b" * 50 + b"\r\n", b"b" * 100])
+def test_fields_without_end_behind_a_body_end_the_connection(served, piece):
+    async def ask(connect):
+        client = await connect()
+        head = request(served, b"", content_length=None, transfer_encoding="chunked")
+        client.writer.write(head + b"%x\r\n%b\r\n0\r\nx-b: 1" % (len(GOOD), GOOD))
+        sent = 0
+        try:
+            while sent < 10_000_000:
+                client.writer.write(piece * 100)
+                sent += len(piece) * 100
+                await asyncio.wait_for(client.writer.drain(), 10)
+        except ConnectionError:
+            return sent
+        return sent
+
+    assert run(served, ask) < 10_000_000
+
+
 def test_this_is_no_proxy(served):
     async def ask(connect):
         client = await connect()
