@@ -192,9 +192,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _end(self, status: int, title: str) -> None:
         body = b'{"type":"/docs#http","title":"%s","status":%d}' % (title.encode("ascii"), status)
         head = [STATUS_LINE[status], b"content-type: ", CONTENT_TYPE, b"\r\ncontent-length: %d\r\n" % len(body)]
-        started = self._phase == _WORK and not (
-            self._whole or self._held
-        )  # the request has come in part, and is at work
+        started = self._phase == _WORK and not (self._whole or self._held)  # it has come in part, and is worked on
         self._ended, self._phase = True, _WORK
         self._last = b"".join([*head, b"connection: close\r\n\r\n", body])
         cycle: Any = self.cycle  # None before the first request
