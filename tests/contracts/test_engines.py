@@ -138,6 +138,16 @@ def test_moments_of_rows_in_memory_can_be_looked_for(engine: Engine) -> None:
         assert found.column("n").to_pylist() == [1, 2]
 
 
+@pytest.mark.parametrize("value", ["v", "f", "s.v"])
+def test_nan_of_rows_in_memory_is_greater_than_every_number(engine: Engine, value: str) -> None:
+    numbers = [math.nan, 1.0, -1.0, None, math.inf]
+    structs = pa.array([{"v": each} for each in numbers], pa.struct([("v", pa.float64())]))
+    rows = pa.table({"n": range(5), "v": numbers, "f": pa.array(numbers, pa.float32()), "s": structs})
+    for condition, wanted in (("> 0", [0, 1, 4]), (">= 1", [0, 1, 4]), ("< 5", [1, 2]), ("BETWEEN 0 AND 1", [1])):
+        found = engine.read(query(f"SELECT n FROM t WHERE {value} {condition} ORDER BY n", t=rows)).read_all()
+        assert found.column("n").to_pylist() == wanted
+
+
 # ------------------------------------------------------------------------------------------------ upsert
 
 CELLS = st.fixed_dictionaries(

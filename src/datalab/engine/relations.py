@@ -93,13 +93,20 @@ def casts(schema: pa.Schema, source: str) -> str:
 def memory_rows(schema: pa.Schema, source: str) -> str:
     """Every column of an Arrow table in its type.
 
-    Moments are hidden from the optimizer: DuckDB hands `x IN (…)` down to an Arrow table as Python values, and for
-    moments wants a library for that.
+    Moments and floats are hidden from the optimizer: DuckDB hands `x > 0` and `x IN (…)` down to an Arrow table, for
+    which NaN is greater than nothing, and wants a library for moments.
     """
-    moments = (field.name for field in schema if pa.types.is_timestamp(field.type))
-    hidden = ", ".join(f"coalesce({quoted(name)}, NULL) AS {quoted(name)}" for name in moments)
+    names = (field.name for field in schema if _is_misread(field.type))
+    hidden = ", ".join(f"coalesce({quoted(name)}, NULL) AS {quoted(name)}" for name in names)
     rows = casts(schema, source)
     return f"SELECT * REPLACE ({hidden}) FROM ({rows})" if hidden else rows
+
+
+def _is_misread(kind: Any) -> bool:
+    """Whether Arrow takes comparisons with such a value, or with a field inside it, otherwise than DuckDB."""
+    if pa.types.is_struct(kind):
+        return any(_is_misread(field.type) for field in kind)
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_floating(kind))
 
 
 def empty_rows(schema: pa.Schema) -> str:

@@ -99,7 +99,10 @@ class RecordWriter:
         rows = pa.concat_tables(pile.held).unify_dictionaries()
         self._bytes -= sum(each.nbytes for each in pile.held)
         pile.held, pile.rows = [], 0
-        pile.nan = pile.nan or _has_nan(rows)
+        nan = _has_nan(rows)
+        if nan and not pile.nan:
+            self._close(key, pile)
+        pile.nan = pile.nan or nan
         with self._translated():
             if pile.file is None:
                 self._open(pile, rows)
@@ -123,7 +126,7 @@ class RecordWriter:
             compression=_COMPRESSION,
             use_dictionary=self._habits.dictionary,
             column_encoding=dict.fromkeys(self._habits.steps, "DELTA_BINARY_PACKED"),
-            write_statistics=[each.name for each in rows.schema if not each.type.num_fields],
+            write_statistics=[each.name for each in rows.schema if _is_bounded(each.type, nan=pile.nan)],
             store_schema=False,
             store_decimal_as_integer=True,
             write_batch_size=_AT_ONCE,
@@ -212,6 +215,11 @@ def _recurs(array: pa.Array) -> bool:
     with suppress(pa.ArrowNotImplementedError):
         return bool(pc.count_distinct(array, mode="all").as_py() * 2 <= len(array) or len(array) < 1_000)
     return True
+
+
+def _is_bounded(kind: pa.DataType, *, nan: bool) -> bool:
+    """Whether a file has statistics of a column: Arrow's pass over NaN, and readers would pass over its rows."""
+    return not kind.num_fields and not (nan and kinds.is_floating(kind))
 
 
 def _has_nan(rows: pa.Table) -> bool:

@@ -244,3 +244,30 @@ def test_a_full_disk_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "dl-full.parquet").symlink_to("/dev/full")
     with pytest.raises(StorageFull, match="no space left"):
         written(WriteTarget(NAME, str(tmp_path), SCHEMA), rows(3))
+
+
+def test_rows_with_nan_are_found_by_what_they_hold(
+    engine: DuckDBEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NaN is greater than every number: statistics that pass over it would have its rows passed over."""
+    monkeypatch.setattr(writing, "_GROUP_ROWS", 2)
+    schema = identified(pa.schema([("v", pa.float64()), ("f", pa.float32()), ("n", pa.int64())]))
+    batches = [[-1.0, -2.0], [math.nan, -3.0], [-4.0, None]]
+    tables = [
+        pa.table({"v": each, "f": pa.array(each, pa.float32()), "n": list(range(2))}, schema=schema) for each in batches
+    ]
+    files = written(WriteTarget(NAME, str(tmp_path), schema), *tables)
+    assert [file.rows for file in files] == [2, 4]
+    assert [sorted(file.upper) for file in files] == [["f", "n", "v"], ["n"]]
+
+    def found(condition: str) -> int:
+        tree = parse_one(f"SELECT * FROM t WHERE {condition}", read="spark")
+        return len(engine.read(Query(tree, {"t": Relation(schema, files)}, NOW)).read_all())  # type: ignore[arg-type]
+
+    assert [found(each) for each in ("v > 0", "f > 0", "v < 0", "v = CAST('NaN' AS DOUBLE)", "n > 0")] == [
+        1,
+        1,
+        4,
+        1,
+        3,
+    ]
