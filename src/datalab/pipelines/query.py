@@ -19,7 +19,8 @@ from datalab.pipelines.query_tokens import FILES_HINT, SPARK, query_tokens
 _QUERY_START = (TokenType.SELECT, TokenType.WITH, TokenType.FROM, TokenType.L_PAREN)
 _INTERNALS = re.compile(r" but got <Token.*", re.DOTALL)
 _QUERY_HINT = "write SELECT … FROM …"
-_ROW_HINT = "leave queries and AS out: a > 0 AND b IS NOT NULL"
+_ROW_HINT = "leave queries, aggregates, windows and AS out: a > 0 AND b IS NOT NULL"
+_OF_SEVERAL = (exp.Query, exp.AggFunc, exp.Window, exp.UDTF)
 
 
 def parse_query(source: Source, start: int, end: int) -> exp.Query:
@@ -38,12 +39,12 @@ def parse_query(source: Source, start: int, end: int) -> exp.Query:
 
 
 def parse_condition(source: Source, start: int, end: int) -> exp.Expression:
-    """The expression between two offsets, without queries inside."""
+    """The expression between two offsets, over one row: without queries, aggregates, windows and generators inside."""
     tokens, _ = query_tokens(source, start, end)
     if not tokens:
         raise source.syntax_error(start, "expected an expression", _ROW_HINT)
     tree = _run_parser(source, tokens, exp.Condition)
-    if not isinstance(tree, exp.Expression) or tree.find(exp.Query):
+    if not isinstance(tree, exp.Expression) or tree.find(*_OF_SEVERAL):
         raise source.syntax_error(start, "expected an expression over the columns of one row", _ROW_HINT)
     _place(tree, source, set())
     return tree
