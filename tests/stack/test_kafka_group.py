@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from tests.stack.topics import TARGET, Filled, World, world
 from datalab.engine.base import Staged
 from datalab.errors import Fenced
 from datalab.ingest.ingest import ingest
-from datalab.ingest.sources import kafka_group
+from datalab.ingest.sources import kafka_group, kafka_topic
 from datalab.ingest.sources.base import Run
+from datalab.ingest.sources.kafka import Pace
 from datalab.ingest.workers import Workers
+from datalab.platform import feeds
 from datalab.platform.services.control import Control
 from datalab.quality.publish import Publication, publish
 
@@ -142,6 +145,45 @@ def test_a_partition_that_was_given_away_is_not_begun(pair: tuple[World, World])
     third.feed.close()
     whole(one)
     assert one.lake.require(TARGET).positions["pedidos"].offsets["partitions"] == dict.fromkeys("0123", 10)
+
+
+def test_a_rebalance_while_one_batch_is_committed_and_the_next_is_read(
+    kafka: Control, registry: Control, tmp_path: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = Filled(kafka.addresses["bootstrap"], registry.addresses["url"], f"t{uuid.uuid4().hex[:8]}")
+    topic.make(4)
+    topic.send(good(topic, 0, 2_000))
+    monkeypatch.setattr(kafka_topic, "_AT_ONCE", 50)
+    with world(topic, tmp_path, workers, pace=Pace(messages=100)) as one:
+        one.feed.join()
+        source: Any = one.feed.source
+        until(lambda: parts(one) == [0, 1, 2, 3])
+        other = one.again()
+        busy = list[bool]()
+        acknowledge, really = source.acknowledge, feeds.publish
+
+        def acknowledged(offsets: Mapping[str, Any]) -> None:
+            acknowledge(offsets)
+            busy.append(bool(source._member._busy))
+
+        def slowly(*arguments: Any) -> Any:
+            if len(busy) == 1:  # the second commit; the third batch is being read meanwhile
+                other.feed.join()
+                until(lambda: not source._member.keeps(range(4)))
+            return really(*arguments)
+
+        source.acknowledge = acknowledged
+        monkeypatch.setattr(feeds, "publish", slowly)
+        with suppress(Fenced):  # where it meets a batch that was not begun
+            one.run()
+        assert 200 <= sum(one.places().values()) < 2_000
+        assert busy[0]  # what is read behind a commit is not given away with it
+        assert not busy[-1]
+        until(lambda: len(parts(one)) == len(parts(other)) == 2)
+        for each in (one, other, one, other):
+            each.run()
+        whole(one)
+        other.feed.close()
 
 
 @pytest.mark.full

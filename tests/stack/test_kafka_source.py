@@ -12,12 +12,14 @@ import pytest
 from tests.stack.topics import SCHEMA, TARGET, Filled, World, encoded, opened, record, table_of, world
 
 from datalab.engine.base import Staged
-from datalab.errors import Fenced, SourceUnavailable
+from datalab.errors import CommitFailed, Fenced, SourceUnavailable
 from datalab.events import OffsetsLost, PartitionAdded, TopicRecreated
 from datalab.ingest.ingest import ingest
+from datalab.ingest.sources import kafka_topic
 from datalab.ingest.sources.base import Run
 from datalab.ingest.sources.kafka import Pace
 from datalab.ingest.workers import Workers
+from datalab.platform import feeds
 from datalab.platform.services.control import Control
 from datalab.quality.publish import Publication, publish
 from datalab.quality.quarantine import QUARANTINE_SCHEMA
@@ -277,3 +279,59 @@ def test_large_messages_are_decoded_in_several_pieces(iceberg: World) -> None:
     whole(iceberg)
     state = iceberg.lake.require(TARGET)
     assert len(iceberg.lake.files(state).files) >= 2  # 72 MB, of which 32 MB are a piece
+
+
+def test_what_was_read_behind_a_commit_that_fails_is_read_again(
+    topic: Filled, tmp_path: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_topic, "_AT_ONCE", 100)
+    values = good(topic, 0, 3_000)
+    topic.send([value if at % 200 != 7 else b"bad" for at, value in enumerate(values)])
+    with world(topic, tmp_path, workers, pace=Pace(messages=300)) as made:
+        commit, asked = made.lake.commit, list[Any]()
+
+        def refused(state: Any, change: Any) -> Any:
+            if state.name == TARGET:
+                asked.append(change)
+                if len(asked) in (2, 5):
+                    raise CommitFailed("storage refused it")
+            return commit(state, change)
+
+        monkeypatch.setattr(made.lake, "commit", refused)
+        for _ in range(2):
+            with pytest.raises(CommitFailed):
+                made.run()
+            stands = made.lake.require(TARGET).positions["pedidos"].offsets["partitions"]
+            told = topic.group_offsets(f"group-{topic.name}")
+            assert 0 < sum(told.values()) <= sum(stands.values()) < 3_000
+        made.run()
+        whole(made)
+        found = {str(path) for path in tmp_path.rglob("dl-*.parquet") if "pedidos" in str(path)}
+        state = made.lake.require(TARGET)
+        assert found == {each.path.removeprefix("file://") for each in made.lake.files(state).files}
+
+
+def test_a_stop_while_one_batch_is_committed_and_the_next_is_read(
+    topic: Filled, tmp_path: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_topic, "_AT_ONCE", 100)
+    topic.send(good(topic, 0, 3_000))
+    with world(topic, tmp_path, workers, pace=Pace(messages=300)) as made:
+        source: Any = made.feed.source
+        really = feeds.publish
+
+        def slowly(*arguments: Any) -> Any:
+            source.stop.set()
+            return really(*arguments)
+
+        monkeypatch.setattr(feeds, "publish", slowly)
+        read = made.run().read
+        assert 0 < read < 3_000
+        assert sum(made.lake.require(TARGET).positions["pedidos"].offsets["partitions"].values()) == read
+        assert sum(topic.group_offsets(f"group-{topic.name}").values()) == read
+        source.stop.clear()
+        assert made.run().read > 0
+        source.stop.clear()
+        monkeypatch.undo()
+        made.run()
+        whole(made)

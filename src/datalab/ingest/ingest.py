@@ -62,9 +62,15 @@ def source_positions(engine: Engine, relation: Relation, run: Run) -> pa.Table:
     return engine.read(Query(tree, {"rows": relation}, run.now, "consumed files")).read_all()
 
 
-def ingest(source: Source, batch: Batch, state: TableState, run: Run) -> IngestStaged:
-    """Stage one batch for the table as it was read. Does not commit; on any error nothing is left behind."""
-    staged = source.stage(batch, state.target(), offsets_of(source.name, state), run)
+def ingest(
+    source: Source, batch: Batch, state: TableState, run: Run, before: Mapping[str, Any] | None = None
+) -> IngestStaged:
+    """Stage one batch for the table as it was read. Does not commit; on any error nothing is left behind.
+
+    `before` is where the source will stand by the time that it is committed, if that is not what the state says.
+    """
+    stands = offsets_of(source.name, state) if before is None else before
+    staged = source.stage(batch, state.target(), stands, run)
     provenance = Provenance(
         run_id=run.run_id,
         flow=source.name,

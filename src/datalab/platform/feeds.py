@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -40,6 +40,7 @@ from datalab.lake.table import PartitionField, TableSpec, TableState, reads_noth
 from datalab.names import TableName
 from datalab.pipelines.execute import Context, Outcome
 from datalab.pipelines.steps import SourceRead
+from datalab.platform.landing import Course, Landing
 from datalab.platform.project import PUSHED
 from datalab.platform.secrets import resolve
 from datalab.platform.settings import Configuration
@@ -102,25 +103,36 @@ class SourceFeed:
             self.bus.emit(event)
         total = sum(batch.count for batch in pending.batches)
         outcome, waiting = Outcome(state.snapshot), deque(pending.batches)
-        while waiting:
-            batch = waiting.popleft()
-            try:
-                staged = ingest(self.source, batch, state, Run(context.run_id, context.now))
-            except Evolved:
-                state = self.ready()
-                waiting.appendleft(batch)
-                continue
-            for event in staged.events:
-                self.bus.emit(event)
-            if staged.rest is not None and not staged.empty:
-                waiting.appendleft(staged.rest)
-            done = total - sum(each.count for each in waiting)
-            self.bus.emit(Progress(f"{self.source.counts} of {self.name}", done, total))
-            if staged.empty:
-                continue
-            state = self._publish(context, state, staged, sum(each.count for each in waiting))
-            outcome = _plus(outcome, state.snapshot, staged.provenance.written, staged.provenance.quarantined)
-        return outcome
+        with Landing(self._course(context), state) as landing:
+            while waiting:
+                batch = waiting.popleft()
+                try:
+                    run = Run(context.run_id, context.now)
+                    staged = ingest(self.source, batch, landing.state, run, landing.offsets)
+                except Evolved:
+                    landing.settle()
+                    landing.renew(self.ready())
+                    waiting.appendleft(batch)
+                    continue
+                for event in staged.events:
+                    self.bus.emit(event)
+                if staged.rest is not None and not staged.empty:
+                    waiting.appendleft(staged.rest)
+                left = sum(each.count for each in waiting)
+                self.bus.emit(Progress(f"{self.source.counts} of {self.name}", total - left, total))
+                if not staged.empty:
+                    landing.commit(staged, left)
+                    outcome = _plus(outcome, staged.provenance.written, staged.provenance.quarantined)
+        return replace(outcome, snapshot=landing.state.snapshot)
+
+    def _course(self, context: Context) -> Course:
+        def publish(state: TableState, staged: IngestStaged, left: int) -> TableState:
+            return self._publish(context, state, staged, left)
+
+        def discard(staged: IngestStaged) -> None:
+            self.engine.discard(Staged(staged.add))
+
+        return Course(publish, self.source.acknowledge, discard, lambda state: offsets_of(self.name, state))
 
     def _publish(self, context: Context, state: TableState, staged: IngestStaged, left: int) -> TableState:
         appended = Staged(staged.add, meets=reads_nothing)
@@ -128,7 +140,6 @@ class SourceFeed:
         began = monotonic()
         after = publish(self.lake, self.engine, publication, context.now)
         seconds = monotonic() - began
-        self.source.acknowledge(offsets_of(self.name, after))
         ages = staged.produced.ages(time()) if staged.produced is not None else {}
         made = staged.provenance
         counts = (made.read, made.written, made.quarantined)
@@ -289,6 +300,6 @@ def _shown(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
 
 
-def _plus(outcome: Outcome, snapshot: int | None, written: int, quarantined: int) -> Outcome:
+def _plus(outcome: Outcome, written: int, quarantined: int) -> Outcome:
     rejected = outcome.quarantined + quarantined
-    return Outcome(snapshot, outcome.read + written + quarantined, outcome.written + written, rejected)
+    return Outcome(outcome.snapshot, outcome.read + written + quarantined, outcome.written + written, rejected)

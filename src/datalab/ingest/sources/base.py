@@ -142,7 +142,8 @@ class Source(Protocol):
     def stage(self, batch: Batch, target: WriteTarget, before: Mapping[str, Any], run: Run) -> StagedBatch:
         """Decode a batch into data files; `before` are the offsets of the state that it will be committed against.
 
-        May raise Evolved.
+        May raise Evolved. What is left of a batch may be staged while the commit before it is under way: where that
+        one fails, this one is let go of, and planned again.
         """
 
     def acknowledge(self, offsets: Mapping[str, Any]) -> None:

@@ -127,11 +127,13 @@ class KafkaSource:
 
     def acknowledge(self, offsets: Mapping[str, Any]) -> None:
         """Publish the group's offset, which never is ahead of the table."""
+        stands = stands_at(offsets)
         if self._member is None:
-            self._topic.publish(stands_at(offsets))
-        else:
-            self._member.done()
-            self._member.publish(stands_at(offsets))
+            self._topic.publish(stands)
+            return
+        if all(stands.get(partition, 0) >= at for partition, at in self._topic.stands().items()):
+            self._member.done()  # nothing was read behind it
+        self._member.publish(stands)
 
     def replay(self, records: pa.Table, target: WriteTarget, run: Run) -> Replayed:
         """From raw bytes that were kept whole. Key, headers and timestamp are not kept in quarantine: they are null."""
