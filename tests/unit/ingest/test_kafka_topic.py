@@ -41,12 +41,12 @@ def message(partition: int, offset: int) -> Message:
 
 def end(partition: int, offset: int) -> Message:
     error = KafkaError(KafkaError._PARTITION_EOF)
-    return Message(topic="t", partition=partition, offset=offset, error=error)
+    return Message(topic="t", partition=partition, offset=offset, error=error, timestamp=(0, -1))
 
 
 def out_of_range(partition: int, offset: int) -> Message:
     error = KafkaError(KafkaError._AUTO_OFFSET_RESET)
-    return Message(topic="t", partition=partition, offset=offset, error=error)
+    return Message(topic="t", partition=partition, offset=offset, error=error, timestamp=(0, -1))
 
 
 def reading(ready: Sequence[Message]) -> tuple[Topic, Client]:
@@ -98,6 +98,25 @@ def test_an_offset_that_is_gone_is_told() -> None:
     topic, _ = reading([message(0, 0), out_of_range(0, 1)])
     with pytest.raises(SourceUnavailable):
         list(topic.read([Range(0, 0, 2)], threading.Event()))
+
+
+def test_offsets_with_gaps_in_them_are_asked_one_by_one() -> None:
+    offsets = [0, 1, 2, 5, 6, 9, 10, 11]
+    mixed = [(0, 0), (0, 1), (1, 7), (1, 8), (1, 12), (0, 2), (2, 40)]
+    for places in ([(0, each) for each in offsets], mixed):
+        topic, _ = reading([message(*each) for each in places])
+        topic._at_once = 100
+        batch = next(topic.read([Range(each, 0, 50) for each in range(3)], threading.Event()))
+        assert list(zip(*(batch.column(name).to_pylist() for name in ("partition", "offset")), strict=True)) == places
+
+
+def test_messages_without_a_time_are_messages() -> None:
+    timeless = [Message(topic="t", partition=0, offset=at, value=b"v", key=b"k", timestamp=(0, -1)) for at in range(3)]
+    topic, _ = reading([*timeless, end(0, 4)])
+    (batch,) = topic.read([Range(0, 0, 4)], threading.Event())
+    assert batch.column("timestamp").to_pylist() == [-1, -1, -1]
+    assert batch.column("offset").to_pylist() == [0, 1, 2]
+    assert topic.stands() == {0: 4}
 
 
 def test_no_search_for_circles_while_messages_are_made() -> None:

@@ -7,10 +7,12 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from confluent_kafka import (
     Consumer,
@@ -47,6 +49,8 @@ _FIRST = 10  # until it is known how large messages are
 _TICK = 0.2
 UNREADABLE = "(not UTF-8)"  # stands for the headers of a message that cannot be told
 _ROOM = bytes(PADDING)  # behind the last message, so that all are decoded where they lie
+
+Longs = npt.NDArray[np.int64]
 
 
 class Topic:
@@ -193,24 +197,43 @@ def unsearched() -> Iterator[None]:
 def _consumed(consumer: Consumer, most: int) -> tuple[pa.RecordBatch | None, list[Message]]:
     """The next messages, if any come: as soon as there are so many, or after a tick; and what is none but an error."""
     messages, others = consumer.consume(most, timeout=_TICK), list[Message]()
-    if any(map(Message.error, messages)):
+    moments = _moments(messages)
+    if moments.min(initial=0) < 0:  # errors have none, but nor have messages of old brokers
         others = [each for each in messages if each.error() is not None]
         messages = [each for each in messages if each.error() is None]
-    return _as_arrow(messages) if messages else None, others
+        moments = _moments(messages)
+    return _as_arrow(messages, moments) if messages else None, others
 
 
-def _as_arrow(messages: Sequence[Message]) -> pa.RecordBatch:
+def _moments(messages: Sequence[Message]) -> Longs:
+    return np.fromiter(map(itemgetter(1), map(Message.timestamp, messages)), np.int64, len(messages))
+
+
+def _as_arrow(messages: Sequence[Message], moments: Longs) -> pa.RecordBatch:
     count = len(messages)
-    moments = map(itemgetter(1), map(Message.timestamp, messages))
+    partitions = np.fromiter(map(Message.partition, messages), np.int32, count)
     columns = [
         _binary(list(map(Message.value, messages))),
-        pa.array(np.fromiter(map(Message.partition, messages), np.int32, count)),
-        pa.array(np.fromiter(map(Message.offset, messages), np.int64, count)),
-        pa.array(np.fromiter(moments, np.int64, count)),
+        pa.array(partitions),
+        pa.array(_offsets(messages, partitions)),
+        pa.array(moments),
         _binary(list(map(Message.key, messages))),
         _headers(_told(messages)),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=MESSAGES)
+
+
+def _offsets(messages: Sequence[Message], partitions: npt.NDArray[np.int32]) -> Longs:
+    """Those of a partition rise: where a run of its messages spans as many as they are, only its ends are asked."""
+    found = np.empty(len(messages), dtype=np.int64)
+    borders = [0, *(np.flatnonzero(np.diff(partitions)) + 1).tolist(), len(messages)]
+    for start, stop in pairwise(borders):
+        first, last = messages[start].offset(), messages[stop - 1].offset()
+        if last - first == stop - start - 1:
+            found[start:stop] = np.arange(first, last + 1)
+        else:
+            found[start:stop] = [each.offset() for each in messages[start:stop]]
+    return found
 
 
 def _binary(values: Sequence[Any]) -> pa.Array:
