@@ -153,9 +153,8 @@ class Odd(Message):
 def test_a_header_that_cannot_be_told_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kafka_topic, "Message", Odd)
     places = [{"topic": "t", "partition": 0, "offset": at, "value": b"v"} for at in range(3)]
-    batch = kafka_topic._as_arrow(
-        [Odd(**place, headers=[("a", b"b")] if place["offset"] else None) for place in places]
-    )
+    messages = [Odd(**place, headers=[("a", b"b")] if place["offset"] else None) for place in places]
+    batch = kafka_topic._as_arrow(messages, kafka_topic._moments(messages))
     told = [{"name": kafka_topic.UNREADABLE, "value": None}], [{"name": "a", "value": b"b"}]
     assert batch.column("headers").to_pylist() == [None, *told]
     assert Odd.asked == [0, 1, 2]

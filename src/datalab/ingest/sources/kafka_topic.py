@@ -228,11 +228,11 @@ def _offsets(messages: Sequence[Message], partitions: npt.NDArray[np.int32]) -> 
     found = np.empty(len(messages), dtype=np.int64)
     borders = [0, *(np.flatnonzero(np.diff(partitions)) + 1).tolist(), len(messages)]
     for start, stop in pairwise(borders):
-        first, last = messages[start].offset(), messages[stop - 1].offset()
+        first, last = (messages[at].offset() or 0 for at in (start, stop - 1))
         if last - first == stop - start - 1:
             found[start:stop] = np.arange(first, last + 1)
         else:
-            found[start:stop] = [each.offset() for each in messages[start:stop]]
+            found[start:stop] = np.fromiter(map(Message.offset, messages[start:stop]), np.int64, stop - start)
     return found
 
 
