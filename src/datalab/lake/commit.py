@@ -16,7 +16,7 @@ from dataclasses import replace
 from datalab.errors import CommitFailed, CommitUnknown, DataLabError, Fenced, LakeError, StorageFull
 from datalab.events import Bus, CommitLanded
 from datalab.lake.formats.base import Format, Overtaken
-from datalab.lake.formats.local import flush
+from datalab.lake.local import flush
 from datalab.lake.rebase import rebased
 from datalab.lake.table import Change, Snapshot, TableState
 from datalab.lake.turn import turn, turn_after

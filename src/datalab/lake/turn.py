@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
-from datalab.lake.formats.local import local_path, taken
+from datalab.lake.local import local_path, taken
 
 _PATIENCE = 2.0
 _LONGEST_PAUSE = 0.01

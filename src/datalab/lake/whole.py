@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from datalab.errors import DataLabError, LakeError
 from datalab.lake.formats.base import Overtaken
-from datalab.lake.formats.local import local_path
+from datalab.lake.local import local_path
 from datalab.lake.table import DataFile
 from datalab.names import TableName
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datalab.engine.relations import field_id
-from datalab.lake.formats.local import local_path
+from datalab.lake.local import local_path
 from datalab.lake.table import DataFile
 
 _CODECS = {"ZSTD": "zstd", "SNAPPY": "snappy", "GZIP": "gzip", "UNCOMPRESSED": ""}

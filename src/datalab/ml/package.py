@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from datalab.errors import ModelRefused
-from datalab.lake.formats.local import flush
+from datalab.lake.local import flush
 from datalab.ml.manifest import FORMAT, Manifest, canonical, check, schema_hash
 
 MODEL, MANIFEST, SIGNATURE = "model.onnx", "manifest.json", "manifest.sig"

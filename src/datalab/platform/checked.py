@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from datalab import __version__
-from datalab.lake.formats.local import write_private
+from datalab.lake.local import write_private
 from datalab.names import TableName
 
 Types = Mapping[TableName, pa.Schema]

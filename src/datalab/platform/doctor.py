@@ -12,8 +12,8 @@ from typing import Any
 from datalab.engine.scratch import abandoned
 from datalab.errors import DataLabError
 from datalab.lake.formats.base import Overtaken
-from datalab.lake.formats.local import local_path
 from datalab.lake.lake import Lake
+from datalab.lake.local import local_path
 from datalab.lake.maintenance.compact import plan_compaction
 from datalab.lake.maintenance.goals import Goals
 from datalab.lake.maintenance.retention import Need, verdicts

@@ -11,7 +11,7 @@ from pathlib import Path
 from datalab.engine.scratch import abandoned
 from datalab.errors import DataLabError, LakeError
 from datalab.events import Progress
-from datalab.lake.formats.local import local_path
+from datalab.lake.local import local_path
 from datalab.lake.maintenance.compact import Compaction, compact, plan_compaction, tidy
 from datalab.lake.maintenance.expire import Expiry, expire
 from datalab.lake.maintenance.goals import Goals

@@ -16,7 +16,7 @@ from typing import Any
 
 from datalab.errors import DataLabError, ModelRefused
 from datalab.events import Bus, ModelLive, ModelMissing, ModelStale, ModelTurnedDown
-from datalab.lake.formats.local import flush
+from datalab.lake.local import flush
 from datalab.ml.package import MANIFEST, MODEL, SIGNATURE, read_package
 from datalab.ml.registry.base import Live, RegistryReader
 from datalab.serving.model import LiveModel

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from datalab.errors import ApiKeyError
-from datalab.lake.formats.local import write_private
+from datalab.lake.local import write_private
 from datalab.serving.policy import ROLES, Role
 
 KEY_FILE = Path("keys", "api.json")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from datalab.errors import ScoreLogFailed
-from datalab.lake.formats.local import sync as sync_to_disk
+from datalab.lake.local import sync as sync_to_disk
 
 Sync = Literal["process", "disk"]
 SUFFIX = ".jsonl"

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from datalab.lake.formats.local import sync
+from datalab.lake.local import sync
 
 OPEN, JOURNAL = ".part", ".journal"
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from datalab.ingest.push.journal import Entry
-from datalab.lake.formats.local import taken
+from datalab.lake.local import taken
 
 NAME = ".keys"
 _FULL = 32 << 20

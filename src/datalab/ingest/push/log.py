@@ -15,7 +15,7 @@ from uuid import uuid4
 from datalab.errors import IdempotencyConflict, StorageFull
 from datalab.ingest.push.journal import OPEN, Entry, Segment, digest_of, entries, journal_of, recover
 from datalab.ingest.push.keys import Keys, Missed, Safe, Told
-from datalab.lake.formats.local import sync
+from datalab.lake.local import sync
 
 _KEYS_KEPT = 24 * 3600.0
 _FILES_KEPT = 1_000

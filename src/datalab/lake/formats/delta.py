@@ -27,8 +27,8 @@ from datalab.lake.formats.delta_history import ADAPTER, moved, no_snapshot, snap
 from datalab.lake.formats.delta_log import NOTE_KEY, all_entries, entry_path, transaction_ids
 from datalab.lake.formats.delta_state import arrow_schema, is_head, is_newest, table_state
 from datalab.lake.formats.delta_upkeep import DeltaUpkeep, Run
-from datalab.lake.formats.local import flush, local_path
 from datalab.lake.formats.traces import DELTA_LOG, delta_tables, has_delta_table
+from datalab.lake.local import flush, local_path
 from datalab.lake.schema import difference, extend, normalise
 from datalab.lake.table import Change, DataFile, Difference, Relation, Snapshot, TableSpec, TableState
 from datalab.names import TableName

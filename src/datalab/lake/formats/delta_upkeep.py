@@ -22,9 +22,9 @@ from datalab.lake.formats.delta_files import absolute
 from datalab.lake.formats.delta_history import snapshots as to_snapshots
 from datalab.lake.formats.delta_log import Entry, entry_path, last_checkpoint
 from datalab.lake.formats.delta_state import is_head
-from datalab.lake.formats.local import files_below, flush
 from datalab.lake.formats.traces import DELTA_LOG
 from datalab.lake.formats.upkeep import File, Metadata
+from datalab.lake.local import files_below, flush
 from datalab.lake.table import DataFile, TableState
 from datalab.names import TableName
 

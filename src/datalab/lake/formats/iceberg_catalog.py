@@ -9,7 +9,7 @@ from pyiceberg.catalog import load_catalog
 
 from datalab.errors import InvalidSetting
 from datalab.lake.formats.iceberg_folder import FolderCatalog
-from datalab.lake.formats.local import local_path
+from datalab.lake.local import local_path
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog

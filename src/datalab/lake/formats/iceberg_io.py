@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from pyiceberg.io import FileIO, InputFile, InputStream, OutputFile, OutputStream
 
-from datalab.lake.formats.local import flush, local_path
+from datalab.lake.local import flush, local_path
 
 
 def _path(location: str) -> Path:

@@ -23,8 +23,8 @@ from datalab.errors import LakeError, NotSupported
 from datalab.lake.beside import side_files
 from datalab.lake.formats.base import Overtaken
 from datalab.lake.formats.iceberg_state import to_snapshot
-from datalab.lake.formats.local import files_below, local_path
 from datalab.lake.formats.upkeep import File, Metadata
+from datalab.lake.local import files_below, local_path
 from datalab.lake.table import TableState
 from datalab.lake.whole import undamaged
 from datalab.names import TableName

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from datalab.errors import InvalidName
-from datalab.lake.formats.local import local_path
+from datalab.lake.local import local_path
 from datalab.names import TableName
 
 CATALOG_FILE = "catalog.db"

@@ -10,9 +10,9 @@ from pathlib import Path
 from datalab.errors import DataLabError, Fenced
 from datalab.lake.commit import turns
 from datalab.lake.formats.base import Overtaken
-from datalab.lake.formats.local import local_path
 from datalab.lake.formats.upkeep import File
 from datalab.lake.lake import Lake
+from datalab.lake.local import local_path
 from datalab.lake.table import TableState
 from datalab.names import TableName
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from datalab.errors import ServiceError
 from datalab.events import Bus, Progress
-from datalab.lake.formats.local import write_private
+from datalab.lake.local import write_private
 from datalab.platform.project import STATE_FOLDER
 from datalab.platform.services.describe import Service, filled
 from datalab.platform.services.fetch import fetched, files_folder, require_programs
