@@ -138,12 +138,15 @@ class KafkaSource:
     def replay(self, records: pa.Table, target: WriteTarget, run: Run) -> Replayed:
         """From raw bytes that were kept whole. Key, headers and timestamp are not kept in quarantine: they are null."""
         rows = [row for row in records.to_pylist() if row["raw"] and len(row["raw"]) == row["raw_size"]]
-        if rows:
-            self._schemas((_raw_messages(rows),), target)  # what a newer writer added holds here, too
-        good = [row for row, done in zip(rows, self._tried(rows, run), strict=True) if done.accepted == 1]
+        if not rows:
+            return Replayed(())
+        schemas = self._schemas((_raw_messages(rows),), target)  # what a newer writer added holds here, too
+        numbered = [{**row, "source_partition": 0, "source_offset": at} for at, row in enumerate(rows)]
+        bad = {each.offset for each in self._decoded(numbered, schemas, None, run).refused}
+        good = [row for at, row in enumerate(rows) if at not in bad]
         if not good:
             return Replayed(())
-        done = self._decoded(good, target, run)
+        done = self._decoded(good, schemas, target, run)
         return Replayed(tuple(row["id"] for row in good), done.data, done.accepted)
 
     def ahead(self, records: pa.Table, consumed: Consumed) -> frozenset[str]:
@@ -216,7 +219,11 @@ class KafkaSource:
             work.submit(self._job(held, target, run))
 
     def _job(self, messages: Sequence[pa.RecordBatch], target: WriteTarget | None, run: Run) -> MessageJob:
-        schemas = self._schemas(messages, target)
+        return self._job_of(messages, self._schemas(messages, target), target, run)
+
+    def _job_of(
+        self, messages: Sequence[pa.RecordBatch], schemas: Schemas, target: WriteTarget | None, run: Run
+    ) -> MessageJob:
         return MessageJob(tuple(messages), schemas, self.contract.text, self.topic, self.limits, run.now, target)
 
     def _schemas(self, messages: Sequence[pa.RecordBatch], target: WriteTarget | None) -> Schemas:
@@ -239,11 +246,10 @@ class KafkaSource:
         if not _holds(target.schema, wanted):
             raise Evolved
 
-    def _tried(self, rows: Sequence[Mapping[str, Any]], run: Run) -> list[MessagesDone]:
-        return [self._decoded([row], None, run) for row in rows]
-
-    def _decoded(self, rows: Sequence[Mapping[str, Any]], target: WriteTarget | None, run: Run) -> MessagesDone:
-        return run_messages(self.workers, [self._job([_raw_messages(rows)], target, run)], 1)
+    def _decoded(
+        self, rows: Sequence[Mapping[str, Any]], schemas: Schemas, target: WriteTarget | None, run: Run
+    ) -> MessagesDone:
+        return run_messages(self.workers, [self._job_of([_raw_messages(rows)], schemas, target, run)], 1)
 
 
 def _raw_messages(rows: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
