@@ -128,12 +128,12 @@ def test_a_table_that_cannot_be_read_is_a_finding_and_the_others_are_looked_at(p
 
 
 def test_columns_of_changed_tables_are_counted(pedidos: Pedidos) -> None:
-    pedidos.pipeline("uf, valor, versao FROM", "nullif(uf, 'RJ') AS uf, valor, versao FROM")
+    pedidos.pipeline("uf, valor, versao FROM", "nullif(uf, 'RJ') AS uf, valor, versao, 1 AS `va``lor b` FROM")
     pedidos.deliver("d1", order("a", uf="RJ"), order("b"), order("c"))
     pedidos.run()
     assert pedidos("data", "analyze", "silver.pedidos", "--dry-run", "--json").json[0]["why"] == "would be counted"
     counted = {row["column_name"]: row for row in pedidos("data", "analyze", "silver.pedidos", "--json").json}
-    assert set(counted) == {"id", "documento", "uf", "valor", "versao"}
+    assert set(counted) == {"id", "documento", "uf", "valor", "versao", "va`lor b"}
     assert [counted["uf"][name] for name in ("rows", "nulls", "distinct_values")] == [3, 1, 1]
     assert [counted["id"][name] for name in ("rows", "nulls", "distinct_values")] == [3, 0, 3]
     again = pedidos("data", "analyze", "silver.pedidos", "--json").json

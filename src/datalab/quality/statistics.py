@@ -67,7 +67,7 @@ def analyze(lake: Lake, engine: Engine, name: TableName, run_id: str, now: datet
     plain = [field for field in state.schema if not (field.name.startswith("__") or pa.types.is_nested(field.type))]
     found = []
     for field in plain:
-        tree = parse_one(_COUNT.format(column=field.name), read="spark", into=exp.Select)
+        tree = parse_one(_COUNT.format(column=field.name.replace("`", "``")), read="spark", into=exp.Select)
         (counts,) = engine.read(Query(tree, {"t": rows}, now, "analyze")).read_all().to_pylist()
         about = {"analyzed_at": now, "table_name": str(name), "snapshot": state.snapshot}
         found.append({**about, "column_name": field.name, "type": str(field.type), **counts})
