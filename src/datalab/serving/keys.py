@@ -97,6 +97,8 @@ class KeyStore:
         except FileNotFoundError:
             self._known, self._verified, self._read_at = {}, {}, None
             return
+        except NotADirectoryError:
+            raise  # does not pass by itself
         except OSError as error:
             raise ApiKeyError(f"{self._path} cannot be read: {error.strerror}", "mend the folder") from error
         version = (status.st_mtime_ns, status.st_size, status.st_ino)
