@@ -77,7 +77,7 @@ scientific(s, x) AS CASE WHEN contains(s, 'e') THEN spark_capital_e(s) \
  WHEN x >= 1e7 THEN spark_large(s) ELSE spark_small(s) END
 real_text(s, x) AS CASE WHEN isnan(x) THEN 'NaN' \
  WHEN isinf(x) THEN CASE WHEN x > 0 THEN 'Infinity' ELSE '-Infinity' END \
- WHEN x = 0 OR (abs(x) >= 1e-3 AND abs(x) < 1e7) THEN s \
+ WHEN x = 0 THEN '0.0' WHEN abs(x) >= 1e-3 AND abs(x) < 1e7 THEN s \
  ELSE CASE WHEN x < 0 THEN '-' ELSE '' END || spark_scientific(ltrim(s, '-'), abs(x)) END
 double_text(x) AS spark_real_text(CAST(x AS VARCHAR), x)
 text(x) AS CASE WHEN typeof(x) IN ('DOUBLE', 'FLOAT') THEN spark_real_text(CAST(x AS VARCHAR), TRY_CAST(x AS DOUBLE)) \
