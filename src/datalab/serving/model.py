@@ -73,7 +73,7 @@ class LiveModel:
 
     def _alone(self, answers: list[float]) -> Verdict:
         """The verdict of one row without NumPy, which takes longer than so few numbers do."""
-        if not all(0 <= answer <= 1 for answer in answers):  # NaN is neither
+        if not (min(answers) >= 0 and max(answers) <= 1 and sum(answers) >= 0):  # a sum with NaN is NaN
             raise self._no_probability()
         return answers[0], self.reasons.read_one(answers)
 
