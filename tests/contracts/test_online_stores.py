@@ -99,6 +99,15 @@ def test_what_was_written_is_read(store: OnlineStore, view: str) -> None:
     assert bia.timestamp == NOW - DAY
 
 
+def test_a_row_that_is_read_often_is_as_new_as_one_that_is_not(store: OnlineStore, view: str) -> None:
+    for order in (1, 2, 3):
+        put(store, view, order, rows(("ana", order / 2)))
+        assert [spent(store, view, "ana") for _ in range(4)] == [[order / 2]] * 4
+    assert spent(store, view, "ana", now=NOW + 400 * DAY) == [None]
+    put(store, view, 4, rows(("bia", 1.0)))
+    assert spent(store, view, "ana", "bia") == [None, 1.0]
+
+
 def test_many_entities_of_many_views_in_one_call(store: OnlineStore, view: str) -> None:
     other = f"{view}_outra"
     put(store, view, 1, rows(*((f"c{number}", float(number)) for number in range(2500))))

@@ -7,12 +7,15 @@ import json
 import random
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from pydantic import TypeAdapter
 from pydantic_core import to_json
+from tests.unit.serving.conftest import WHEN
 from tests.unit.serving.models import REQUEST
 from tests.unit.serving.test_scoring import logged
 
+from datalab.features.online.base import Layout, Version
 from datalab.serving.answers import Resultado
 from datalab.serving.reasons import rounded
 from datalab.serving.writing import _json
@@ -66,3 +69,19 @@ def test_whatever_a_caller_sends_is_json_in_the_answer_and_in_the_record(served,
     assert [record["entity"] for record in records] == [[farmer], [farmer]]
     (first, _) = records
     assert [r["nome"] for r in first["reasons"] if "nome" in r] == [r["nome"] for r in json.loads(one)["regras"]]
+
+
+def test_entities_with_the_same_features_are_recorded_by_their_own_names(served):
+    store, states = served.parts.store, ["PR", "MT"]
+    layout = Layout("gold.uf", ("localizacao_uf",), "feature_timestamp", ("taxa_risco_elevado",), ("double",))
+    claim = store.begin("uf", layout, Version(2, 7))
+    moments = pa.array([WHEN] * 2, pa.timestamp("us", tz="UTC"))
+    table = pa.table({"localizacao_uf": states, "feature_timestamp": moments, "taxa_risco_elevado": [0.5, 0.5]})
+    store.write(claim, table)
+    store.finish(claim, whole=True)
+    for _ in range(4):
+        for state in states:
+            asyncio.run(served.score(id_proponente="ninguem", uf=state))
+    assert [record["features"]["uf"]["entity"] for record in logged(served)] == [
+        {"localizacao_uf": state} for _ in range(4) for state in states
+    ]
