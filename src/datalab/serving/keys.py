@@ -83,7 +83,7 @@ class KeyStore:
         prefix, _, rest = text.partition("_")
         number, _, secret = rest.partition("_")
         if prefix == _PREFIX and number not in self._known:
-            with suppress(ApiKeyError):  # a damaged file changes nothing: the keys known so far stay
+            with suppress(ApiKeyError, OSError):  # a damaged file changes nothing: the keys known so far stay
                 self.refresh()  # made a moment ago, perhaps
         key = self._known.get(number)
         if prefix != _PREFIX or key is None or key.revoked_at is not None:
@@ -91,16 +91,12 @@ class KeyStore:
         return key if hmac.compare_digest(key.hash, _hash(secret)) else None
 
     def refresh(self) -> None:
-        """Read the file again where it changed; a file that is gone has no keys. ApiKeyError."""
+        """Read the file again where it changed; a file that is gone has no keys. ApiKeyError, OSError."""
         try:
             status = self._path.stat()
         except FileNotFoundError:
             self._known, self._verified, self._read_at = {}, {}, None
             return
-        except NotADirectoryError:
-            raise  # does not pass by itself
-        except OSError as error:
-            raise ApiKeyError(f"{self._path} cannot be read: {error.strerror}", "mend the folder") from error
         version = (status.st_mtime_ns, status.st_size, status.st_ino)
         if version == self._read_at:
             return
