@@ -189,7 +189,6 @@ def wire_limits(configuration: Configuration) -> Limits:
         connections=chosen.connections,
         rate=chosen.rate,
         burst=chosen.burst,
-        busy_poll_seconds=chosen.busy_poll_us / 1e6,
     )
 
 

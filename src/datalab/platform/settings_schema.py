@@ -255,9 +255,6 @@ class ServingSettings(Section):
     request_seconds: Annotated[int, AtLeast(1), "Time for a whole request, its answer taken by the client."] = 60
     idle_seconds: Annotated[int, AtLeast(1), "Time that a connection may stay open without a request."] = 30
     connections: Annotated[int, AtLeast(1), "Most connections at a time."] = 1000
-    busy_poll_us: Annotated[
-        int, AtLeast(0), "Microseconds after an answer in which the next request is awaited without sleeping."
-    ] = 200
 
 
 @dataclass(frozen=True, kw_only=True)

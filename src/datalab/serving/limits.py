@@ -28,7 +28,6 @@ class Limits:
     connections: int = 1000
     rate: float = 1000
     burst: float = 2000
-    busy_poll_seconds: float = 0
 
 
 def too_deep(body: bytes, depth: int) -> bool:

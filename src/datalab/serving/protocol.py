@@ -9,7 +9,6 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from datalab.serving.busy_poll import BusyPoll
 from datalab.serving.guard import Straight
 from datalab.serving.limits import Limits
 from datalab.serving.problems import CONTENT_TYPE
@@ -35,7 +34,6 @@ class BoundedProtocol(HttpToolsProtocol):
 
     limits = Limits()
     straight: Mapping[bytes, Straight] = {}
-    polling = BusyPoll(0)
     sweeping: bool = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -154,7 +152,6 @@ class BoundedProtocol(HttpToolsProtocol):
             self._say_last()
         elif self._whole:
             self._phase, self._since = _IDLE, self.loop.time()
-            self.polling.answered(self.loop)
 
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP gets a problem document."""
@@ -239,5 +236,4 @@ class BoundedProtocol(HttpToolsProtocol):
 
 def bounded_protocol(limits: Limits, straight: Mapping[bytes, Straight]) -> Any:
     """The protocol class for one server."""
-    polling = BusyPoll(limits.busy_poll_seconds)
-    return type("Bounded", (BoundedProtocol,), {"limits": limits, "straight": straight, "polling": polling})
+    return type("Bounded", (BoundedProtocol,), {"limits": limits, "straight": straight})
