@@ -13,7 +13,7 @@ from pydantic_core import PydanticSerializationError, to_json
 from datalab.features.online.base import Stored
 from datalab.serving.decision import Rule
 from datalab.serving.feature_reader import FeatureReader
-from datalab.serving.lookup import Degradation, Features, LookupPlan, View
+from datalab.serving.lookup import Degradation, Features, LookupPlan
 from datalab.serving.model import LiveModel, Verdict
 from datalab.serving.reasons import rounded
 from datalab.serving.score_id import ScoreIds
@@ -64,13 +64,13 @@ class Written(NamedTuple):
 class _Said(NamedTuple):
     """Of one view's features, its name included: in the answer, and in the record."""
 
-    view: View | None
+    stored: Stored | None  # held for as long as it is known by its identity
     answered: bytes
     recorded: bytes
 
 
 class Writer:
-    """Writes the rows of one call. What is written of features is noted with them, for rows that share them."""
+    """Writes the rows of one call; rows that share features share what is written of them."""
 
     def __init__(self, model: LiveModel, reader: FeatureReader, ids: ScoreIds) -> None:
         self._model = model
@@ -78,6 +78,7 @@ class Writer:
         self._ids = ids
         self._name = to_json(model.name)
         self._moment = to_json(datetime.now(UTC))
+        self._said: dict[int, _Said] = {}
 
     def write(self, case: Case) -> Written:
         """The answer and the record of a row, under a new id."""
@@ -86,7 +87,10 @@ class Writer:
         score_id, word = self._ids.new(decision).encode("ascii"), decision.encode("ascii")
         score, chance = model.decisions.score(probability), to_json(probability)
         ruled = _ruled(rules) if rules else b""
-        said = [self._said(model.plan.views[name], features) for name in features.stored]
+        said = [
+            self._said.get(id(stored)) or self._say(model.plan, features, view)
+            for view, stored in features.stored.items()
+        ]
         stale = b"true" if case.caller.stale else b"false"
         answer = _ANSWER % (
             score_id, score, chance, word, reasons, ruled, self._name, model.version, stale, self._moment,
@@ -101,24 +105,19 @@ class Writer:
         )  # fmt: skip
         return Written(answer, record, decision, None if features.degraded is None else features.degraded.reason)
 
-    def _said(self, view: View, features: Features) -> _Said:
-        stored = features.stored[view.name]
+    def _say(self, plan: LookupPlan, features: Features, name: str) -> _Said:
+        stored = features.stored[name]
         if stored is None:
-            return _unsaid(view.name)
-        said: _Said | None = stored.note
-        if said is None or said.view is not view:  # another model's
-            said = stored.note = self._say(view, features.entities[view.name], stored)
-        return said
-
-    def _say(self, view: View, of: tuple[Any, ...], stored: Stored) -> _Said:
-        key, moment = _key(view.name), to_json(stored.timestamp)
+            return _unsaid(name)
+        view, key, moment = plan.views[name], _key(name), to_json(stored.timestamp)
         answered = b'%b{"momento":%b,"snapshot":"%d"}' % (key, moment, stored.snapshot)
-        entity = dict(zip(self._reader.columns(view), of, strict=True))
+        entity = dict(zip(self._reader.columns(view), features.entities[name], strict=True))
         values = {feature: stored.values.get(feature) for feature in view.used}
         recorded = b'%b{"table":%b,"snapshot":%d,"timestamp":%b,%b' % (
             key, _text(stored.table), stored.snapshot, moment, _json({"entity": entity, "values": values})[1:],
         )  # fmt: skip
-        return _Said(view, answered, recorded)
+        said = self._said[id(stored)] = _Said(stored, answered, recorded)
+        return said
 
 
 def _json(value: Any) -> bytes:

@@ -8,7 +8,7 @@ writers come in and however often they repeat themselves.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -30,19 +30,13 @@ class Lookup(NamedTuple):
     entity: tuple[Any, ...]
 
 
-@dataclass(slots=True)
-class Stored:
-    """Features of an entity: values by name, when they held (UTC), and the gold table and snapshot they came from.
-
-    A row that is read often may be answered with the same object again. `note` is for its reader, who finds there
-    what it made of the row before.
-    """
+class Stored(NamedTuple):
+    """Features of an entity: values by name, when they held (UTC), and the gold table and snapshot they came from."""
 
     values: Mapping[str, Any]
     timestamp: datetime
     snapshot: int
     table: str
-    note: Any = field(default=None, compare=False, repr=False)
 
 
 # What to look up next, given the answers so far; nothing at the end.

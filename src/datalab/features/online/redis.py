@@ -123,7 +123,7 @@ class RedisStore:
             for (view, group), rows in zip(places.items(), pipeline.execute(), strict=True):
                 reader = self._reader(view)
                 for place, row in zip(group, rows, strict=True):
-                    found[place] = reader.stored(wanted[place].entity, _row(row)[1], now) if row is not None else None
+                    found[place] = reader.stored(_row(row)[1], now) if row is not None else None
         return found
 
     def position(self, view: str) -> Position:
@@ -191,8 +191,7 @@ class RedisStore:
         reader, answers = self._reader(view), []
         for key, text in zip(found[::2], found[1::2], strict=True):
             order, row = _row(text)
-            entity = entity_of(key.decode())
-            answers.append(Entry(entity, order, reader.stored(entity, row, None)))
+            answers.append(Entry(entity_of(key.decode()), order, reader.stored(row, None)))
         return answers
 
     def close(self) -> None:

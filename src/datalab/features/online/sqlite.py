@@ -155,8 +155,7 @@ class SqliteStore:
         with self._errors():
             rows = self._connection("reader").execute(sql, (view, limit)).fetchall()
         reader = self._reader(view)
-        keyed = [(entity_of(key), order, (*row,)) for key, order, *row in rows]
-        return [Entry(entity, order, reader.stored(entity, row, None)) for entity, order, row in keyed]
+        return [Entry(entity_of(key), order, reader.stored((*row,), None)) for key, order, *row in rows]
 
     def close(self) -> None:
         """Close all connections."""
@@ -204,8 +203,8 @@ class SqliteStore:
         found: list[Stored | None] = [None] * len(wanted)
         readers = self._readers
         for row in self._patiently(connection, wanted):
-            view, entity = wanted[row[0]]
-            found[row[0]] = (readers.get(view) or self._reader(view)).stored(entity, row[1:], now)
+            view = wanted[row[0]].view
+            found[row[0]] = (readers.get(view) or self._reader(view)).stored(row[1:], now)
         return found
 
     def _rows(self, connection: sqlite3.Connection, wanted: Sequence[Lookup]) -> list[tuple[Any, ...]]:
