@@ -26,6 +26,7 @@ from datalab.lake.table import Relation, TableSpec, TableState
 from datalab.names import TableName
 from datalab.quality.publish import discarded_on_failure
 
+FORMATS = ("iceberg", "delta")
 TABLE = TableName("silver", "contas")
 SCHEMA = pa.schema(
     [*((name, pa.int64()) for name in ("conta", "parte", "versao", "__sequence")), ("nota", pa.string())]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.faults.operations import FORMATS
 from tests.journeys.pedidos import Pedidos, order
 
 from datalab.errors import DataLabError
@@ -18,7 +19,6 @@ from datalab.platform.lab import Lab
 from datalab.platform.settings import load
 
 pytestmark = pytest.mark.slow
-FORMATS = ("iceberg", "delta")
 ASKED = "SELECT * FROM silver.pedidos ORDER BY id"
 
 

@@ -10,21 +10,13 @@ from random import Random
 
 import pytest
 from tests.faults.observed import CHANGES, Fault, Point, Zygote, injected, needs_strace, points
-from tests.faults.operations import AFTER, BEFORE, OPERATIONS, TABLE, Place, prepare
+from tests.faults.operations import AFTER, BEFORE, FORMATS, OPERATIONS, TABLE, Place, prepare
 
 from datalab.lake.maintenance.vacuum import vacuum
 
 CALLS = f"{CHANGES},openat,read,pread64,getdents64,close"
 ERRORS = ("EIO", "ENOSPC", "EINTR")
 QUICK, FULL = 3, 150
-FORMATS = ("iceberg", "delta")
-
-
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    started = Zygote()
-    yield started
-    started.close()
 
 
 @needs_strace

@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from tests.faults.observed import Fault, Point, Zygote, needs_strace, points
-from tests.faults.operations import AFTER, BEFORE, OPERATIONS, TABLE, Place, prepare
+from tests.faults.operations import AFTER, BEFORE, FORMATS, OPERATIONS, TABLE, Place, prepare
 
 from datalab.lake.maintenance.vacuum import vacuum
 
 QUICK = 2
-FORMATS = ("iceberg", "delta")
-
-
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    started = Zygote()
-    yield started
-    started.close()
 
 
 @needs_strace

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 from tests.ports import free_port
-from tests.stack.topics import Filled
+from tests.stack.topics import Filled, World, world
 
 from datalab.errors import ServiceError
+from datalab.ingest.workers import Workers
 from datalab.platform.services.control import Control
 from datalab.platform.services.describe import find_service
 from datalab.platform.services.fetch import require_programs
@@ -51,3 +52,17 @@ def topic(kafka: Control, registry: Control) -> Filled:
     made = Filled(kafka.addresses["bootstrap"], registry.addresses["url"], f"t{uuid.uuid4().hex[:8]}")
     made.make(3)
     return made
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Workers]:
+    """Processes that decode."""
+    with Workers(2, 1 << 30) as pool:
+        yield pool
+
+
+@pytest.fixture(params=["iceberg", "delta"])
+def place(request: pytest.FixtureRequest, topic: Filled, tmp_path: Path, workers: Workers) -> Iterator[World]:
+    """A lake of each format that takes the topic in."""
+    with world(topic, tmp_path, workers, request.param) as made:
+        yield made

@@ -67,12 +67,6 @@ class Topical:
         return Topical(opened(self.made.topic, self.lake, engine, source.workers, schema=contract))
 
 
-@pytest.fixture(scope="module")
-def workers() -> Iterator[Workers]:
-    with Workers(2, 1 << 30) as pool:
-        yield pool
-
-
 @pytest.fixture(name="world", params=["iceberg", "delta"])
 def a_world(
     request: pytest.FixtureRequest, kafka: Control, registry: Control, tmp_path: Path, workers: Workers

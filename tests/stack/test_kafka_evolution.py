@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.stack.topics import SCHEMA, TARGET, Filled, World, encoded, record, table_of, world
+from tests.stack.topics import SCHEMA, TARGET, World, encoded, record, table_of
 
 from datalab.ingest.sources.base import Evolved
 from datalab.ingest.workers import Workers
@@ -21,12 +20,6 @@ LONG = 1 << 40
 def workers() -> Iterator[Workers]:
     with Workers(1, 1 << 30) as pool:
         yield pool
-
-
-@pytest.fixture(params=["iceberg", "delta"])
-def place(request: pytest.FixtureRequest, topic: Filled, tmp_path: Path, workers: Workers) -> Iterator[World]:
-    with world(topic, tmp_path, workers, request.param) as made:
-        yield made
 
 
 def wider(*fields: dict[str, Any]) -> dict[str, Any]:

@@ -27,12 +27,6 @@ from datalab.quality.publish import Publication, publish
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(120)]
 
 
-@pytest.fixture(scope="module")
-def workers() -> Iterator[Workers]:
-    with Workers(2, 1 << 30) as pool:
-        yield pool
-
-
 @pytest.fixture(params=["iceberg", "delta"])
 def pair(
     request: pytest.FixtureRequest, kafka: Control, registry: Control, tmp_path: Path, workers: Workers

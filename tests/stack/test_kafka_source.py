@@ -29,18 +29,6 @@ WIDER = {**SCHEMA, "fields": [*SCHEMA["fields"], {"name": "cor", "type": ["null"
 OTHER = {**SCHEMA, "fields": [*SCHEMA["fields"], {"name": "cor", "type": "string"}]}
 
 
-@pytest.fixture(scope="module")
-def workers() -> Iterator[Workers]:
-    with Workers(2, 1 << 30) as pool:
-        yield pool
-
-
-@pytest.fixture(params=["iceberg", "delta"])
-def place(request: pytest.FixtureRequest, topic: Filled, tmp_path: Path, workers: Workers) -> Iterator[World]:
-    with world(topic, tmp_path, workers, request.param) as made:
-        yield made
-
-
 @pytest.fixture
 def iceberg(topic: Filled, tmp_path: Path, workers: Workers) -> Iterator[World]:
     with world(topic, tmp_path, workers) as made:

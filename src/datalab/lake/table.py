@@ -223,6 +223,10 @@ class TableState:
             mark_rows=mark_rows_of(self.properties) if self.marks else 0,
         )
 
+    def same_layout(self, other: TableState) -> bool:
+        """Whether what was staged for this state can be committed onto another one."""
+        return (self.schema, self.partition, self.location) == (other.schema, other.partition, other.location)
+
     def require_own(self) -> None:
         """LakeError for a table of another warehouse: the maintenance there would not know of our commits."""
         if self.elsewhere:

@@ -90,16 +90,13 @@ class Landing:
 def _onto(staged: IngestStaged, before: Offsets, planned: TableState, landing: Landing) -> IngestStaged:
     """The batch for the state that there is now, which others may have committed to since it was planned."""
     state = landing.state
-    if landing.offsets == before and _same_layout(planned, state):
+    same = planned.same_layout(state)
+    if same and landing.offsets == before:
         return staged
-    provenance = staged.onto(state) if staged.onto is not None and _same_layout(planned, state) else None
+    provenance = staged.onto(state) if same and staged.onto is not None else None
     if provenance is None:
         raise Fenced(
             f"{state.name}: another writer has consumed the same, or changed the table, while it was read",
             "nothing of the batch was written; it is planned again",
         )
     return replace(staged, provenance=provenance)
-
-
-def _same_layout(one: TableState, other: TableState) -> bool:
-    return one.schema == other.schema and one.partition == other.partition and one.location == other.location

@@ -102,8 +102,7 @@ def _renewed(publication: Publication, newest: TableState | None) -> Provenance 
     state, onto = publication.state, publication.onto
     if onto is None or newest is None:
         return None
-    same = newest.schema == state.schema and newest.partition == state.partition and newest.location == state.location
-    return onto(newest) if same else None
+    return onto(newest) if state.same_layout(newest) else None
 
 
 @contextmanager

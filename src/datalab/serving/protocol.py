@@ -12,14 +12,13 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from datalab.serving.guard import Straight
 from datalab.serving.limits import Limits
 from datalab.serving.problems import CONTENT_TYPE
-from datalab.serving.turn import Turn
+from datalab.serving.turn import CLOSE, Turn
 
 _SWEEP_SECONDS = 0.25
 _MOST_UNREAD = 1 << 20
 _MOST_FRAMING = 16  # bytes on the line for a byte of a body: chunks of one byte take six
 _MOST_OFFERS = 8  # of other protocols, in one piece of the stream
 _OFFERS = frozenset({b"upgrade", b"connection", b"http2-settings"})
-_CLOSE = (b"connection", b"close")
 _HEAD, _WORK, _IDLE = "head", "work", "idle"
 _SECONDS = {_HEAD: "header_seconds", _WORK: "request_seconds", _IDLE: "idle_seconds"}
 
@@ -94,7 +93,7 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         close = any(name == b"connection" and b"close" in value.lower() for name, value in self.headers)
         kept = [pair for pair in self.headers if pair[0] not in _OFFERS]
-        lines = [b"%s: %s" % pair for pair in (*kept, *([_CLOSE] if close else []))]
+        lines = [b"%s: %s" % pair for pair in (*kept, *([CLOSE] if close else []))]
         head = b"\r\n".join([b"%s %s HTTP/%s" % (method, self.url, version.encode("ascii")), *lines, b"", b""])
         self.parser = httptools.HttpRequestParser(self)
         self._feed(head + rest, offers)

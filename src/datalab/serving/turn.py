@@ -12,7 +12,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from datalab.serving.guard import ALWAYS
 from datalab.serving.problems import Answer
 
-_CLOSE = (b"connection", b"close")
+CLOSE = (b"connection", b"close")
 
 
 class Turn:
@@ -37,11 +37,11 @@ class Turn:
         lines = [_head(answer.status, answer.content_type)]
         for name, value in (*self._protocol.server_state.default_headers, *answer.headers):
             lines += (name, b": ", value, b"\r\n")
-        if not self.keep_alive and _CLOSE not in answer.headers:
+        if not self.keep_alive and CLOSE not in answer.headers:
             lines.append(b"connection: close\r\n")
         lines += (b"content-length: %d\r\n\r\n" % len(answer.body), answer.body)
         transport.write(b"".join(lines))
-        if not self.keep_alive or _CLOSE in answer.headers:
+        if not self.keep_alive or CLOSE in answer.headers:
             transport.close()
         self._answered()
 
