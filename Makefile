@@ -48,7 +48,7 @@ lock: ## Renew the pins in constraints.txt (needs the package index)
 clean: ## Remove .venv and everything that was built
 	@rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml constraints.txt hatch_build.py $(wildcard src/datalab/ingest/native/*.c)
 	@$(PYTHON) -c 'import sys; sys.exit("DataLab needs Python 3.11 or later" if sys.version_info < (3, 11) else 0)'
 	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv
 	@echo "installing into .venv (once; again when the pins change)"

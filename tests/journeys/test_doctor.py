@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from tests.journeys.pedidos import Pedidos, order
 
+from datalab.ingest.sources import kafka_native
 from datalab.names import TableName
 from datalab.platform.lab import Lab
 from datalab.platform.settings import load
@@ -145,3 +146,14 @@ def test_columns_of_changed_tables_are_counted(pedidos: Pedidos) -> None:
     pedidos("data", "analyze", "--all")
     rows = pedidos.rows("SELECT rows FROM ops.statistics WHERE table_name = 'silver.pedidos' AND column_name = 'id'")
     assert rows == [(3,), (4,)]
+
+
+def test_a_topic_that_comes_in_slower_than_it_could(pedidos: Pedidos, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATALAB__SOURCES__PEDIDOS__TOPIC", "pedidos")
+    monkeypatch.setenv("DATALAB__KAFKA__BOOTSTRAP", "127.0.0.1:1")
+    monkeypatch.setenv("DATALAB__KAFKA__REGISTRY", "http://127.0.0.1:1")
+    monkeypatch.setattr(kafka_native, "_library", object)
+    assert findings(pedidos, 0) == set()
+    monkeypatch.setattr(kafka_native, "_library", lambda: None)
+    assert findings(pedidos) == {("kafka client", "")}
+    assert "install a C compiler" in pedidos("doctor", code=1).out

@@ -1,57 +1,73 @@
-"""Messages of the client to Arrow: how many are waited for, where reading stands, what the collector does meanwhile."""
+"""Reading a topic: how many messages are waited for, where reading stands, what is no message."""
 
 from __future__ import annotations
 
-import gc
 import threading
 import time
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
 
+import pyarrow as pa
 import pytest
-from confluent_kafka import KafkaError, Message, TopicPartition
+from confluent_kafka import KafkaError
 
 from datalab.errors import SourceUnavailable
-from datalab.ingest.sources import kafka_topic
+from datalab.ingest.message_jobs import MESSAGES
+from datalab.ingest.sources.kafka_client import Notice, Taken
 from datalab.ingest.sources.kafka_offsets import Range
-from datalab.ingest.sources.kafka_topic import Topic, unsearched
+from datalab.ingest.sources.kafka_topic import Topic
+
+Message = tuple[int, int]
 
 
 class Client:
     """Answers what lies ready, as much as is asked for."""
 
-    def __init__(self, ready: Sequence[Message]) -> None:
+    def __init__(self, ready: Sequence[Message | Notice]) -> None:
         self.ready = list(ready)
         self.asked: list[int] = []
-        self.assigned: list[dict[int, int]] = []
+        self.assigned: list[Mapping[int, int]] = []
 
-    def assign(self, partitions: Sequence[TopicPartition]) -> None:
-        self.assigned.append({each.partition: each.offset for each in partitions})
+    def refresh(self, topic: str, patience: float) -> None:
+        raise NotImplementedError
 
-    def consume(self, most: int, timeout: float) -> list[Message]:
-        assert timeout > 0
+    def assign(self, topic: str, at: Mapping[int, int]) -> None:
+        self.assigned.append(dict(at))
+
+    def consume(self, most: int) -> Taken:
         self.asked.append(most)
         found, self.ready = self.ready[:most], self.ready[most:]
-        return found
+        messages = [each for each in found if not isinstance(each, Notice)]
+        notices = [each for each in found if isinstance(each, Notice)]
+        return (batch(messages) if messages else None), notices
+
+    def commit(self, topic: str, stands: Mapping[int, int]) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+
+def batch(messages: Sequence[Message]) -> pa.RecordBatch:
+    more = {"value": b"v", "key": b"k", "headers": None}
+    rows = [{"partition": each, "offset": at, "timestamp": 1_000 + at, **more} for each, at in messages]
+    return pa.RecordBatch.from_pylist(rows, schema=MESSAGES)
 
 
 def message(partition: int, offset: int) -> Message:
-    return Message(topic="t", partition=partition, offset=offset, value=b"v", key=b"k", timestamp=(1, 1_000 + offset))
+    return partition, offset
 
 
-def end(partition: int, offset: int) -> Message:
-    error = KafkaError(KafkaError._PARTITION_EOF)
-    return Message(topic="t", partition=partition, offset=offset, error=error, timestamp=(0, -1))
+def end(partition: int, offset: int) -> Notice:
+    return Notice(partition, offset, KafkaError(KafkaError._PARTITION_EOF))
 
 
-def out_of_range(partition: int, offset: int) -> Message:
-    error = KafkaError(KafkaError._AUTO_OFFSET_RESET)
-    return Message(topic="t", partition=partition, offset=offset, error=error, timestamp=(0, -1))
+def out_of_range(partition: int, offset: int) -> Notice:
+    return Notice(partition, offset, KafkaError(KafkaError._AUTO_OFFSET_RESET))
 
 
-def reading(ready: Sequence[Message]) -> tuple[Topic, Client]:
+def reading(ready: Sequence[Message | Notice]) -> tuple[Topic, Client]:
     topic, client = Topic("t", "nowhere:1", "g", {}, 1.0), Client(ready)
-    topic._consumer = client  # type: ignore[assignment]
+    topic._consumer = client
     return topic, client
 
 
@@ -98,63 +114,3 @@ def test_an_offset_that_is_gone_is_told() -> None:
     topic, _ = reading([message(0, 0), out_of_range(0, 1)])
     with pytest.raises(SourceUnavailable):
         list(topic.read([Range(0, 0, 2)], threading.Event()))
-
-
-def test_offsets_with_gaps_in_them_are_asked_one_by_one() -> None:
-    offsets = [0, 1, 2, 5, 6, 9, 10, 11]
-    mixed = [(0, 0), (0, 1), (1, 7), (1, 8), (1, 12), (0, 2), (2, 40)]
-    for places in ([(0, each) for each in offsets], mixed):
-        topic, _ = reading([message(*each) for each in places])
-        topic._at_once = 100
-        batch = next(topic.read([Range(each, 0, 50) for each in range(3)], threading.Event()))
-        assert list(zip(*(batch.column(name).to_pylist() for name in ("partition", "offset")), strict=True)) == places
-
-
-def test_messages_without_a_time_are_messages() -> None:
-    timeless = [Message(topic="t", partition=0, offset=at, value=b"v", key=b"k", timestamp=(0, -1)) for at in range(3)]
-    topic, _ = reading([*timeless, end(0, 4)])
-    (batch,) = topic.read([Range(0, 0, 4)], threading.Event())
-    assert batch.column("timestamp").to_pylist() == [-1, -1, -1]
-    assert batch.column("offset").to_pylist() == [0, 1, 2]
-    assert topic.stands() == {0: 4}
-
-
-def test_no_search_for_circles_while_messages_are_made() -> None:
-    with unsearched():
-        assert not gc.isenabled()
-    assert gc.isenabled()
-    with pytest.raises(ValueError, match="broken"), unsearched():
-        raise ValueError("broken")
-    assert gc.isenabled()
-
-
-def test_who_wants_no_search_at_all_keeps_it_so() -> None:
-    gc.disable()
-    try:
-        with unsearched():
-            pass
-        assert not gc.isenabled()
-    finally:
-        gc.enable()
-
-
-class Odd(Message):
-    """A message with a header whose name is not UTF-8, as the client has it. Asked a second time, it would crash."""
-
-    asked: ClassVar[list[int | None]] = []
-
-    def headers(self) -> Any:
-        self.asked.append(self.offset())
-        if self.offset() == 1:
-            raise SystemError("returned a result with an exception set")
-        return super().headers()
-
-
-def test_a_header_that_cannot_be_told_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kafka_topic, "Message", Odd)
-    places = [{"topic": "t", "partition": 0, "offset": at, "value": b"v"} for at in range(3)]
-    messages = [Odd(**place, headers=[("a", b"b")] if place["offset"] else None) for place in places]
-    batch = kafka_topic._as_arrow(messages, kafka_topic._moments(messages))
-    told = [{"name": kafka_topic.UNREADABLE, "value": None}], [{"name": "a", "value": b"b"}]
-    assert batch.column("headers").to_pylist() == [None, *told]
-    assert Odd.asked == [0, 1, 2]

@@ -28,8 +28,8 @@ from datalab.ingest.sources.registry import Registry
 from datalab.ingest.workers import Workers
 from datalab.lake.table import WriteTarget
 
-_WORTH_A_JOB = 50_000
-_MOST_OF_A_JOB = 75_000  # where workers are busy anyway: fewer and larger files; more would take more memory
+_WORTH_A_JOB = 20_000
+_MOST_OF_A_JOB = 40_000  # where workers are busy anyway: fewer and larger files; more would take more memory
 _BYTES_OF_A_JOB = 32 << 20
 
 
@@ -164,8 +164,8 @@ class KafkaSource:
 
     @property
     def _beside(self) -> int:
-        """How many workers decode at once: this process needs a core itself, to read."""
-        return max(1, min(self.limits.workers, (os.cpu_count() or 1) - 1))
+        """How many workers decode at once; to read takes a small part of what they take."""
+        return max(1, min(self.limits.workers, os.cpu_count() or 1))
 
     def _flow(self, target: WriteTarget) -> tuple[str, Any, str]:
         return self.name, target.name, self.contract.schema_id
