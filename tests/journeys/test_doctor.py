@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
@@ -118,14 +119,28 @@ def test_files_that_were_cut_or_closed_are_found(pedidos: Pedidos, monkeypatch: 
     assert findings(pedidos) == {("damaged files", "silver.pedidos")}
 
 
-def test_a_table_that_cannot_be_read_is_a_finding_and_the_others_are_looked_at(pedidos: Pedidos) -> None:
+@pytest.mark.parametrize("damage", ["gone", "changed"])
+def test_a_table_that_cannot_be_read_is_named_and_the_others_are_looked_at(pedidos: Pedidos, damage: str) -> None:
     pedidos.deliver("d1", order("a"))
     pedidos.run()
+    well = pedidos("data", "list", "--json").json
+    assert {row["problem"] for row in well} == {None}
     place = pedidos.folder / "lake" / "gold" / "por_uf"
-    for name in ("metadata", "_delta_log"):
-        for path in (place / name).glob("*") if (place / name).is_dir() else ():
-            path.unlink()
+    for path in [*place.glob("metadata/*.json"), *place.glob("_delta_log/*.json")]:
+        path.unlink() if damage == "gone" else path.write_bytes(b"\xc3" * path.stat().st_size)
     assert ("entry without files", "gold.por_uf") in findings(pedidos)
+
+    answer = pedidos("data", "list", "--json", code=8)
+    listed = {row["table"]: row for row in answer.json}
+    assert [row for row in listed.values() if row["problem"] is None] == [
+        row for row in well if row["table"] != "gold.por_uf"
+    ]
+    assert listed["gold.por_uf"]["rows"] is None
+    assert json.loads(answer.err)["error"]["message"] == listed["gold.por_uf"]["problem"]
+    told = pedidos("data", "list", code=8)
+    assert len(told.out.splitlines()) == len(well) + 1
+    assert "problem" in told.out.splitlines()[0]
+    assert told.err.startswith("error: ")
 
 
 def test_columns_of_changed_tables_are_counted(pedidos: Pedidos) -> None:

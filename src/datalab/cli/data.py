@@ -15,6 +15,7 @@ from datalab.cli.query import AT, moment
 from datalab.cli.run import perform
 from datalab.cli.simulate import simulate
 from datalab.cli.upkeep import data_analyze, data_cleanup, data_expire, data_optimize, data_vacuum
+from datalab.errors import DataLabError
 from datalab.ingest.validate import Validated
 from datalab.lake.lake import Lake
 from datalab.names import TableName, is_internal
@@ -48,12 +49,17 @@ def ingest(
 
 @app.command("list")
 def list_tables(ctx: typer.Context) -> None:
-    """List all tables: format, rows, files, bytes, last commit."""
+    """List all tables: format, rows, files, bytes, last commit; one that cannot be read with what is wrong."""
+    as_json = options_of(ctx).json
     with lab_of(ctx) as lab:
-        rows = [_table(lab.lake, name) for name in lab.tables()]
+        listed = [_table(lab.lake, name) for name in lab.tables()]
+    errors = [error for _, error in listed if error is not None]
     formats = dict.fromkeys(("rows", "files", "bytes"), ",")
     columns = ("table", "format", "rows", "files", "bytes", "snapshot", "last_commit", "comment")
-    output.show(output.Table.of(rows, columns, formats=formats), as_json=options_of(ctx).json)
+    shown = (*columns, "problem") if errors or as_json else columns
+    output.show(output.Table.of([row for row, _ in listed], shown, formats=formats), as_json=as_json)
+    if errors:  # after all tables had their turn: the first error decides the exit code
+        raise errors[0]
 
 
 @app.command()
@@ -107,12 +113,18 @@ def _verdict(found: Validated) -> dict[str, Any]:
     }
 
 
-def _table(lake: Lake, name: TableName) -> dict[str, Any]:
+def _table(lake: Lake, name: TableName) -> tuple[dict[str, Any], DataLabError | None]:
+    try:
+        return {"table": str(name), **_described(lake, name)}, None
+    except DataLabError as error:
+        return {"table": str(name), "problem": error.message}, error
+
+
+def _described(lake: Lake, name: TableName) -> dict[str, Any]:
     state = lake.require(name)
     live = lake.files(state)
     last = lake.history(state)
     return {
-        "table": str(name),
         "format": state.format,
         "rows": live.rows,
         "files": len(live.files),

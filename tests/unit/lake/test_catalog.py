@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -71,10 +72,16 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "bronze" / "pedidos" / "_delta_log"
 
 
-def test_a_lost_log_is_not_begun_anew_beside_its_data(log: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("folder", ["gone", "empty"])
+def test_a_lost_log_is_not_begun_anew_beside_its_data(log: Path, tmp_path: Path, folder: str) -> None:
     log.rename(tmp_path / "kept")
+    if folder == "empty":
+        log.mkdir()
+    with pytest.raises(LakeError, match=r"bronze\.pedidos: there is no such table, and .*pedidos holds the files of"):
+        open_lake("delta", str(tmp_path)).require(PEDIDOS)
     with pytest.raises(LakeError, match=r"bronze\.pedidos: .*pedidos holds data files, and the table's log is gone"):
         open_lake("delta", str(tmp_path)).define(PEDIDOS, TableSpec(SCHEMA))
+    shutil.rmtree(log, ignore_errors=True)
     (tmp_path / "kept").rename(log)
     assert open_lake("delta", str(tmp_path)).require(PEDIDOS).snapshot == 1
 

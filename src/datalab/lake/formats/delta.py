@@ -27,7 +27,7 @@ from datalab.lake.formats.delta_history import ADAPTER, moved, no_snapshot, snap
 from datalab.lake.formats.delta_log import NOTE_KEY, all_entries, entry_path, transaction_ids
 from datalab.lake.formats.delta_state import arrow_schema, is_head, is_newest, table_state
 from datalab.lake.formats.delta_upkeep import DeltaUpkeep, Run
-from datalab.lake.formats.traces import DELTA_LOG, delta_tables, has_delta_table
+from datalab.lake.formats.traces import DELTA_LOG, delta_tables, has_delta_table, has_lost_log
 from datalab.lake.local import flush, local_path
 from datalab.lake.schema import difference, extend, normalise
 from datalab.lake.table import Change, DataFile, Difference, Relation, Snapshot, TableSpec, TableState
@@ -234,7 +234,7 @@ class DeltaFormat:
 
     def _create(self, name: TableName, spec: TableSpec) -> None:
         root = self._root(name)
-        if not (root / DELTA_LOG).exists() and next(root.rglob("dl-*.parquet"), None) is not None:
+        if has_lost_log(root):
             raise LakeError(
                 f"{name}: {root} holds data files, and the table's log is gone",
                 f"restore {DELTA_LOG} from a backup; to begin anew, with every source from its first record, "

@@ -63,6 +63,13 @@ def delta_remains(warehouse: str, name: TableName) -> str:
     """The folder where the data files of a Delta table are and its log is not; empty where there is none."""
     folder = local_path(warehouse)
     place = folder / name.layer / name.table if folder is not None else None
-    if place is None or not place.is_dir() or any((place / own).exists() for own in (DELTA_LOG, "metadata")):
+    if place is None or not place.is_dir() or (place / "metadata").exists():
         return ""
-    return str(place) if next(place.rglob("dl-*.parquet"), None) is not None else ""
+    return str(place) if has_lost_log(place) else ""
+
+
+def has_lost_log(place: Path) -> bool:
+    """Whether a folder holds data files of a Delta table, and no version in its log, be that there or not."""
+    if next((place / DELTA_LOG).glob("[0-9]*"), None) is not None:
+        return False
+    return next(place.rglob("dl-*.parquet"), None) is not None
