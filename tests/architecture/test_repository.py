@@ -10,7 +10,7 @@ import pytest
 from tests.architecture.source import ROOT
 
 TEXT = {
-    "", ".avsc", ".cfg", ".csv", ".ini", ".json", ".jsonl", ".lock", ".md", ".py", ".sh", ".sql", ".toml", ".txt",
+    "", ".avsc", ".c", ".cfg", ".csv", ".ini", ".json", ".jsonl", ".lock", ".md", ".py", ".sh", ".sql", ".toml", ".txt",
     ".typed", ".yaml", ".yml",
 }  # fmt: skip
 MACHINE = re.compile(r"(?<![\w.$}])/(?:home|root|work|Users|tmp)/\w|pypi\.org|pythonhosted\.org|artifactory|jfrog\.io")
