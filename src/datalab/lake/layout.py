@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 CLUSTER_KEY = "datalab.cluster_by"
 FILE_ROWS_KEY = "datalab.file_rows"
 MARK_ROWS_KEY = "datalab.mark_rows"
+MERGE_MODE_KEY = "write.merge.mode"  # Iceberg's own
+MERGE_MODES = ("copy-on-write", "merge-on-read")
 UPSERT_FILE_ROWS = 65_536
 MARK_ROWS = 20_000  # a file of so many rows is written about as quickly as marks for it
 
@@ -26,7 +28,7 @@ def cluster_of(properties: Mapping[str, str], names: Sequence[str]) -> tuple[str
 
 def mark_rows_of(properties: Mapping[str, str]) -> int:
     """Rows from which on a file keeps rows that were deleted, marked; 0 where every file is written again without."""
-    if properties.get("write.merge.mode", "") == "copy-on-write":
+    if properties.get(MERGE_MODE_KEY, "").lower() == "copy-on-write":
         return 0
     text = properties.get(MARK_ROWS_KEY, "")
     return int(text) if text.isdecimal() else MARK_ROWS

@@ -14,6 +14,7 @@ from datalab.names import TableName
 from datalab.pipelines.cursor import Cursor
 from datalab.pipelines.lex import Source
 from datalab.pipelines.model import AutoCdc, Column, Constraint, Dataset, Flow, FlowKind, Origin
+from datalab.pipelines.properties import wrong_name, wrong_value
 from datalab.pipelines.python_form import Record, collecting, expectations_of
 from datalab.pipelines.query import parse_condition, parse_query, parse_stream
 from datalab.pipelines.statements_table import FORMATS, parse_elements
@@ -77,7 +78,7 @@ def _table_and_flow(source: Source, record: Record, origin: Origin) -> Iterator[
         cluster=_texts(options, "cluster_by", origin),
         comment=options.get("comment", ""),
         format=_format(options.get("format", ""), origin),
-        properties={key: str(value) for key, value in options.get("table_properties", {}).items()},
+        properties=_properties(options.get("table_properties", {}), origin),
     )
     yield dataset
     if record.function is not None:
@@ -166,6 +167,16 @@ def _format(text: str, origin: Origin) -> str:
     if text and text not in FORMATS:
         raise PipelineError(f"{origin}: '{text}' is not a table format", f"one of {', '.join(FORMATS)}")
     return text
+
+
+def _properties(given: object, origin: Origin) -> dict[str, str]:
+    if not isinstance(given, Mapping):
+        raise PipelineError(f"{origin}: table_properties is {given!r}", 'write a mapping: {"name": "value"}')
+    found = {str(name): str(value) for name, value in given.items()}
+    for name, value in found.items():
+        if wrong := wrong_name(name) or wrong_value(name, value):
+            raise PipelineError(f"{origin}: {wrong[0]}", wrong[1])
+    return found
 
 
 def _table(text: str, origin: Origin) -> TableName:

@@ -11,6 +11,7 @@ from sqlglot.errors import ParseError
 from datalab.lake.table import PartitionField
 from datalab.pipelines.cursor import Cursor, Words
 from datalab.pipelines.model import Column, Constraint, DatasetKind
+from datalab.pipelines.properties import wrong_name, wrong_value
 from datalab.pipelines.query import parse_condition
 
 
@@ -201,15 +202,24 @@ def _comment(cursor: Cursor, clauses: Clauses) -> None:
 
 def _properties(cursor: Cursor, clauses: Clauses) -> None:
     cursor.expect("TBLPROPERTIES")
-    clauses["properties"] = dict(cursor.listed(lambda: _property(cursor)))
+    found: dict[str, str] = {}
+    cursor.listed(lambda: _property(cursor, found))
+    clauses["properties"] = found
 
 
-def _property(cursor: Cursor) -> tuple[str, str]:
+def _property(cursor: Cursor, found: dict[str, str]) -> None:
+    place = cursor.token.start
     key = cursor.advance().text if cursor.token.kind == "string" else cursor.dotted("a property's name")
+    if key in found:
+        raise cursor.source.syntax_error(place, f"the property {key} is set twice", "remove one of the two")
+    if wrong := wrong_name(key):
+        raise cursor.source.syntax_error(place, *wrong)
     cursor.accept("=")
     if cursor.token.kind not in ("string", "number", "word"):
         raise cursor.unexpected("a value", "write 'name' = 'value'")
-    return key, cursor.advance().text
+    if wrong := wrong_value(key, cursor.token.text):
+        raise cursor.error(*wrong)
+    found[key] = cursor.advance().text
 
 
 def _refuse(cursor: Cursor, unsupported: dict[Words, str] | dict[tuple[str], str]) -> None:

@@ -65,6 +65,9 @@ ACCEPTED = [
     f"CREATE STREAMING TABLE `silver`.`x` (a INT) USING iceberg AS {QUERY}",
     f"CREATE STREAMING TABLE silver.x USING DELTA CLUSTER BY (a) COMMENT 'c' AS {QUERY}",
     f"CREATE STREAMING TABLE silver.x TBLPROPERTIES ('a.b' = 'c', d.e = 3, f true) COMMENT 'c' AS {QUERY}",
+    f"CREATE STREAMING TABLE silver.x TBLPROPERTIES (datalab.file_rows = 0, 'datalab.mark_rows' = '7') AS {QUERY}",
+    "CREATE STREAMING TABLE silver.x TBLPROPERTIES ('delta.appendOnly' = 'x', 'pipelines.reset.allowed' = 'false', "
+    f"'write.merge.mode' = 'Merge-on-Read', 'write.merge.modes' = 'x', quality = 'silver') AS {QUERY}",
     f"CREATE STREAMING TABLE silver.x (a STRING NOT NULL COMMENT 'x', CONSTRAINT c EXPECT (a <> ')')) AS {QUERY}",
     "CREATE STREAMING TABLE silver.x",
     "CREATE MATERIALIZED VIEW IF NOT EXISTS gold.y (a INT COMMENT 'x', b STRUCT<c: INT, d: MAP<STRING, INT>>) AS "
@@ -214,6 +217,34 @@ SYNTAX = [
     ("SET a", 6, "expected ="),
     ("CREATE TEMPORARY VIEW silver.v AS SELECT 1", 29, "a name of one part"),
 ]  # fmt: skip
+
+
+PROPERTIES = [
+    ("'datalab.file_row' = 3", 1, "there is no property datalab.file_row to set"),
+    ("a = 1, DataLab.Mark_Rows = 3", 8, "there is no property DataLab.Mark_Rows to set"),
+    ("'datalab.positions' = '{}'", 1, "there is no property datalab.positions to set"),
+    ("'datalab.cluster_by' = 'a'", 1, "datalab.cluster_by is not set as a property"),
+    ("'datalab.mark_rows' = 'many'", 23, "datalab.mark_rows cannot be 'many'"),
+    ("'datalab.file_rows' = 1.5", 23, "datalab.file_rows cannot be '1.5'"),
+    ("'write.merge.mode' = 'copy-on-wrte'", 22, "write.merge.mode cannot be 'copy-on-wrte'"),
+    ("a.b = 1, 'a.b' = 2", 10, "a.b is set twice"),
+]
+
+
+@pytest.mark.parametrize(("text", "column", "message"), PROPERTIES)
+def test_properties_of_ours_are_known_by_name_and_value(text: str, column: int, message: str) -> None:
+    head = "CREATE STREAMING TABLE silver.x TBLPROPERTIES ("
+    with pytest.raises(PipelineSyntaxError) as caught:
+        parse(f"{head}{text})")
+    assert caught.value.message.startswith(f"p.sql:1:{len(head) + column}: ")
+    assert message in caught.value.message.splitlines()[0]
+    assert caught.value.hint
+
+
+def test_a_property_that_is_none_of_ours_is_answered_with_those_that_are() -> None:
+    with pytest.raises(PipelineSyntaxError) as caught:
+        parse("CREATE STREAMING TABLE silver.x TBLPROPERTIES ('datalab.file_row' = 3)")
+    assert caught.value.hint == "did you mean datalab.file_rows? known are datalab.file_rows, datalab.mark_rows"
 
 
 @pytest.mark.parametrize(("text", "column", "message"), SYNTAX)

@@ -121,6 +121,15 @@ ERRORS = [
         'dp.create_streaming_table("silver.x", partition_by=["bucket(a)"])',
         "pipelines/p.py:2:1: 'bucket(a)' is not a partition field",
     ),
+    (
+        'dp.create_streaming_table("silver.x", table_properties={"datalab.marc_rows": 1})',
+        "pipelines/p.py:2:1: there is no property datalab.marc_rows to set",
+    ),
+    (
+        'dp.create_streaming_table("silver.x", table_properties={"datalab.mark_rows": 1.5})',
+        "pipelines/p.py:2:1: datalab.mark_rows cannot be '1.5'",
+    ),
+    ('dp.create_streaming_table("silver.x", table_properties=["a"])', "pipelines/p.py:2:1: table_properties is ['a']"),
     ('dp.create_streaming_table("silver.x", format="parquet")', "pipelines/p.py:2:1: 'parquet' is not a table format"),
     (
         'dp.create_auto_cdc_flow("silver.x", "bronze.a", ["k"], "t", stored_as_scd_type=3)',
