@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pyarrow as pa
 from sqlglot import exp
 
+from datalab.engine.aggregates import NAMED_AGGREGATES
 from datalab.errors import FeatureError
 from datalab.features.views import FeatureView
 from datalab.names import TableName
@@ -28,12 +29,6 @@ if TYPE_CHECKING:
 
 MOMENTS = "datalab_moments"
 ROW, MOMENT = "datalab_row", "datalab_moment"
-_SECOND_NAMES: Mapping[str, type[exp.Expr]] = {
-    "mean": exp.Avg,
-    "std": exp.Stddev,
-    "every": exp.LogicalAnd,
-    "some": exp.LogicalOr,
-}
 Describe = Callable[[exp.Query], pa.Schema]
 
 
@@ -251,7 +246,7 @@ def _spelled_out(tree: exp.Select) -> exp.Select:
     """The same with the second names of aggregates, which the parser does not know, replaced by the first."""
 
     def first_name(node: exp.Expr) -> exp.Expr:
-        kind = _SECOND_NAMES.get(node.name.lower()) if isinstance(node, exp.Anonymous) else None
+        kind = NAMED_AGGREGATES.get(node.name.lower()) if isinstance(node, exp.Anonymous) else None
         return kind(this=node.expressions[0]) if kind and len(node.expressions) == 1 else node
 
     made = tree.transform(first_name)

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field, replace
 from sqlglot import exp
 from sqlglot.optimizer.scope import Scope
 
+from datalab.engine.aggregates import has_aggregate, is_aggregate
 from datalab.lineage.joins import ANTI, Join, equalities, joined
 from datalab.lineage.resolve import conjuncts, own_nodes, table_of
 from datalab.names import TableName
 
 INPUT = "input_row"
-_OPAQUE = (exp.AggFunc, exp.Window, exp.Query, exp.Explode, exp.Posexplode, exp.Inline, exp.Unnest)
+_OPAQUE = (exp.Window, exp.Query, exp.Explode, exp.Posexplode, exp.Inline, exp.Unnest)
 
 Expressions = Mapping[str, exp.Expr | None]
 
@@ -135,14 +136,19 @@ def _through(tree: exp.Select, name: str, joins: Mapping[str, Join], below: Stra
 
 def _result(item: exp.Expr, express: Callable[[exp.Column], exp.Expr | None]) -> exp.Expr | None:
     expression = item.unalias()
-    return None if expression.find(*_OPAQUE) else _substituted(expression, express)
+    return None if _is_opaque(expression) else _substituted(expression, express)
 
 
 def _restrictions(tree: exp.Select, join: Join) -> list[exp.Expr]:
     """Conditions that each row of a source met, if they speak of it alone: WHERE, and ON where that drops rows."""
     where = tree.args.get("where")
     parts = [*conjuncts(where.this if where else None), *join.restricts]
-    return [part for part in parts if not part.find(*_OPAQUE)]
+    return [part for part in parts if not _is_opaque(part)]
+
+
+def _is_opaque(expression: exp.Expr) -> bool:
+    """Whether an expression looks at more than one row."""
+    return expression.find(*_OPAQUE) is not None or has_aggregate(expression)
 
 
 def _says_nothing(condition: exp.Expr) -> bool:
@@ -154,7 +160,7 @@ def _summed(tree: exp.Select, strand: Strand) -> Strand:
     parts = [*tree.expressions, tree.args.get("having"), tree.args.get("qualify")]
     nodes = [node for part in parts if part is not None for node in own_nodes(part)]
     windows = any(isinstance(node, exp.Window) for node in nodes)
-    sums = any(isinstance(node, exp.AggFunc) and not isinstance(node.parent, exp.Window) for node in nodes)
+    sums = any(is_aggregate(node) and not isinstance(node.parent, exp.Window) for node in nodes)
     found = strand.noting("window functions look at other rows too") if windows else strand
     if group is None and not sums:
         return found

@@ -9,6 +9,7 @@ from sqlglot import exp
 from sqlglot.errors import OptimizeError
 from sqlglot.optimizer.scope import Scope, build_scope
 
+from datalab.engine.aggregates import has_aggregate, is_aggregate
 from datalab.names import TableName
 from datalab.pipelines.views import tables_of
 
@@ -166,7 +167,7 @@ def _aliases(reference: exp.Expr, source: exp.Expr | Scope) -> Iterator[exp.Tabl
 
 
 def _row_wise(tree: exp.Select, below: _Level, columns: frozenset[str]) -> _Level:
-    if any(isinstance(node, exp.AggFunc) for node in _own_nodes(tree)):
+    if any(map(is_aggregate, _own_nodes(tree))):
         raise NotGrouped("it has no GROUP BY" if below.keys is None else "it aggregates its groups once more")
     return replace(_projected(tree, below, columns, below.keys), items=below.items, select=below.select)
 
@@ -234,7 +235,7 @@ def _projected(tree: exp.Select, below: _Level, columns: frozenset[str], keys: t
             continue
         if name.lower() in outputs or (stars and _may_pass(stars[0], name, below, columns)):
             raise NotGrouped(f"it may have two columns named {name}")
-        opaque = item.find(exp.AggFunc) or _uses_sibling(item, tree, below)
+        opaque = has_aggregate(item) or _uses_sibling(item, tree, below)
         outputs[name.lower()] = (name, None if opaque else _over_table(item.unalias(), below))
     return _Level(below.table, outputs, below.star and bool(stars) and not tree.args.get("group"), keys)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlglot import exp
 
+from datalab.engine.aggregates import is_aggregate
 from datalab.names import TableName
 from datalab.pipelines.grouping import Grouping, NotGrouped, nondeterministic, refuse_shapes
 from datalab.pipelines.views import tables_of
@@ -75,7 +76,7 @@ def _require_select(select: exp.Select, below: exp.Expr, query: exp.Select, tabl
     if any(join.side.upper() in ("RIGHT", "FULL") for join in select.args.get("joins") or ()):
         raise NotGrouped(f"{table} is joined so that rows without a match stay")
     own = select.walk(prune=lambda node: isinstance(node, exp.Query) and node is not select)
-    grouped = select.args.get("group") or any(isinstance(node, exp.AggFunc) for node in own)
+    grouped = select.args.get("group") or any(map(is_aggregate, own))
     if select is not query and grouped:
         raise NotGrouped("it groups twice")
 

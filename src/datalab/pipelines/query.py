@@ -11,6 +11,7 @@ import re
 from sqlglot import Token, TokenType, exp
 from sqlglot.errors import ParseError
 
+from datalab.engine.aggregates import has_aggregate
 from datalab.errors import DataLabError
 from datalab.pipelines.lex import Source
 from datalab.pipelines.model import Origin
@@ -20,7 +21,7 @@ _QUERY_START = (TokenType.SELECT, TokenType.WITH, TokenType.FROM, TokenType.L_PA
 _INTERNALS = re.compile(r" but got <Token.*", re.DOTALL)
 _QUERY_HINT = "write SELECT … FROM …"
 _ROW_HINT = "leave queries, aggregates, windows and AS out: a > 0 AND b IS NOT NULL"
-_OF_SEVERAL = (exp.Query, exp.AggFunc, exp.Window, exp.UDTF)
+_OF_SEVERAL = (exp.Query, exp.Window, exp.UDTF)
 
 
 def parse_query(source: Source, start: int, end: int) -> exp.Query:
@@ -44,7 +45,7 @@ def parse_condition(source: Source, start: int, end: int) -> exp.Expression:
     if not tokens:
         raise source.syntax_error(start, "expected an expression", _ROW_HINT)
     tree = _run_parser(source, tokens, exp.Condition)
-    if not isinstance(tree, exp.Expression) or tree.find(*_OF_SEVERAL):
+    if not isinstance(tree, exp.Expression) or tree.find(*_OF_SEVERAL) or has_aggregate(tree):
         raise source.syntax_error(start, "expected an expression over the columns of one row", _ROW_HINT)
     _place(tree, source, set())
     return tree

@@ -6,6 +6,7 @@ from sqlglot import exp
 from sqlglot.errors import OptimizeError
 from sqlglot.optimizer.scope import Scope, build_scope
 
+from datalab.engine.aggregates import is_aggregate
 from datalab.errors import PipelineError, UnsupportedStatement
 from datalab.pipelines.model import Flow
 from datalab.pipelines.query import is_stream, origin_of
@@ -46,7 +47,7 @@ def _check_select(flow: Flow, tree: exp.Select) -> None:
         if tree.args.get(clause):
             raise _unsupported(flow, tree.args[clause], f"{word} over a stream", _VIEW_HINT)
     for node in tree.walk(prune=lambda node: isinstance(node, exp.Query) and node is not tree):
-        if isinstance(node, exp.AggFunc | exp.Window):
+        if is_aggregate(node) or isinstance(node, exp.Window):
             raise _unsupported(flow, node, f"{node.sql('spark')} over a stream", _VIEW_HINT)
 
 

@@ -107,6 +107,8 @@ def test_groups_that_overlap_and_windows_are_said() -> None:
     assert (window.summed, window.notes) == (False, ("window functions look at other rows too",))
     (whole,) = followed("SELECT count(*) AS n FROM bronze.p")
     assert (whole.summed, shown(whole)) == (True, {"n": None})
+    (named,) = followed("SELECT mean(valor) AS m FROM bronze.p")
+    assert (named.summed, shown(named)) == (True, {"m": None})
 
 
 def test_names_that_cannot_be_resolved_are_said() -> None:

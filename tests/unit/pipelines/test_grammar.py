@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from tests.declared import parse_sql
 
@@ -245,6 +248,28 @@ def test_a_property_that_is_none_of_ours_is_answered_with_those_that_are() -> No
     with pytest.raises(PipelineSyntaxError) as caught:
         parse("CREATE STREAMING TABLE silver.x TBLPROPERTIES ('datalab.file_row' = 3)")
     assert caught.value.hint == "did you mean datalab.file_rows? known are datalab.file_rows, datalab.mark_rows"
+
+
+def aggregates() -> list[str]:
+    """All that the page of the engine lists as aggregates."""
+    page = (Path(__file__).parents[3] / "docs" / "engine.md").read_text(encoding="utf-8")
+    listed = re.search(r"\*\*Aggregates\*\*: `([^`]+)`", page)
+    assert listed
+    return listed[1].split()
+
+
+CALLS = {
+    **dict.fromkeys(("approx_percentile", "percentile", "percentile_approx"), "(a, 0.5)"),
+    **dict.fromkeys(("covar_pop", "covar_samp", "max_by", "min_by"), "(a, b)"),
+    "percentile_cont": "(0.5) WITHIN GROUP (ORDER BY a)",
+}
+
+
+@pytest.mark.parametrize("name", aggregates())
+@pytest.mark.parametrize("after", ["", " FILTER (WHERE b > 0)"], ids=["plain", "filtered"])
+def test_no_aggregate_stands_in_a_constraint(name: str, after: str) -> None:
+    with pytest.raises(PipelineSyntaxError, match="columns of one row"):
+        parse(f"CREATE STREAMING TABLE silver.x (CONSTRAINT c EXPECT (a > {name}{CALLS.get(name, '(a)')}{after}))")
 
 
 @pytest.mark.parametrize(("text", "column", "message"), SYNTAX)

@@ -40,6 +40,7 @@ def test_row_wise_queries_are_accepted(query: str) -> None:
     [
         ("SELECT k, count(*) AS n FROM STREAM bronze.a GROUP BY k", "p.sql:1:90: GROUP BY over a stream"),
         ("SELECT count(*) AS n FROM STREAM bronze.a", "p.sql:1:43: COUNT(*) over a stream"),
+        ("SELECT mean(k) AS m FROM STREAM bronze.a", "p.sql:1:43: MEAN(k) over a stream"),
         ("SELECT DISTINCT k FROM STREAM bronze.a", "DISTINCT over a stream"),
         ("SELECT k FROM STREAM bronze.a LIMIT 3", "LIMIT over a stream"),
         ("SELECT row_number() OVER (ORDER BY k) AS n FROM STREAM bronze.a", "ROW_NUMBER() OVER"),
