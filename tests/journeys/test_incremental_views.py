@@ -153,6 +153,34 @@ def test_a_join_follows_the_one_table_that_changed(engine, keep, batches):
             assert close_rows(shop.rows("gold.por_regiao"), incremental)
 
 
+WAYS = {
+    "por_escrito": "GROUP BY lower(uf)",
+    "por_todos": "GROUP BY ALL",
+    "por_posicao": "GROUP BY 1",
+}
+
+
+@pytest.mark.parametrize("table_format", ["iceberg", "delta"])
+def test_all_and_positions_are_kept_up_as_what_they_stand_for(engine, tmp_path, table_format):
+    select = "SELECT lower(uf) AS sigla, 'UF' AS tipo, count(*) AS n, mean(valor) + max(valor) AS m FROM silver.pedidos"
+    gold = ";".join(f"CREATE MATERIALIZED VIEW gold.{view} AS {select} {by}" for view, by in WAYS.items())
+    shop = Shop(open_lake(table_format, str(tmp_path / "lake")), engine, f"{SILVER}{DELETES};{gold}")
+    added = [{"id": "novo", "versao": 1, "uf": "AC", "valor": 4}]
+    moved = [{"id": "x1", "versao": 2, "uf": "SP", "valor": 8}, {"id": "x2", "versao": 2, "uf": None, "valor": 1}]
+    deleted = [{"id": "novo", "versao": 3, "uf": "AC", "valor": 7}, {"id": "x0", "versao": 3, "uf": "SP", "valor": 7}]
+    for batch in (BEFORE, added, moved, deleted):
+        shop.add(batch)
+        kinds = {result.step.target.table: result.step.kind for result in shop.run().results}
+        assert {kinds[view] for view in WAYS} == {"replace" if batch is BEFORE else "replace_groups"}
+        written, *others = [shop.rows(f"gold.{view}") for view in WAYS]
+        assert all(close_rows(rows, written) for rows in others)
+    incremental = [shop.rows(f"gold.{view}") for view in WAYS]
+    assert {row["sigla"] for row in incremental[0]} == {"sp", "mt", "ba", None}
+    shop.run(Wish(refresh_all=True))
+    for view, rows in zip(WAYS, incremental, strict=True):
+        assert close_rows(shop.rows(f"gold.{view}"), rows)
+
+
 def test_only_touched_groups_are_computed_again(engine, tmp_path):
     shop = Shop(open_lake("iceberg", str(tmp_path / "lake")), engine, f"{SILVER};{GOLD}")
     shop.add([{"id": f"{n}", "versao": 1, "uf": f"U{n % 50}", "valor": n} for n in range(500)])

@@ -19,6 +19,7 @@ from datalab.errors import FeatureError
 from datalab.features.views import FeatureView
 from datalab.names import TableName
 from datalab.pipelines.graph import FlowNode, Graph
+from datalab.pipelines.group_by import group_items
 from datalab.pipelines.grouping import Grouping, grouping
 from datalab.pipelines.lex import Source
 from datalab.pipelines.query import parse_query
@@ -226,7 +227,10 @@ def _features(definition: Definition, columns: Sequence[str]) -> tuple[str, ...]
 
 
 def _nested(select: exp.Query, visible: Mapping[str, exp.Select]) -> exp.Select:
-    """The query with each common table expression where it is read; grouping() saw that they are one chain."""
+    """The query with each common table expression where it is read, and GROUP BY ALL written out.
+
+    grouping() saw that it is one chain.
+    """
     assert isinstance(select, exp.Select)
     tree = select.copy()
     known = dict(visible)
@@ -234,6 +238,8 @@ def _nested(select: exp.Query, visible: Mapping[str, exp.Select]) -> exp.Select:
     for common in clause.expressions if clause is not None else ():
         known[common.alias.lower()] = _nested(common.this, known)
     tree.set("with_", None)
+    if tree.args.get("group") and tree.args["group"].args.get("all"):
+        tree.set("group", exp.Group(expressions=[item.expression.copy() for item in group_items(tree)]))
     source = tree.args["from_"].this
     if isinstance(source, exp.Table) and not source.db and source.name.lower() in known:
         source.replace(known[source.name.lower()].copy().subquery(source.alias or source.name))

@@ -9,7 +9,7 @@ from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.qualify import qualify
 from sqlglot.optimizer.scope import Scope, build_scope
 
-from datalab.engine.dialect import name_results
+from datalab.engine.dialect import name_results, write_out_all
 from datalab.names import TableName, is_internal
 from datalab.pipelines.cdc import cdc_query
 from datalab.pipelines.graph import FlowNode
@@ -29,10 +29,11 @@ def flow_query(node: FlowNode) -> exp.Query:
 def resolved(query: exp.Query, columns: Columns) -> Scope:
     """The scope of a resolved copy of a query over tables with these `columns`; names come in lower case. Unresolved.
 
-    GROUP BY positions and aliases are written out, a name in GROUP BY is a column before it is an alias, as in Spark.
+    GROUP BY positions, ALL and aliases are written out; a name there is a column before it is an alias, as in Spark.
     """
     root = exp.Paren(this=query.copy())
     name_results(root)
+    write_out_all(root)
     try:
         tree = qualify(
             root.this, dialect="spark", schema=_schema(columns), validate_qualify_columns=False, quote_identifiers=False

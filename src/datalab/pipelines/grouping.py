@@ -11,6 +11,7 @@ from sqlglot.optimizer.scope import Scope, build_scope
 
 from datalab.engine.aggregates import has_aggregate, is_aggregate
 from datalab.names import TableName
+from datalab.pipelines.group_by import Item, NotGrouped, group_items
 from datalab.pipelines.views import tables_of
 
 _UNSTABLE = (
@@ -43,10 +44,6 @@ class Grouping:
     items: tuple[exp.Expr, ...] = field(default=(), compare=False)
     select: exp.Select | None = field(default=None, compare=False)
     joined: bool = False
-
-
-class NotGrouped(Exception):
-    """Why the groups of a view do not stand alone; never leaves the functions that answer it as text."""
 
 
 @dataclass(frozen=True)
@@ -180,28 +177,23 @@ def _own_nodes(tree: exp.Select) -> Iterator[exp.Expr]:
 def _grouped(tree: exp.Select, below: _Level, columns: frozenset[str]) -> _Level:
     if below.keys is not None:
         raise NotGrouped("it groups twice")
-    group = tree.args["group"]
-    if any(group.args.get(key) for key in group.args if key != "expressions"):
-        raise NotGrouped("its groups overlap, or are named by ALL")
-    items = tuple(_key(item, tree, below, columns) for item in group.expressions)
-    keys = (_over_table(item, below) for item in items)
-    known = tuple(key for key in keys if key is not None)
-    return replace(_projected(tree, below, columns, known), items=items, select=tree)
+    found: dict[exp.Expr, exp.Expr] = {}
+    for item in group_items(tree):
+        written = _key(item, tree, below, columns)
+        over = _over_table(written, below)
+        if over is not None:
+            found.setdefault(over, written)
+    return replace(_projected(tree, below, columns, tuple(found)), items=tuple(found.values()), select=tree)
 
 
-def _key(item: exp.Expr, tree: exp.Select, below: _Level, columns: frozenset[str]) -> exp.Expr:
-    """A GROUP BY item as an expression: a position and an alias stand for what is selected."""
-    if isinstance(item, exp.Literal) and not item.is_string:
-        position = int(item.name) - 1
-        if not 0 <= position < len(tree.expressions):
-            raise NotGrouped(f"GROUP BY {item.name} names no column")
-        selected: exp.Expr = tree.expressions[position]
-        return selected.unalias()
-    if isinstance(item, exp.Column) and not item.table:
-        aliased = _aliased(tree, item.name, below)
-        if aliased is not None and not _has_column(below, item.name, columns):
+def _key(item: Item, tree: exp.Select, below: _Level, columns: frozenset[str]) -> exp.Expr:
+    """A GROUP BY item as an expression: an alias stands for what is selected."""
+    written = item.expression
+    if isinstance(written, exp.Column) and not written.table and not item.selected:
+        aliased = _aliased(tree, written.name, below)
+        if aliased is not None and not _has_column(below, written.name, columns):
             return aliased
-    return item
+    return written
 
 
 def _has_column(below: _Level, name: str, columns: frozenset[str]) -> bool:

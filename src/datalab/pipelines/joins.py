@@ -6,7 +6,8 @@ from sqlglot import exp
 
 from datalab.engine.aggregates import is_aggregate
 from datalab.names import TableName
-from datalab.pipelines.grouping import Grouping, NotGrouped, nondeterministic, refuse_shapes
+from datalab.pipelines.group_by import NotGrouped, group_items
+from datalab.pipelines.grouping import Grouping, nondeterministic, refuse_shapes
 from datalab.pipelines.views import tables_of
 
 
@@ -83,21 +84,13 @@ def _require_select(select: exp.Select, below: exp.Expr, query: exp.Select, tabl
 
 def _keys(select: exp.Select) -> list[tuple[str, exp.Expr]]:
     """The name in the result of each group key, and what it is over the joined rows."""
-    group = select.args["group"]
-    if any(group.args.get(key) for key in group.args if key != "expressions"):
-        raise NotGrouped("its groups overlap, or are named by ALL")
-    return [_key(select, item) for item in group.expressions]
+    return list(dict.fromkeys(_key(select, item.expression) for item in group_items(select)))
 
 
 def _key(select: exp.Select, item: exp.Expr) -> tuple[str, exp.Expr]:
-    if isinstance(item, exp.Literal) and not item.is_string:
-        position = int(item.name) - 1
-        if not 0 <= position < len(select.expressions):
-            raise NotGrouped(f"GROUP BY {item.name} names no column")
-        return select.expressions[position].alias_or_name, select.expressions[position].unalias()
     for selected in select.expressions:
         inner = selected.unalias()
-        if inner == item or _same_column(inner, item):
+        if selected.alias_or_name and (inner == item or _same_column(inner, item)):
             return selected.alias_or_name, inner
     if isinstance(item, exp.Column) and any(each.alias.lower() == item.name.lower() for each in select.expressions):
         raise NotGrouped(f"GROUP BY {item.name} may be a column or an alias: write the expression")

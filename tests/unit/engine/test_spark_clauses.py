@@ -63,6 +63,13 @@ ANSWERS: list[tuple[str, str, Rows]] = [
     ("SELECT g, x, count(*) AS n FROM t GROUP BY g, x WITH CUBE", "g x n", [*BOTH, *SETS, *BY_X, (None, None, 4)]),
     ("SELECT g, x, count(*) AS n FROM t GROUP BY g, x GROUPING SETS ((g), (x))", "g x n", [*SETS, *BY_X]),
     ("SELECT g, x, count(*) AS n FROM t GROUP BY g, GROUPING SETS ((x), ())", "g x n", [*BOTH, *SETS]),
+    (
+        "SELECT upper(g) AS p, 'k' AS k, concat(upper(g), count(*)) AS n FROM t GROUP BY ALL",
+        "p k n",
+        [("A", "k", "A2"), ("B", "k", "B1"), (None, "k", None)],
+    ),
+    ("SELECT 1 AS k, mean(x) AS m FROM t WHERE x > 9 GROUP BY ALL", "k m", []),
+    ("SELECT mean(x) + 1 AS m FROM t WHERE x < 3 GROUP BY ALL", "m", [(2.5,)]),
     ("SELECT g AS p, count(*) AS n FROM t GROUP BY p WITH ROLLUP", "p n", [("a", 2), ("b", 1), (None, 1), (None, 4)]),
     # rows of arrays and maps
     ("SELECT x, e FROM t, LATERAL explode(l) AS q(e)", "x e", ELEMENTS),

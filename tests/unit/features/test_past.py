@@ -127,8 +127,9 @@ def test_values_that_are_not_finite_stay_so(engine: Engine) -> None:
     rows = silver([("ana", 1, value, 1, "a", True, 1, 1) for value in (1.0, math.inf, 2.0)]
                   + [("bia", 1, math.nan, 1, "a", True, 1, 1), ("zoe", 1, 0.1, 1, "a", True, 1, 1)])  # fmt: skip
     query = "SELECT cliente, sum(valor) AS total, avg(valor) AS media, max(quando) AS visto_em FROM silver.pedidos"
-    wanted = definition(f"{query} GROUP BY cliente")
-    ana, bia, zoe = asked_of(engine, rows, wanted, [(who, moment(9)) for who in ("ana", "bia", "zoe")])
+    asked = [(who, moment(9)) for who in ("ana", "bia", "zoe")]
+    ana, bia, zoe = asked_of(engine, rows, definition(f"{query} GROUP BY cliente"), asked)
+    assert repr(asked_of(engine, rows, definition(f"{query} GROUP BY ALL"), asked)) == repr([ana, bia, zoe])
     assert ana["total"] == math.inf
     assert math.isnan(bia["media"])
     assert zoe["media"] == zoe["total"] == 0.1

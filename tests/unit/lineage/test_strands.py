@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import sqlglot
 
+from datalab.lineage.columns import origins
 from datalab.lineage.resolve import Unresolved, resolved
 from datalab.lineage.strands import Strand, strands
 from datalab.names import TableName
@@ -109,6 +110,13 @@ def test_groups_that_overlap_and_windows_are_said() -> None:
     assert (whole.summed, shown(whole)) == (True, {"n": None})
     (named,) = followed("SELECT mean(valor) AS m FROM bronze.p")
     assert (named.summed, shown(named)) == (True, {"m": None})
+
+
+@pytest.mark.parametrize("by", ["uf, upper(id)", "1, 2", "ALL"])
+def test_group_keys_decide_which_rows_there_are(by: str) -> None:
+    sql = f"SELECT uf, upper(id) AS i, 'p' AS de, mean(valor) AS m FROM bronze.p GROUP BY {by}"
+    found = origins(resolved(sqlglot.parse_one(sql, read="spark"), COLUMNS))
+    assert {ref.column for ref in found.rows} == {"uf", "id"}
 
 
 def test_names_that_cannot_be_resolved_are_said() -> None:

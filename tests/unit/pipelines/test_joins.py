@@ -17,6 +17,8 @@ FOLLOWED = [
     "SELECT b.k, count(*) AS n FROM (SELECT * FROM silver.a WHERE v > 0) a, silver.b b WHERE a.i = b.i GROUP BY b.k",
     "WITH f AS (SELECT i, v FROM silver.a) SELECT k, sum(v) AS s FROM f JOIN silver.b b ON f.i = b.i GROUP BY k",
     "SELECT a.k, max(m) AS m FROM silver.a JOIN (SELECT i, max(v) m FROM silver.b GROUP BY i) b USING (i) GROUP BY 1",
+    "SELECT a.k, 'x' AS tipo, mean(v) AS n FROM silver.a a JOIN silver.b b ON a.i = b.i GROUP BY ALL",
+    "SELECT count(*) AS n, b.k AS K FROM silver.a a JOIN silver.b b ON a.i = b.i GROUP BY 2, b.k",
     "SELECT k, count(*) AS n FROM silver.a WHERE i IN (SELECT i FROM silver.b) GROUP BY k",
 ]
 REASONS = [
@@ -49,6 +51,11 @@ REASONS = [
     (
         "SELECT a.k, count(*) AS n FROM silver.a a JOIN silver.b b ON a.d < now() GROUP BY a.k",
         "NOW() changes by itself",
+    ),
+    ("SELECT upper(a.k), count(*) AS n FROM silver.a a, silver.b b GROUP BY ALL", "UPPER(a.k) is not in the result"),
+    (
+        "SELECT a.k, (SELECT max(i) FROM silver.b) AS m, count(*) AS n FROM silver.a a GROUP BY ALL",
+        "GROUP BY ALL stands over a subquery",
     ),
     ("SELECT upper(a.k) AS k, count(*) AS n FROM silver.a a, silver.b b GROUP BY k", "may be a column or an alias"),
     (

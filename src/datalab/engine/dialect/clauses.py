@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlglot import exp
 
+from datalab.engine.aggregates import has_aggregate
 from datalab.engine.dialect.nodes import Rewrite
 
 _FILTERS = (exp.Where, exp.Having, exp.Qualify, exp.Join)
@@ -23,6 +24,21 @@ def filter_lists(root: exp.Expr) -> None:
         if isinstance(made, exp.ArrayAgg | exp.ArrayUniqueAgg) and not isinstance(made.this, exp.Distinct | exp.Order):
             made.set("this", exp.Case().when(node.expression.this.copy(), made.this.copy()))
             node.replace(made)
+
+
+def write_out_all(root: exp.Expr) -> None:
+    """GROUP BY ALL as positions: DuckDB's own refuses a result of both keys and aggregates."""
+    for group in list(root.find_all(exp.Group)):
+        select = group.parent
+        if not group.args.get("all") or not isinstance(select, exp.Select):
+            continue
+        results = select.expressions
+        if any(each.is_star or each.find(exp.Window, exp.Explode, exp.Query) for each in results):
+            continue
+        keys = [exp.Literal.number(n) for n, each in enumerate(results, 1) if not has_aggregate(each)]
+        if keys:
+            group.set("all", None)
+            group.set("expressions", keys)
 
 
 def order_by_results(root: exp.Expr) -> None:

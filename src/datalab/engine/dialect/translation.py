@@ -65,6 +65,7 @@ def translate(tree: exp.Expr, now: datetime, origin: str) -> exp.Expr:
     clauses.drop_hints(root)
     name_results(root)
     clauses.filter_lists(root)
+    clauses.write_out_all(root)
     clauses.order_by_results(root)
     order_structs(root)
     mend_spreads(root)
