@@ -50,6 +50,57 @@ def test_timestamps_of_any_unit_and_zone() -> None:
     assert (reject.row, reject.reason, reject.detail) == (1, "out_of_range", "v: finer than a microsecond")
 
 
+def int96(days: int, nanos: int, stand_in: bytes = bytes(8) + (2_440_588).to_bytes(4, "little")) -> bytes:
+    """A file with one INT96: the Julian day, counted from that of 1970, and the nanoseconds of the day."""
+    sink = io.BytesIO()
+    options: dict[str, Any] = {"use_dictionary": False, "compression": "none", "write_statistics": False}
+    pq.write_table(column([0], pa.timestamp("us")), sink, use_deprecated_int96_timestamps=True, **options)
+    assert sink.getvalue().count(stand_in) == 1
+    return sink.getvalue().replace(stand_in, nanos.to_bytes(8, "little") + (2_440_588 + days).to_bytes(4, "little"))
+
+
+def test_int96_beyond_what_64_bits_of_nanoseconds_hold() -> None:
+    moments = [datetime(year, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC) for year in (1, 1500, 1969, 2026, 2300, 9999)]
+    table = column([None, *moments], pa.timestamp("us"))
+    accepted, rejects = decoded(table, ["null", MOMENT], use_deprecated_int96_timestamps=True, row_group_size=4)
+    assert (accepted, rejects) == (dict(enumerate([None, *moments])), [])
+
+
+@pytest.mark.parametrize(
+    ("days", "nanos", "found"),
+    [
+        (-171_664, 1_000, datetime(1500, 1, 1, 0, 0, 0, 1, tzinfo=UTC)),
+        (-171_664, 384, "v: finer than a microsecond"),  # with which 64 bits of nanoseconds would be whole
+        (-171_664, 1, "v: finer than a microsecond"),
+        (20_000, 999, "v: finer than a microsecond"),
+        (2_932_897, 0, "v: outside the years 1 to 9999"),
+        (213_503_982, 0, "v: outside the years 1 to 9999"),  # 64 bits of microseconds would hold 1970 and some hours
+        (1 << 31, 0, "v: outside the years 1 to 9999"),
+    ],
+)
+def test_int96_that_does_not_fit_is_refused_for_what_it_is(days: int, nanos: int, found: Any) -> None:
+    accepted, rejects = decoded(int96(days, nanos), MOMENT)
+    if isinstance(found, datetime):
+        assert (accepted, rejects) == ({0: found}, [])
+    else:
+        assert [(reject.row, reject.reason, reject.detail) for reject in rejects] == [(0, "out_of_range", found)]
+
+
+def test_int96_inside_of_others() -> None:
+    old = datetime(1500, 1, 1, tzinfo=UTC)
+    record = {"type": "record", "name": "r", "fields": [{"name": "a", "type": "int"}, {"name": "t", "type": MOMENT}]}
+    inner = pa.struct([("a", pa.int32()), ("t", pa.timestamp("us"))])
+    for found, kind, value in [
+        (inner, record, {"a": 1, "t": old}),
+        (pa.list_(pa.timestamp("us")), {"type": "array", "items": MOMENT}, [old, old]),
+        (pa.list_(inner), {"type": "array", "items": record}, [{"a": 1, "t": old}]),
+        (pa.map_(pa.string(), pa.timestamp("us")), {"type": "map", "values": MOMENT}, [("k", old)]),
+    ]:
+        values = [None, value, None, value]
+        answer = decoded(column(values, found), ["null", kind], use_deprecated_int96_timestamps=True)
+        assert answer == (dict(enumerate(values)), []), found
+
+
 @pytest.mark.parametrize(
     ("values", "found", "kind", "good", "reason"),
     [

@@ -26,6 +26,7 @@ _MOMENT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1
 _ZONED = r"(Z|[+-][0-9]{2}:?[0-9]{2})$"
 _DAYS = (-719_162, 2_932_896)  # 0001-01-01 and 9999-12-31, the dates that every reader of the lake knows
 _MICROS = 86_400_000_000
+_FINER = "finer than a microsecond"
 _UNIT = {"timestamp-millis": 1_000, "timestamp-micros": 1, "s": 1_000_000, "ms": 1_000, "us": 1, "ns": 1}
 
 
@@ -187,6 +188,10 @@ def _timestamp(array: pa.Array, logical: str) -> Leaf:
         zoned = pc.if_else(pc.match_substring_regex(array, _ZONED), array, pc.binary_join_element_wise(array, "Z", ""))
         array, wrong = _cast(zoned, TIMESTAMP, Reason.WRONG_TYPE, "not a timestamp (ISO 8601)")
         faults = faults + wrong
+    if pa.types.is_struct(array.type):  # of parquet_int96.py
+        micros, finer_there = array.flatten()
+        array, faults = _set_aside(micros, _true(finer_there), Reason.OUT_OF_RANGE, _FINER)
+        logical = "us"
     if pa.types.is_timestamp(array.type):
         logical = array.type.unit
         array, finer = _ticks(array)
@@ -205,7 +210,7 @@ def _ticks(array: pa.Array) -> Leaf:
         return ticks, []
     micros = pc.divide(ticks, pa.scalar(1_000, pa.int64()))
     bad = _true(pc.not_equal(pc.multiply(micros, pa.scalar(1_000, pa.int64())), ticks))
-    return _set_aside(micros, bad, Reason.OUT_OF_RANGE, "finer than a microsecond")
+    return _set_aside(micros, bad, Reason.OUT_OF_RANGE, _FINER)
 
 
 def _decimal(array: pa.Array, reader: AvroType) -> Leaf:

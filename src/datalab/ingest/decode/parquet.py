@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from datalab.ingest.avro_schema import MISSING, AvroType
 from datalab.ingest.contracts import Contract
+from datalab.ingest.decode.parquet_int96 import Int96, exact
 from datalab.ingest.decode.parquet_types import as_plain, plain_schema
 from datalab.ingest.decode.parts import Described, Part, refused, settle
 from datalab.ingest.decode.scarcity import require_memory
@@ -44,6 +45,7 @@ def decode_parquet(data: memoryview, contract: Contract, _limits: Limits, span: 
     try:
         file = _open(data)
         schema = plain_schema(file)
+        int96 = Int96.of(file, lambda: _open(data, "ms"))
         wrong = _differences(schema, contract.record)
     except _BAD as error:
         require_memory(error)
@@ -56,7 +58,7 @@ def decode_parquet(data: memoryview, contract: Contract, _limits: Limits, span: 
     for group in range(file.num_row_groups):
         rows = _believable(file.metadata.row_group(group).num_rows, len(data))
         if span is None or span.start <= group < span.stop:
-            yield from _group(file, schema, group, (row, rows), contract.record)
+            yield from _group(file, (schema, int96), group, (row, rows), contract.record)
         row += rows
 
 
@@ -76,8 +78,10 @@ def describe_group(data: memoryview, _limits: Limits, unit: int) -> Described:
     return sum(rows[:-1]), rows[-1], b""
 
 
-def _open(data: memoryview) -> pq.ParquetFile:
-    return pq.ParquetFile(pa.BufferReader(pa.py_buffer(data)), page_checksum_verification=True)
+def _open(data: memoryview, int96: str | None = None) -> pq.ParquetFile:
+    return pq.ParquetFile(
+        pa.BufferReader(pa.py_buffer(data)), page_checksum_verification=True, coerce_int96_timestamp_unit=int96
+    )
 
 
 def _believable(declared: int, size: int) -> int:
@@ -86,16 +90,21 @@ def _believable(declared: int, size: int) -> int:
 
 
 def _group(
-    file: pq.ParquetFile, schema: pa.Schema, group: int, span: tuple[int, int], record: AvroType
+    file: pq.ParquetFile, columns: tuple[pa.Schema, Int96], group: int, span: tuple[int, int], record: AvroType
 ) -> Iterator[Part]:
     """Batches are held back until the whole group has been read: half a group would leave its number unknown."""
-    row, rows = span
+    (row, rows), (schema, int96) = span, columns
     try:
-        batches = []
+        batches, read = [], 0
+        coarse = int96.of_group(group)
         for batch in file.iter_batches(_BATCH, row_groups=[group], use_threads=False):
             batch.validate(full=True)
-            columns = [as_plain(column, each.type) for column, each in zip(batch.columns, schema, strict=True)]
-            batches.append(pa.StructArray.from_arrays(columns, names=schema.names))
+            made = [as_plain(column, each.type) for column, each in zip(batch.columns, schema, strict=True)]
+            for at, each in enumerate(schema):
+                if each.name in coarse:
+                    made[at] = exact(made[at], coarse[each.name].slice(read, len(batch)).combine_chunks())
+            read += len(batch)
+            batches.append(pa.StructArray.from_arrays(made, names=schema.names))
         if sum(map(len, batches)) != rows:
             raise ValueError("its pages hold another number of rows than its footer says")
     except _BAD as error:
