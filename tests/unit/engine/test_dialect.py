@@ -237,6 +237,9 @@ SCALARS: list[tuple[str, Any]] = [
     ("date '2020-01-31' + INTERVAL 1 MONTH", date(2020, 2, 29)),
     ("date '2020-01-31' - INTERVAL 1 DAY", date(2020, 1, 30)),
     ("timestamp '2020-01-01 00:00:00' - INTERVAL 1 DAY", at(2019, 12, 31)),
+    ("date '2020-01-31' + INTERVAL 2 DAYS", date(2020, 2, 2)),
+    ("date '2020-01-31' - INTERVAL '2 months'", date(2019, 11, 30)),
+    ("(SELECT date '2020-01-31') + INTERVAL 1 MONTH", date(2020, 2, 29)),
     ("date '2020-01-31' + INTERVAL 2 HOURS", at(2020, 1, 31, 2)),
     ("date '2020-01-31' + 1", date(2020, 2, 1)),
     ("months_between(timestamp '1997-02-28 10:30:00', date '1996-10-30')", 3.94959677),
@@ -392,6 +395,16 @@ QUERIES: list[tuple[str, list[tuple[Any, ...]]]] = [
     ("SELECT x FROM t ORDER BY x DESC", [(7,), (5,), (3,), (2,), (1,), (None,)]),
     ("SELECT y FROM t WHERE g = 'b' ORDER BY y DESC NULLS FIRST", [(pytest.approx(math.nan, nan_ok=True),), (0.5,)]),
     ("SELECT collect_list(x) AS l FROM t WHERE false", [([],)]),
+    (
+        "SELECT max(d) + INTERVAL 1 DAY AS d, INTERVAL 2 MONTHS + max(CAST(d AS TIMESTAMP)) AS m, "
+        "max_by(d, d) - INTERVAL 1 YEAR AS y FROM VALUES (date '2020-01-31'), (date '2019-01-01') AS v(d)",
+        [(date(2020, 2, 1), at(2020, 3, 31), date(2019, 1, 31))],
+    ),
+    (
+        "SELECT lag(d) OVER (ORDER BY d) + INTERVAL 1 DAY AS d FROM VALUES (date '2020-01-31'), (NULL) AS v(d) "
+        "QUALIFY d IS NOT NULL",
+        [(None,)],
+    ),
     ("SELECT mode(CAST(v AS DOUBLE)) AS m FROM VALUES ('1'), ('nan'), ('nan'), ('1') AS q(v)", [(1.0,)]),
     ("SELECT CAST(mode(CAST(v AS FLOAT)) AS STRING) AS m FROM VALUES ('1'), ('nan'), ('nan') AS q(v)", [("NaN",)]),
     ("SELECT mode(CAST(v AS DOUBLE)) AS m FROM VALUES ('1'), ('nan'), ('-0'), ('0'), ('5') AS q(v)", [(0.0,)]),
@@ -516,7 +529,6 @@ REFUSED = {
     "collect_list(x) OVER (PARTITION BY g)": "",
     "struct(*)": "",
     "s LIKE ALL ('a', 'b')": "",
-    "max(current_date()) + INTERVAL 1 DAY": "",
     "monotonically_increasing_id()": "monotonically_increasing_id(…)",
 }
 

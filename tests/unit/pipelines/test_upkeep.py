@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -53,6 +53,7 @@ AGGREGATES = (
     "percentile_cont(0.25) WITHIN GROUP (ORDER BY parcelas)", "sum(area) FILTER (WHERE ativo)",
     "count(*) FILTER (WHERE parcelas > 0)", "datediff(max(em), min(em))", "avg(area) / nullif(count(*), 0)",
     "CASE WHEN count(*) > 3 THEN 'MUITOS' ELSE 'POUCOS' END", "max(parcelas) - min(parcelas)",
+    "max(em) + INTERVAL 1 DAY", "min(CAST(em AS DATE)) - INTERVAL 2 MONTHS",
 )  # fmt: skip
 Row = dict[str, Any]
 
@@ -135,7 +136,19 @@ def view(chance: random.Random) -> str:
     columns = [f"{key} AS k{n}" for n, key in enumerate(keys)] + [f"{call} AS c{n}" for n, call in enumerate(calls)]
     where = chance.choice(["", "WHERE parcelas > -3", "WHERE cultura IS NOT NULL"])
     having = chance.choice(["", "", "HAVING count(*) > 2"])
-    return f"SELECT {', '.join(columns)} FROM silver.pedidos {where} GROUP BY {', '.join(keys)} {having}"
+    by = chance.choice([", ".join(keys), ", ".join(str(n) for n, _ in enumerate(keys, 1)), "ALL"])
+    return f"SELECT {', '.join(columns)} FROM silver.pedidos {where} GROUP BY {by} {having}"
+
+
+def test_a_day_after_the_last_is_kept_up_as_a_date_and_as_a_moment(engine: Engine, tmp_path: Path) -> None:
+    columns = "max(em) + INTERVAL 1 DAY AS m, max(CAST(em AS DATE)) + INTERVAL 1 MONTH AS d"
+    one = {**dict.fromkeys(SCHEMA.names), "uf": "SP"}
+    last = datetime(2026, 1, 31, 10, tzinfo=UTC)
+    rows = [{**one, "em": last - timedelta(days=n)} for n in range(40)]
+    table = Table(engine, f"SELECT uf, {columns} FROM silver.pedidos GROUP BY uf", str(tmp_path), rows[1:])
+    table.change(rows[:1], rows[5:6])
+    mine, whole = table.both()
+    assert mine == whole == [{"uf": "SP", "m": last + timedelta(days=1), "d": date(2026, 2, 28)}]
 
 
 def kept_up(engine: Engine, seed: int) -> None:

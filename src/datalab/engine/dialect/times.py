@@ -28,24 +28,36 @@ _DATE_FIELDS = {
 _MOMENT_FIELDS = {"HOUR": "hour", "MINUTE": "minute"}
 _MONTHS = {"MONTH": 1, "QUARTER": 3, "YEAR": 12}
 _UNTYPED = (exp.AggFunc, exp.Window, exp.Subquery)
+_UNTYPED_CALLS = frozenset({"any_value", "quantile_disc", "spark_max_by", "spark_min_by", "spark_mode"})
+_MOMENT = "__moment"
 _DATE_WRAPPERS = ("spark_to_date", "spark_read_date", "spark_moment_date")
 _DEFAULT_PATTERN = "%Y-%mstrict-%dstrict %Hstrict:%Mstrict:%Sstrict"
 
 
 def _shift(node: exp.Add | exp.Sub) -> exp.Expr | None:
-    """Dates stay dates when whole days are added; hours make them moments.
-
-    DuckDB cannot tell a macro which of the two an aggregate is: date_add, add_months and dateadd do that.
-    """
+    """Dates stay dates when whole days are added; hours make them moments."""
     left, right = node.this, node.expression
     if isinstance(left, exp.Interval) and isinstance(node, exp.Add):
         left, right = right, left
     if not isinstance(right, exp.Interval):
         return _difference(node) if isinstance(node, exp.Sub) else node
     step = exp.Neg(this=exp.paren(right)) if isinstance(node, exp.Sub) else right
-    if _unit(right) in _DAY_OR_LONGER and right.args.get("unit"):
-        return None if left.find(*_UNTYPED) else call("spark_shift", left, step)
+    if _unit(right).removesuffix("S") in _DAY_OR_LONGER and right.args.get("unit"):
+        return _shifted_untyped(left, step) if _is_untyped(left) else call("spark_shift", left, step)
     return exp.Add(this=convert(left, "timestamp"), expression=exp.paren(step))
+
+
+def _is_untyped(node: exp.Expr) -> bool:
+    """Whether DuckDB cannot tell a macro, while it chooses one of its forms, what type an expression is of."""
+    calls = (each.name for each in node.find_all(exp.Anonymous))
+    return node.find(*_UNTYPED) is not None or any(name in _UNTYPED_CALLS for name in calls)
+
+
+def _shifted_untyped(moment: exp.Expr, step: exp.Expr) -> exp.Expr:
+    """The element of an array does have a type."""
+    shifted = call("spark_shift", exp.to_identifier(_MOMENT), step)
+    function = exp.Lambda(this=shifted, expressions=[exp.to_identifier(_MOMENT)])
+    return call("list_extract", call("list_transform", exp.Array(expressions=[moment]), function), exp.convert(1))
 
 
 def _difference(node: exp.Sub) -> exp.Expr | None:
