@@ -91,12 +91,14 @@ class KeyStore:
         return key if hmac.compare_digest(key.hash, _hash(secret)) else None
 
     def refresh(self) -> None:
-        """Read the file again where it changed; a file that is gone has no keys. ApiKeyError, OSError."""
+        """Read the file again where it changed; a file that is gone has no keys. ApiKeyError."""
         try:
             status = self._path.stat()
         except FileNotFoundError:
             self._known, self._verified, self._read_at = {}, {}, None
             return
+        except OSError as error:
+            raise self._unreadable(error) from error
         version = (status.st_mtime_ns, status.st_size, status.st_ino)
         if version == self._read_at:
             return
@@ -108,10 +110,16 @@ class KeyStore:
         try:
             records = json.loads(self._path.read_text(encoding="utf-8"))["keys"]
             return {record["id"]: ApiKey(**record) for record in records}
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except OSError as error:
+            raise self._unreadable(error) from error
+        except (ValueError, KeyError, TypeError) as error:
             raise ApiKeyError(
                 f"{self._path} does not hold API keys", "restore it, or remove it and make new ones"
             ) from (error)
+
+    def _unreadable(self, error: OSError) -> ApiKeyError:
+        hint = f"{self._path.parent} and what is in it have to belong to the user that runs datalab"
+        return ApiKeyError(f"the keys in {self._path} cannot be read: {error.strerror or error}", hint)
 
     @contextmanager
     def _changed(self) -> Iterator[dict[str, ApiKey]]:

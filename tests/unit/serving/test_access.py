@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import json
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from fastapi import APIRouter, Request, Response
@@ -148,7 +151,7 @@ def test_keys_that_cannot_be_read_for_a_while_change_nothing(tmp_path):
     key, text = running.create("aplicativo", "read")
     folder.rename(tmp_path / "elsewhere")
     folder.write_bytes(b"")
-    with pytest.raises(NotADirectoryError):
+    with pytest.raises(ApiKeyError, match="cannot be read: Not a directory"):
         running.refresh()
     assert running.verify(text) == key
     assert running.verify("dlk_00000000_x") is None
@@ -186,6 +189,26 @@ def test_another_address_needs_a_key_and_tls(tmp_path, host, loopback):
     keys.revoke(key.id)
     with pytest.raises(ServingError, match="no API key"):
         require_safe(Address(host, 1, plain=True), keys)
+
+
+@pytest.mark.parametrize("call", ["stat", "read_text"], ids=["folder", "file"])
+@pytest.mark.parametrize("command", [("keys", "list"), ("keys", "create", "b"), ("keys", "revoke", "x"), ("serve",)])
+def test_keys_without_permission_are_said_to_be_so(datalab, project, monkeypatch, call, command):
+    """The folder, or the file, belongs to somebody else: nobody is told to remove it."""
+    datalab("keys", "create", "aplicativo")
+    path, real = project / ".datalab" / "keys" / "api.json", getattr(Path, call)
+
+    def refused(self, *args, **options):
+        if self == path:
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        return real(self, *args, **options)
+
+    monkeypatch.setattr(Path, call, refused)
+    answer = datalab(*command, "--json")
+    error = json.loads(answer.err.splitlines()[-1])["error"]
+    assert (answer.code, error["type"]) == (2, "ApiKeyError")
+    assert error["message"] == f"the keys in {path} cannot be read: Permission denied"
+    assert "belong to the user" in error["hint"]
 
 
 def test_key_commands(datalab, project):
