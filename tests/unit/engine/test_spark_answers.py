@@ -252,6 +252,23 @@ def test_arrays_have_a_size_and_no_length(engine: DuckDBEngine) -> None:
         ask(engine, "SELECT length(array(name)) AS n FROM t")
 
 
+@pytest.mark.parametrize("argument", ["name", "'abc'", "upper(name)", "max(name)"])
+@pytest.mark.parametrize(
+    ("call", "what"),
+    [
+        ("size({})", "size(…)"),
+        ("{}[0]", "an element"),
+        ("element_at({}, 1)", "an element"),
+        ("get({}, 0)", "an element"),
+    ],
+)
+def test_a_text_is_no_array(engine: DuckDBEngine, call: str, what: str, argument: str) -> None:
+    with pytest.raises(PipelineTypeError) as caught:
+        ask(engine, f"SELECT size(array(1)) AS a,\n {call.format(argument)} AS n FROM t")
+    assert caught.value.message == f"flow.sql:6: {what} of VARCHAR"
+    assert caught.value.hint == "only arrays and maps have that"
+
+
 @pytest.mark.parametrize("kind", ["DOUBLE", "FLOAT"])
 def test_zeros_of_either_sign_have_one_text(engine: DuckDBEngine, kind: str) -> None:
     """Equal values may change places in files: a group by their text would come twice."""

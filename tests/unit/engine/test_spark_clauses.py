@@ -39,6 +39,11 @@ def engine() -> Iterator[DuckDBEngine]:
     made.close()
 
 
+def test_a_map_under_another_name_is_said_to_be_one(engine: DuckDBEngine) -> None:
+    with pytest.raises(PipelineTypeError, match=r"flow\.sql:5: size.*of a map that is not known as one"):
+        ask(engine, "SELECT size(o) AS n FROM (SELECT m AS o FROM t)")
+
+
 def ask(engine: DuckDBEngine, sql: str) -> pa.Table:
     tree = parse_one(sql, dialect="spark")
     assert isinstance(tree, exp.Query)

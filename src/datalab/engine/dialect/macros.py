@@ -201,13 +201,13 @@ to_utc(x, zone) AS spark_earlier(timezone(zone, spark_naive(x)), spark_naive(x),
 """
 
 _COLLECTIONS = """
-size(x) AS CAST(len(x) AS INTEGER)
+size(x) AS CAST(array_length(x) AS INTEGER)
 array_contains(x, v) AS CASE WHEN v IS NULL OR x IS NULL THEN NULL WHEN list_contains(x, v) THEN true \
  WHEN len(list_filter(x, lambda e: e IS NULL)) > 0 THEN NULL ELSE false END
-item(x, i) AS CASE WHEN i >= 0 AND i < len(x) THEN x[i + 1] WHEN i IS NULL OR x IS NULL THEN NULL \
+item(x, i) AS CASE WHEN i >= 0 AND i < array_length(x) THEN x[i + 1] WHEN i IS NULL OR x IS NULL THEN NULL \
  ELSE x[CAST('index outside the array: ' || i AS BIGINT)] END
-item_or_null(x, i) AS CASE WHEN i >= 0 THEN x[i + 1] END
-element(x, i) AS CASE WHEN i <> 0 AND abs(i) <= len(x) THEN x[i] WHEN i IS NULL OR x IS NULL THEN NULL \
+item_or_null(x, i) AS CASE WHEN i >= 0 AND i < array_length(x) THEN x[i + 1] END
+element(x, i) AS CASE WHEN i <> 0 AND abs(i) <= array_length(x) THEN x[i] WHEN i IS NULL OR x IS NULL THEN NULL \
  ELSE x[CAST('index outside the array: ' || i AS BIGINT)] END
 or_null(x) AS CASE WHEN len(x) > 0 THEN x ELSE [NULL] END
 positions(x) AS list_transform(x, lambda e, i: {pos: CAST(i - 1 AS INTEGER), col: e})
