@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from tests.contracts.formats_files import PEDIDOS, PLAIN, SCHEMA, Place, append, change, ids, pedidos, write
 
+import datalab.lake.restore as restoring
 from datalab.errors import Fenced, LakeError, SnapshotNotFound
 from datalab.lake.beside import CHANGES
 from datalab.lake.formats.base import Overtaken
@@ -19,7 +20,9 @@ from datalab.lake.lake import Lake
 from datalab.lake.maintenance.expire import expire
 from datalab.lake.maintenance.goals import Goals
 from datalab.lake.provenance import Range
-from datalab.lake.table import Snapshot, TableSpec, TableState
+from datalab.lake.restore import restore
+from datalab.lake.table import Change, Snapshot, TableSpec, TableState
+from datalab.names import TableName
 
 
 def upkeep(place: Place) -> Upkeep:
@@ -136,6 +139,56 @@ def test_the_newest_and_tagged_snapshots_cannot_expire(place: Place, state: Tabl
     upkeep(place).expire(untagged, [states[1].snapshot])
     newest = place.fresh().require(PEDIDOS)
     assert states[1].snapshot not in [snapshot.id for snapshot in place.fresh().history(newest)]
+
+
+def test_the_tag_of_a_restore_that_was_killed_goes_once_it_is_older_than_any_reader(
+    place: Place, state: TableState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states, goals = five(place, state), Goals(keep=1, keep_for=timedelta(0), readers=timedelta(hours=6))
+    first = states[0].snapshot
+    assert first is not None
+    upkeep(place).tag(states[-1], "restore-0815", states[1].snapshot)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place.lake, "commit_rebased", lambda *_: patch.setattr(restoring, "named", killed))
+        with pytest.raises(KeyboardInterrupt):
+            restore(place.lake, PEDIDOS, first, "r")
+    (left,) = set(place.fresh().tags(place.fresh().require(PEDIDOS))) - {"restore-0815"}
+    now = datetime.now(UTC)
+    for hours, dry_run, expired in [(5, False, 0), (7, True, 3), (7, False, 3)]:
+        lake = place.fresh()
+        assert left in lake.tags(lake.require(PEDIDOS))
+        done = expire(lake, PEDIDOS, (), goals, now + timedelta(hours=hours), dry_run=dry_run)
+        assert len(done.expired) == expired
+        assert (first in done.expired) is bool(expired)
+    assert set(place.fresh().tags(place.fresh().require(PEDIDOS))) == {"restore-0815"}
+
+
+def test_a_restore_whose_tag_was_taken_away_does_not_go_on(
+    place: Place, state: TableState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = five(place, state)
+    assert states[0].snapshot is not None
+    plain = place.lake.commit_rebased
+
+    def late(name: TableName, make: Callable[[TableState], Change | None]) -> TableState:
+        (tag,) = place.lake.tags(place.lake.require(name))
+        restoring.named(place.fresh(), name, tag, None)
+        return plain(name, make)
+
+    monkeypatch.setattr(place.lake, "commit_rebased", late)
+    with pytest.raises(Fenced, match="was taken away"):
+        restore(place.lake, PEDIDOS, states[0].snapshot, "r")
+    assert ids(place.fresh().files(place.fresh().require(PEDIDOS))) == [5]
+
+
+def test_tags_that_only_look_like_those_of_a_restore() -> None:
+    assert restoring.began("restore-20261127-120500-0a1b2c3d") == datetime(2026, 11, 27, 12, 5, tzinfo=UTC)
+    for tag in ("restore-0815", "restore-20261327-120500-0a1b2c3d", "restore-20261127-120500-0a1b2c3d-x", "antes"):
+        assert restoring.began(tag) is None
 
 
 def test_snapshots_expire_though_others_come_first_a_few_times(

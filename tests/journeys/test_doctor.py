@@ -84,6 +84,11 @@ def test_what_is_lost_left_or_late_is_found(pedidos: Pedidos, monkeypatch: pytes
     pedidos("data", "tag", "silver.pedidos", "restore-0815")
     assert findings(pedidos) == {("leftovers", "silver.pedidos")}
     pedidos("data", "tag", "silver.pedidos", "restore-0815", "--remove")
+    pedidos("data", "tag", "silver.pedidos", "restore-20260101-120000-0a1b2c3d")
+    (found,) = pedidos("doctor", "--json", code=1).json
+    assert found["hint"].endswith("--remove; data cleanup does it 6 hours after it began")
+    pedidos("data", "cleanup", "silver.pedidos")
+    assert findings(pedidos, 0) == set()
     next(silver.glob("dl-*.parquet")).unlink()
     assert findings(pedidos) == {("entry without files", "silver.pedidos")}
     other = "CREATE STREAMING TABLE silver.outra AS SELECT * FROM STREAM bronze.pedidos;"

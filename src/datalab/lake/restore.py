@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from uuid import uuid4
 
 from datalab.errors import Fenced, NotSupported, SchemaConflict, SnapshotNotFound
@@ -18,6 +20,8 @@ from datalab.lake.turn import turn_after
 from datalab.names import TableName
 
 RESTORING = "restore-"
+_BEGAN = "%Y%m%d-%H%M%S"
+_TAG = re.compile(rf"{RESTORING}([0-9]{{8}}-[0-9]{{6}})-[0-9a-f]{{8}}")
 _ATTEMPTS = 20
 _STREAMED = frozenset({"append", "upsert"})
 
@@ -29,12 +33,27 @@ def restore(lake: Lake, name: TableName, snapshot: int, run_id: str) -> TableSta
     snapshot so long. TableNotFound, SnapshotNotFound (also where a stream could not go on from there), SchemaConflict
     where columns have gone since, Fenced after too many lost races.
     """
-    tag = f"{RESTORING}{uuid4().hex[:8]}"
+    tag = f"{RESTORING}{datetime.now(UTC).strftime(_BEGAN)}-{uuid4().hex[:8]}"
     named(lake, name, tag, snapshot)
+
+    def change(state: TableState) -> Change:
+        if tag not in lake.tags(state):  # upkeep took it for one that was left behind, and the snapshot may go
+            raise Fenced(f"{name}: the tag {tag}, which held snapshot {snapshot}, was taken away", "run again")
+        return _change(lake, state, snapshot, run_id)
+
     try:
-        return lake.commit_rebased(name, lambda state: _change(lake, state, snapshot, run_id))
+        return lake.commit_rebased(name, change)
     finally:
-        named(lake, name, tag, None)
+        with suppress(SnapshotNotFound):
+            named(lake, name, tag, None)
+
+
+def began(tag: str) -> datetime | None:
+    """When the restore began that holds its snapshot by this tag; None for a tag of another kind."""
+    match = _TAG.fullmatch(tag)
+    with suppress(ValueError):
+        return datetime.strptime(match[1], _BEGAN).replace(tzinfo=UTC) if match else None
+    return None
 
 
 def named(lake: Lake, name: TableName, tag: str, snapshot: int | None) -> TableState:

@@ -21,7 +21,7 @@ from datalab.lake.maintenance.retention import Need, verdicts
 from datalab.lake.maintenance.selection import is_small
 from datalab.lake.maintenance.vacuum import vacuum
 from datalab.lake.read import standing
-from datalab.lake.restore import RESTORING
+from datalab.lake.restore import RESTORING, began
 from datalab.lake.table import DataFile, Snapshot, TableState
 from datalab.names import TableName
 from datalab.pipelines.graph import FlowNode
@@ -180,7 +180,8 @@ def _left_tags(patient: _Patient) -> Iterator[Finding]:
     """A restore that was killed leaves the tag that held its snapshot."""
     for tag in patient.lake.tags(patient.state):
         if tag.startswith(RESTORING):
-            hint = f"unless a restore runs now: datalab data tag {patient.name} {tag} --remove"
+            when = f"; data cleanup does it {_days(patient.goals.readers)} after it began" if began(tag) else ""
+            hint = f"unless a restore runs now: datalab data tag {patient.name} {tag} --remove{when}"
             yield Finding("leftovers", str(patient.name), f"the tag {tag} of a restore that did not end", hint)
 
 

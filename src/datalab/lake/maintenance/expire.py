@@ -7,13 +7,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-from datalab.errors import DataLabError, Fenced
+from datalab.errors import DataLabError, Fenced, SnapshotNotFound
 from datalab.lake.commit import storage_errors, turns
 from datalab.lake.formats.base import Overtaken
 from datalab.lake.formats.upkeep import File
 from datalab.lake.lake import Lake
 from datalab.lake.maintenance.goals import Goals
 from datalab.lake.maintenance.retention import Need, Verdict, verdicts
+from datalab.lake.restore import began, named
 from datalab.lake.turn import turn_after
 from datalab.names import TableName
 
@@ -40,14 +41,21 @@ def expire(
 ) -> Expiry:
     """Judge each snapshot and forget those that nobody needs; made anew where the table moved on meanwhile.
 
+    The tag of a restore that began longer ago than any reader runs goes before: it was killed, or finds it gone.
+
     `wanted`: what the tables of the lake need of each other. TableNotFound, Fenced after too many lost races.
     """
     own = [need for need in wanted if need.table == name]
+    left = _left_tags(lake, name, now - goals.readers)
+    for tag in left if not dry_run else ():
+        with suppress(SnapshotNotFound):
+            named(lake, name, tag, None)
     for attempt in turns(_ATTEMPTS):
         with suppress(Overtaken), turn_after(attempt, lake.require(name).location):
             state = lake.require(name)
             upkeep = lake.format(state.format).upkeep
-            judged = verdicts(lake.history(state), upkeep.tags(state), own, goals, now)
+            tags = {tag: snapshot for tag, snapshot in upkeep.tags(state).items() if tag not in left}
+            judged = verdicts(lake.history(state), tags, own, goals, now)
             expiry = Expiry(name, judged)
             if not expiry.expired:
                 return expiry
@@ -55,3 +63,8 @@ def expire(
                 files = (upkeep.doomed if dry_run else upkeep.expire)(state, expiry.expired)
             return Expiry(name, judged, files)
     raise Fenced(f"{name}: other writers changed it {_ATTEMPTS} times while snapshots were to expire", "run again")
+
+
+def _left_tags(lake: Lake, name: TableName, before: datetime) -> frozenset[str]:
+    begun = {tag: began(tag) for tag in lake.tags(lake.require(name))}
+    return frozenset(tag for tag, at in begun.items() if at is not None and at < before)
