@@ -20,8 +20,11 @@ def line_in_query(node: exp.Expr) -> int | None:
 def place(origin: str, node: exp.Expr | None = None) -> str:
     """`file:line:column` of a node that knows its file; else `file:line`, counted on from the origin's line.
 
-    The origin itself where the node's line is unknown.
+    Where the parser noted no line on a node, as on literals, it is that of what the node is part of; the origin itself
+    where no line is known.
     """
+    while node is not None and node.parent is not None and line_in_query(node) is None:
+        node = node.parent
     known = next((inner.meta for inner in node.walk() if "file" in inner.meta), None) if node is not None else None
     if known is not None:
         return f"{known['file']}:{known['line']}:{known['col']}"

@@ -57,6 +57,14 @@ def at(*parts: int) -> datetime:
 SCALARS: list[tuple[str, Any]] = [
     # arithmetic
     ("7 / 2", 3.5),
+    ("9223372036854775807", 9223372036854775807),
+    ("9223372036854775808", Decimal(9223372036854775808)),
+    ("-9223372036854775808", -9223372036854775808),
+    ("-9223372036854775809", Decimal(-9223372036854775809)),
+    ("0009", 9),
+    ("9" * 38, Decimal("9" * 38)),
+    ("9223372036854775808 > 9223372036854775807", True),
+    ("CAST(9223372036854775808 AS STRING)", "9223372036854775808"),
     ("1 / CAST(NULL AS INT)", None),
     ("NULL / 0", None),
     ("1 / nullif(0, 0)", None),
@@ -529,6 +537,8 @@ REFUSED = {
     "collect_list(x) OVER (PARTITION BY g)": "",
     "struct(*)": "",
     "s LIKE ALL ('a', 'b')": "",
+    "1" * 39: "'a number of more than 38 digits'",
+    f"-{'9' * 30}.{'9' * 9}": "'a number of more than 38 digits'",
     "monotonically_increasing_id()": "monotonically_increasing_id(…)",
 }
 

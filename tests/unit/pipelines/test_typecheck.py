@@ -10,7 +10,7 @@ from tests.declared import parse_sql
 
 from datalab.engine.base import Engine
 from datalab.engine.duckdb import DuckDBEngine
-from datalab.errors import PipelineTypeError
+from datalab.errors import PipelineTypeError, UntranslatableFunction
 from datalab.names import TableName
 from datalab.pipelines.graph import build_graph
 from datalab.pipelines.typecheck import check_types
@@ -112,6 +112,15 @@ ERRORS = [
         "declare",
     ),
 ]
+LARGE = "CREATE MATERIALIZED VIEW gold.z AS\nSELECT k,\n  {} AS n FROM bronze.a"
+
+
+def test_whole_numbers_beyond_bigint_are_decimals_before_anything_runs(engine: Engine) -> None:
+    assert check(engine, LARGE.format("9223372036854775808"))["gold.z"].field("n").type == pa.decimal128(19, 0)
+    with pytest.raises(UntranslatableFunction, match=r"p\.sql:3:\d+: 'a number of more than 38 digits' has no equal"):
+        check(engine, LARGE.format("9" * 39))
+
+
 TWO = """CREATE STREAMING TABLE silver.x;
 CREATE FLOW f AS INSERT INTO silver.x SELECT k, nome FROM STREAM bronze.a;
 CREATE FLOW g AS INSERT INTO silver.x {} FROM STREAM bronze.b"""

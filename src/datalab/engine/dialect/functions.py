@@ -11,11 +11,11 @@ STRUCTURE: frozenset[type[exp.Expr]] = frozenset(
     {
         exp.From, exp.Where, exp.Having, exp.Order, exp.Ordered, exp.Limit, exp.Offset,
         exp.Qualify, exp.Subquery, exp.With, exp.CTE, exp.Union, exp.Except, exp.Intersect, exp.Table,
-        exp.TableAlias, exp.Alias, exp.Column, exp.Identifier, exp.Star, exp.Literal, exp.Boolean, exp.Null,
+        exp.TableAlias, exp.Alias, exp.Column, exp.Identifier, exp.Star, exp.Boolean, exp.Null,
         exp.RawString, exp.Paren, exp.Tuple, exp.Distinct, exp.Lambda, exp.DataType, exp.DataTypeParam, exp.Var,
         exp.Rollup, exp.Cube, exp.GroupingSets, exp.Dot, exp.PropertyEQ, exp.WindowSpec,
         exp.And, exp.Or, exp.Not, exp.NullSafeNEQ,
-        exp.Is, exp.Between, exp.Mul, exp.Neg, exp.Case, exp.If, exp.Escape, exp.Interval,
+        exp.Is, exp.Between, exp.Mul, exp.Case, exp.If, exp.Escape, exp.Interval,
         exp.JSONPath, exp.JSONPathRoot, exp.JSONPathKey, exp.JSONPathSubscript, exp.PercentileCont,
     }
 )  # fmt: skip

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from sqlglot import exp
 
 from datalab.engine.dialect.casting import cast_like_spark, rounded
-from datalab.engine.dialect.nodes import Rewrite, call
+from datalab.engine.dialect.nodes import Rewrite, call, cast
+
+_LARGEST, _MOST_DIGITS = 2**63 - 1, 38
+_WRITTEN = re.compile(r"\d+\.?\d*|\.\d+")
 
 
 def _divide(node: exp.Div) -> exp.Expr:
@@ -47,7 +52,30 @@ def _cast(node: exp.Cast) -> exp.Expr | None:
     return cast_like_spark(node)
 
 
+def _literal(node: exp.Literal) -> exp.Expr | None:
+    """A whole number beyond BIGINT is a DECIMAL; one of more digits than that has is refused, as by Spark."""
+    if node.is_string or not _WRITTEN.fullmatch(node.name):
+        return node
+    digits = len(node.name.replace(".", "").lstrip("0"))
+    if digits > _MOST_DIGITS:
+        return None
+    if not node.is_int or int(node.name) <= _LARGEST or _is_lowest(node):
+        return node
+    return cast(node.copy(), f"DECIMAL({digits}, 0)")
+
+
+def _negative(node: exp.Neg) -> exp.Expr:
+    return cast(node.copy(), "BIGINT") if _is_lowest(node.this) else node
+
+
+def _is_lowest(node: exp.Expr) -> bool:
+    """Whether a literal is the lowest BIGINT without its sign."""
+    return isinstance(node, exp.Literal) and isinstance(node.parent, exp.Neg) and node.name == str(_LARGEST + 1)
+
+
 REWRITES: dict[type[exp.Expr], Rewrite] = {
+    exp.Literal: _literal,
+    exp.Neg: _negative,
     exp.Div: _divide,
     exp.Round: _round,
     exp.Log: _log,

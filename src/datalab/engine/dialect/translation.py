@@ -51,6 +51,7 @@ _WORDS: dict[type[exp.Expr], str] = {
     exp.BitwiseXor: "^ beside | without brackets",
     exp.DPipe: "|| beside +, - or | without brackets",
     **dict.fromkeys((exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE), "a = b < c without brackets"),
+    exp.Literal: "a number of more than 38 digits",
     exp.Sub: "a date minus a date",
     exp.In: "IN (SELECT …) under NOT",
     exp.Group: "GROUP BY … WITH",
