@@ -54,13 +54,13 @@ class DuckDBEngine:
     def schema(self, query: Query) -> pa.Schema:
         """The columns a query answers, without reading any data."""
         with self._session(query.origin) as session:
-            return result_schema(session, *session.bind(empty(query)))
+            return result_schema(session, query, *session.bind(empty(query)))
 
     def read(self, query: Query) -> pa.RecordBatchReader:
         """The rows of a query, computed as they are fetched."""
         session = self._session(query.origin)
         try:
-            return results(session, *session.bind(query))
+            return results(session, query, *session.bind(query))
         except BaseException:
             session.close()
             raise

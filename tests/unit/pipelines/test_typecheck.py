@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -119,6 +120,19 @@ def test_whole_numbers_beyond_bigint_are_decimals_before_anything_runs(engine: E
     assert check(engine, LARGE.format("9223372036854775808"))["gold.z"].field("n").type == pa.decimal128(19, 0)
     with pytest.raises(UntranslatableFunction, match=r"p\.sql:3:\d+: 'a number of more than 38 digits' has no equal"):
         check(engine, LARGE.format("9" * 39))
+
+
+@pytest.mark.parametrize(
+    ("selected", "name"),
+    [("t - t AS espera", "espera"), ("INTERVAL 1 DAY AS i", "i"), ("max(t) - min(t)", "max(t) - min(t)")],
+)
+def test_an_interval_is_refused_with_its_place(engine: Engine, selected: str, name: str) -> None:
+    sql = f"CREATE MATERIALIZED VIEW gold.z AS\nSELECT count(*) AS n,\n  {selected}\nFROM bronze.a GROUP BY t"
+    with pytest.raises(PipelineTypeError) as caught:
+        check(engine, sql)
+    assert re.fullmatch(r"p\.sql:3:\d+: (.+) is an INTERVAL, which no table keeps", caught.value.message)
+    assert f": {name} is" in caught.value.message
+    assert "datediff" in caught.value.hint
 
 
 TWO = """CREATE STREAMING TABLE silver.x;
