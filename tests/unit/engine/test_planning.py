@@ -35,18 +35,20 @@ VALUES = (
 def test_the_types_of_a_description_are_those_of_an_answer(value: str) -> None:
     engine = DuckDBEngine(threads=1)
     rows = f"SELECT {value} AS x, 1::BIGINT AS y"
+    query = Query(parse_one(rows, dialect="duckdb"), {}, NOW)
     with engine._session("") as session:
         types = dict(session._described(rows))
         answered = normalise(session.arrow(rows).schema)
-        assert result_schema(session, rows, types) == answered
+        assert result_schema(session, query, rows, types) == answered
     engine.close()
 
 
 def test_sums_of_integers_are_whole_numbers_beside_columns_of_any_type() -> None:
     engine = DuckDBEngine(threads=1)
     rows = "SELECT sum(1) AS total, [1] AS list, 1::HUGEINT AS wide"
+    query = Query(parse_one(rows, dialect="duckdb"), {}, NOW)
     with engine._session("") as session:
-        schema = result_schema(session, rows, dict(session._described(rows)))
+        schema = result_schema(session, query, rows, dict(session._described(rows)))
     assert [schema.field(name).type for name in ("total", "wide")] == [pa.int64(), pa.int64()]
     engine.close()
 
