@@ -91,13 +91,13 @@ class KeyStore:
         return key if hmac.compare_digest(key.hash, _hash(secret)) else None
 
     def refresh(self) -> None:
-        """Read the file again where it changed; a file that is gone has no keys. ApiKeyError."""
+        """Read the file again where it changed; a file that is gone has no keys. ApiKeyError, OSError."""
         try:
             status = self._path.stat()
         except FileNotFoundError:
             self._known, self._verified, self._read_at = {}, {}, None
             return
-        except OSError as error:
+        except PermissionError as error:
             raise self._unreadable(error) from error
         version = (status.st_mtime_ns, status.st_size, status.st_ino)
         if version == self._read_at:
