@@ -296,5 +296,5 @@ def _clients(lab: Lab) -> Iterator[Finding]:
     with suppress(ImportError):  # without the client itself nothing is read at all
         if topics and not load(_IS_BUILT)():
             found = f"messages of {', '.join(topics)} are taken one by one in Python: the part in C is missing"
-            hint = "install a C compiler, then DataLab again; a topic then comes in at half again the speed"
+            hint = "install a C compiler, then DataLab again: topics come in a third faster"
             yield Finding("kafka client", "", found, hint)
