@@ -136,7 +136,7 @@ class NativeClient:
         words = ctypes.create_string_buffer(_WORDS)
         made = self._calls.rd_kafka_new(_CONSUMER, self._configured(settings, words), words, _WORDS)
         if not made:
-            raise KafkaException(KafkaError(KafkaError._INVALID_ARG, _told(words)))  # noqa: SLF001 - so it is called
+            raise _refused(words)
         self._handle = made
         self._gate = Gate()
         self._calls.rd_kafka_poll_set_consumer(made)
@@ -193,7 +193,7 @@ class NativeClient:
             text = str(value).lower() if isinstance(value, bool) else str(value)
             if self._calls.rd_kafka_conf_set(made, name.encode(), text.encode(), words, _WORDS):
                 self._calls.rd_kafka_conf_destroy(made)
-                raise KafkaException(KafkaError(KafkaError._INVALID_ARG, _told(words)))  # noqa: SLF001
+                raise _refused(words)
         return made
 
     @contextmanager
@@ -311,5 +311,6 @@ def _checked(code: int) -> None:
         raise KafkaException(KafkaError(code))
 
 
-def _told(words: Any) -> str:
-    return str(words.value.decode("utf-8", "replace"))
+def _refused(words: Any) -> KafkaException:
+    told = words.value.decode("utf-8", "replace")
+    return KafkaException(KafkaError(KafkaError._INVALID_ARG, told))  # noqa: SLF001 - so it is called
