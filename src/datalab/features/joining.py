@@ -65,10 +65,11 @@ def _labels(past: Past, recipe: Recipe) -> pa.Table:
 
 
 def _asked(past: Past, recipe: Recipe, definition: Definition, entity: Sequence[str], labels: pa.Table) -> pa.Table:
-    """The distinct entities and moments that the labels ask a view for, numbered."""
+    """The distinct entities and moments that the labels ask a view for, numbered; a NULL in an entity asks for none."""
     keys = [f"{named(column)} AS datalab_k{number}" for number, column in enumerate(entity)]
     moment = f"{as_of(definition, named(recipe.moment))} AS {MOMENT}"
-    tree = spark(f"SELECT DISTINCT {', '.join([*keys, moment])} FROM {LABELS} WHERE {named(recipe.moment)} IS NOT NULL")
+    known = " AND ".join(f"{named(column)} IS NOT NULL" for column in (recipe.moment, *entity))
+    tree = spark(f"SELECT DISTINCT {', '.join([*keys, moment])} FROM {LABELS} WHERE {known}")
     found = past.ask(tree, {LABELS: labels})
     return found.append_column(ROW, pa.array(range(found.num_rows), pa.int64()))
 
@@ -76,7 +77,7 @@ def _asked(past: Past, recipe: Recipe, definition: Definition, entity: Sequence[
 def _join(number: int, recipe: Recipe, derivation: Derivation, entity: Sequence[str]) -> str:
     """What was asked, then its features; too old ones are left out, as the online store leaves them out."""
     asked, found, moment = f"p{number}", f"f{number}", f"l.{named(recipe.moment)}"
-    same = [f"l.{named(column)} <=> {asked}.{key}" for column, key in zip(entity, asked_keys(derivation), strict=True)]
+    same = [f"l.{named(column)} = {asked}.{key}" for column, key in zip(entity, asked_keys(derivation), strict=True)]
     same.append(f"{as_of(derivation.definition, moment)} = {asked}.{MOMENT}")
     fresh = [f"{found}.{ROW} = {asked}.{ROW}"]
     if derivation.definition.ttl is not None:

@@ -128,7 +128,7 @@ def _everything(gold: Gold, claim: Claim) -> _News:
             f"{layout.table} has several rows of one {', '.join(layout.entity)}",
             "name all columns of the key as `entity`",
         )
-    sql = f"SELECT {_columns(layout)} FROM gold WHERE {named(layout.timestamp)} IS NOT NULL ORDER BY {keys}"
+    sql = f"SELECT {_columns(layout)} FROM gold WHERE {held(layout)} ORDER BY {keys}"
     return _News(gold.read(sql, {"gold": rows}), rows.rows, None)
 
 
@@ -169,11 +169,11 @@ def _came(layout: Layout, *, back: bool = False) -> str:
     return f"(SELECT {columns} FROM {one} EXCEPT ALL SELECT {columns} FROM {other})"
 
 
-def _of(gold: Gold, layout: Layout, touched: pa.Table, source: str, held: Mapping[str, Relation]) -> _News:
+def _of(gold: Gold, layout: Layout, touched: pa.Table, source: str, sides: Mapping[str, Relation]) -> _News:
     """The rows of the touched entities in `source`, and those of them that have none."""
-    relations = {"touched": Relation(touched.schema, memory=touched), **held}
+    relations = {"touched": Relation(touched.schema, memory=touched), **sides}
     same = " AND ".join(f"t.{named(key)} <=> g.{named(key)}" for key in layout.entity)
-    served = f"g.{named(layout.timestamp)} IS NOT NULL"
+    served = held(layout, "g.")
     rows = gold.read(
         f"SELECT {_columns(layout, 'g.')} FROM {source} AS g WHERE {served} AND EXISTS "
         f"(SELECT 1 FROM touched AS t WHERE {same}) ORDER BY {_list(layout.entity, 'g.')}",
@@ -185,6 +185,11 @@ def _of(gold: Gold, layout: Layout, touched: pa.Table, source: str, held: Mappin
         relations,
     ).read_all()
     return _News(rows, touched.num_rows - gone.num_rows, gone)
+
+
+def held(layout: Layout, prefix: str = "") -> str:
+    """Which rows of gold a store holds, as SQL: those that say when they held, and of whom."""
+    return " AND ".join(f"{prefix}{named(name)} IS NOT NULL" for name in (layout.timestamp, *layout.entity))
 
 
 def _columns(layout: Layout, prefix: str = "") -> str:

@@ -18,7 +18,7 @@ from sqlglot import exp
 from datalab.engine.base import Query
 from datalab.errors import SnapshotNotFound
 from datalab.features.derivation import Definition
-from datalab.features.materialize import Gold
+from datalab.features.materialize import Gold, held
 from datalab.features.online.base import Layout, Lookup, OnlineStore, Position, Stored, Version
 from datalab.features.online.encoding import EPOCH, key_of, layout_of
 from datalab.features.past import named, spark
@@ -111,10 +111,7 @@ def _entities(work: _Check, sample: int) -> list[tuple[Any, ...]]:
         return []
     keys = ", ".join(map(named, work.layout.entity))
     texts = ", ".join(f"coalesce(CAST({named(name)} AS STRING), '')" for name in work.layout.entity)
-    sql = (
-        f"SELECT {keys} FROM gold WHERE {named(work.layout.timestamp)} IS NOT NULL "
-        f"ORDER BY md5(concat_ws('|', {texts})) LIMIT {sample}"
-    )
+    sql = f"SELECT {keys} FROM gold WHERE {held(work.layout)} ORDER BY md5(concat_ws('|', {texts})) LIMIT {sample}"
     rows = work.gold.read(sql, {"gold": _at(work, work.position.done)}).read_all().to_pylist()
     return [tuple(row.values()) for row in rows]
 

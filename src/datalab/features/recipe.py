@@ -20,7 +20,7 @@ from datalab.pipelines.lex import Source
 from datalab.pipelines.query import parse_query
 from datalab.pipelines.views import tables_of
 
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)

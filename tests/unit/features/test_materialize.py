@@ -21,6 +21,7 @@ from datalab.features.materialize import Gold, Materialized, materialize
 from datalab.features.online import sqlite
 from datalab.features.online.base import Lookup, Version
 from datalab.features.online.sqlite import SqliteStore
+from datalab.features.parity import check
 from datalab.features.views import FeatureView
 from datalab.lake.lake import Lake, open_lake
 from datalab.lake.provenance import Provenance
@@ -202,3 +203,15 @@ def test_an_entity_that_is_no_key_is_refused(lake: Lake, engine: DuckDBEngine, s
     table.write(pa.Table.from_pylist([{"cliente": "a", "gasto": n, "visto_em": NOW} for n in (1, 2)], schema=SCHEMA))
     with pytest.raises(FeatureError, match=f"{table.name} has several rows of one cliente"):
         materialize(table.golds()[0], store, table.view)
+
+
+def test_the_group_of_null_is_not_stored(lake: Lake, engine: DuckDBEngine, store: SqliteStore) -> None:
+    table = Table(lake, engine)
+    for value in (1, 2):
+        records = [{"cliente": name, "gasto": value, "visto_em": NOW} for name in ("a", None)]
+        table.write(pa.Table.from_pylist(records, schema=SCHEMA))
+        assert materialize(table.golds()[-1], store, table.view).written == 1
+        assert store.read([Lookup("cliente", ("a",)), Lookup("cliente", (None,))], NOW)[1] is None
+        assert served(store) == {"a": value}
+        found = check(table.golds()[-1], store, table.view, None, 10)
+        assert (found.compared, found.differences) == (1, ())
