@@ -409,12 +409,55 @@ def test_back_to_the_training_rows_models_and_scores_that_used_a_row(shop_of):
     _, scored, learnt = gold_of(shop, definitions).reads
     assert [(row.keys, row.status) for row in scored.rows] == [({"score_id": "s-SP"}, "by compras version 3")]
     assert [row.keys["momento"] for row in learnt.rows] == [1, 3]
-    assert learnt.notes == (f"compras version 3 learnt from compras@{trained}",)
+    unsure = "whether the record had come by then cannot be told any more"
+    assert learnt.notes == (f"compras version 3 learnt from compras@{trained}: {unsure}",)
 
 
-def gold_of(shop: Shop, definitions: Definitions) -> Row:
-    """The row of gold.por_uf that the first record reached."""
-    (silver,) = shop.back("landing/pedidos-0000.jsonl:0", definitions).reads[0].rows
+def test_back_names_only_what_was_made_after_the_record_had_come(shop_of):
+    """Training sets and scores tell by the snapshots that they recorded, models by the training set that they had."""
+    shop = shop_of(SILVER + GOLD)
+    view = FeatureView("estado", TableName.parse("gold.por_uf"), ("sigla",), "total")
+    labels = TrainingSetSpec("compras", "", "momento", "caro", {"estado": ("uf",)})
+    definitions = Definitions({"estado": view}, {"compras": labels})
+    shop.deliver([RECORD])
+    shop.run()
+    early = used_by_all(shop, version=1)
+    shop.deliver([{**RECORD, "id": "b"}])  # in bronze, and not further
+    between = used_by_all(shop, version=2)
+    first, second = (f"landing/pedidos-{number:04}.jsonl:0" for number in (0, 1))
+    _, scored, learnt = gold_of(shop, definitions, first).reads
+    assert [row.keys["score_id"] for row in scored.rows] == ["s-1", "s-2"]
+    told = [f"compras version {n} learnt from compras@{each}" for n, each in ((1, early), (2, between))]
+    assert (learnt.total, learnt.notes) == (2, tuple(told))
+    shop.run()
+    _, scored, learnt = gold_of(shop, definitions, second).reads
+    assert (scored.total, scored.rows) == (0, ())
+    assert (learnt.total, learnt.rows, learnt.notes) == (0, (), ("made before the record had come",))
+    late = used_by_all(shop, version=3)
+    _, scored, learnt = gold_of(shop, definitions, second).reads
+    assert [row.keys["score_id"] for row in scored.rows] == ["s-3"]
+    assert learnt.notes == (f"compras version 3 learnt from compras@{late}",)
+    assert len(gold_of(shop, definitions, first).reads[1].rows) == 3
+
+
+def used_by_all(shop: Shop, version: int) -> int:
+    """One more row in the training set, a model that learnt from it, and a score, from the tables as they are."""
+    gold, silver = (shop.lake.require(TableName.parse(name)).snapshot for name in ("gold.por_uf", "silver.pedidos"))
+    assert silver is not None
+    made = Provenance("r", "compras", "append", inputs={"silver.pedidos": Range(None, silver)})
+    trained = shop.put("training.compras", pa.table({"uf": ["SP"], "momento": [version]}), made)
+    entry = {"model": "compras", "version": version, "action": "promoted", "training_set": f"compras@{trained}"}
+    shop.put("ops.models", table_of(MODELS, [entry]))
+    features = {"estado": {"entity": {"sigla": "SP"}, "snapshot": gold}}
+    score = {"score_id": f"s-{version}", "scored_at": datetime.now(UTC), "features": json.dumps(features)}
+    record = {**score, "model": "compras", "model_version": version}
+    shop.put("ops.scores", table_of(SCHEMAS[SCORES], [record]))
+    return trained
+
+
+def gold_of(shop: Shop, definitions: Definitions, record: str = "landing/pedidos-0000.jsonl:0") -> Row:
+    """The row of gold.por_uf that a record reached."""
+    (silver,) = shop.back(record, definitions).reads[0].rows
     (gold,) = silver.reads[0].rows
     return gold
 

@@ -9,12 +9,13 @@ from typing import Any
 import pyarrow as pa
 from sqlglot import exp
 
+from datalab.lineage.arrival import Arrival
 from datalab.lineage.events import checks_of, is_kept, judged, refused
 from datalab.lineage.flows import Flows, Way, shown
 from datalab.lineage.records import keys_of, position_of, values_of
 from datalab.lineage.rows import PARENT, Found, Link, Search, Standing, Tables, links_of
 from datalab.lineage.tree import Read, Row
-from datalab.lineage.uses import Use, uses_read
+from datalab.lineage.uses import Use, Users
 from datalab.names import TableName
 from datalab.pipelines.cdc import DELETED
 
@@ -26,13 +27,14 @@ _MOST_HIGH = 50
 class Ascent:
     """Walks up the flows of a project, each table as it is now. `limit` rows are shown above a row; 0: all.
 
-    `uses`: what is made of tables beside flows.
+    `uses`: what is made of tables beside flows; `arrival`: of it only what was made after the record had come.
     """
 
     tables: Tables
     flows: Flows
     limit: int
     uses: Mapping[TableName, tuple[Use, ...]] = field(default_factory=dict)
+    arrival: Arrival | None = None
 
     def above(self, table: Standing, rows: pa.Table, statuses: Sequence[str] = (), height: int = 0) -> tuple[Row, ...]:
         """Rows that were read, each with the rows of later tables that it had a part in."""
@@ -58,7 +60,8 @@ class Ascent:
         ways = [way for node in made for way in self.flows.ways(node) if way.strand.table == name]
         waiting = [Read(str(node.flow.target), None, node.flow.name, notes=("not made yet",)) for node in not_made]
         reads = [self._read(way, table, rows, height) for way in ways]
-        used = [uses_read(self.tables, use, rows, self.limit) for use in self.uses.get(name, ())]
+        users = Users(self.tables, self.arrival, self.limit)
+        used = [users.reads(use, name, rows) for use in self.uses.get(name, ())]
         return [*reads, *([each] * rows.num_rows for each in waiting), *filter(None, used)]
 
     def _read(self, way: Way, table: Standing, rows: pa.Table, height: int) -> list[Read]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 from sqlglot import exp
 
 from datalab.errors import InvalidKey, RecordNotFound
+from datalab.lineage.arrival import Arrival
 from datalab.lineage.ascent import Ascent
 from datalab.lineage.flows import FILE_POSITION, STREAM_POSITION
 from datalab.lineage.records import values_of
@@ -57,11 +58,16 @@ class Reached:
 def reached(tables: Tables, ascent: Ascent, sources: Collection[TableName], place: Place) -> Reached:
     """Everything that a source record reached. RecordNotFound, with the files or rows that there are."""
     known = [table for table in _standing(tables, sources) if set(place.values) <= set(table.columns)]
-    rows = tuple(row for table in known for row in ascent.above(table, _at(tables, table, place)))
+    rows = tuple(row for table in known for row in _above(tables, ascent, table, place))
     quarantined = tuple(_quarantined(tables, place))
     if not rows and not quarantined:
         raise RecordNotFound(f"no table holds a record of {place}", _hint(tables, known, place))
     return Reached(str(place), rows, quarantined)
+
+
+def _above(tables: Tables, ascent: Ascent, table: Standing, place: Place) -> tuple[Row, ...]:
+    arrival = Arrival(tables, ascent.flows.graph, table.state.name, _wanted(table, place))
+    return replace(ascent, arrival=arrival).above(table, _at(tables, table, place))
 
 
 def _standing(tables: Tables, names: Collection[TableName]) -> Iterator[Standing]:
@@ -71,9 +77,13 @@ def _standing(tables: Tables, names: Collection[TableName]) -> Iterator[Standing
 
 
 def _at(tables: Tables, table: Standing, place: Place) -> pa.Table:
-    schema = table.relation.schema
-    wanted = pa.table({name: pa.array([value], schema.field(name).type) for name, value in place.values.items()})
+    wanted = _wanted(table, place)
     return tables.find(table, Search(links_of(wanted), wanted)).rows.drop_columns([PARENT])
+
+
+def _wanted(table: Standing, place: Place) -> pa.Table:
+    schema = table.relation.schema
+    return pa.table({name: pa.array([value], schema.field(name).type) for name, value in place.values.items()})
 
 
 def _quarantined(tables: Tables, place: Place) -> Iterator[dict[str, Any]]:
