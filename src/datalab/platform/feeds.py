@@ -45,7 +45,7 @@ from datalab.platform.project import PUSHED
 from datalab.platform.secrets import resolve
 from datalab.platform.settings import Configuration
 from datalab.platform.settings_schema import IngestSettings, SourceSettings
-from datalab.platform.topics import Decoding, wire_topic
+from datalab.platform.topics import Decoding, registry_access, wire_topic
 from datalab.quality.publish import Publication, publish
 from datalab.quality.replay import Restaged
 
@@ -208,7 +208,8 @@ def wire_feeds(
     """
     settings = configuration.settings
     options = resolve(settings.kafka.options, configuration.folder, environ)
-    decoding = Decoding(limits_of(settings.ingest), workers, stopping, options)
+    access = registry_access(configuration, environ)
+    decoding = Decoding(limits_of(settings.ingest), workers, stopping, options, access)
     return tuple(
         SourceFeed(
             wired,

@@ -281,6 +281,11 @@ class KafkaSettings(Section):
 
     bootstrap: Annotated[str | None, "Addresses of brokers: 127.0.0.1:9092."] = None
     registry: Annotated[str | None, "URL of the schema registry, Confluent's API."] = None
+    registry_user: Annotated[Any, "User of the schema registry, where it asks for one: text, or a reference."] = None
+    registry_password: Annotated[Any, "Password of that user, a reference to a secret."] = None
+    registry_ca: Annotated[
+        Path | None, "File of the certificates (PEM) that the registry's is to be signed by; none: those of the system."
+    ] = None
     options: Annotated[Mapping[str, Any], "Further settings of the client, passed to librdkafka."] = field(
         default_factory=dict
     )

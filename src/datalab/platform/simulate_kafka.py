@@ -137,7 +137,7 @@ def _register(cluster: Cluster, stream: Stream, *, evolved: bool) -> tuple[int, 
     contract = json.loads(stream.contract.read_text(encoding="utf-8"))
     subject = f"{stream.topic}-value"
     try:
-        with SchemaRegistryClient({"url": cluster.registry}) as client:
+        with SchemaRegistryClient(_registry_settings(cluster)) as client:
             plain = client.register_schema(subject, Schema(json.dumps(contract), "AVRO"))
             client.set_compatibility(subject_name=subject, level="BACKWARD")
             if not evolved:
@@ -150,6 +150,17 @@ def _register(cluster: Cluster, stream: Stream, *, evolved: bool) -> tuple[int, 
         if type(error).__module__.startswith(("httpx", "httpcore")):
             raise SourceError(f"no schema registry at {cluster.registry}", "datalab services start registry") from error
         raise
+
+
+def _registry_settings(cluster: Cluster) -> dict[str, Any]:
+    """As the client names them."""
+    access = cluster.access
+    settings = {"url": cluster.registry}
+    if access.get("user") is not None:
+        settings["basic.auth.user.info"] = f"{access['user']}:{access['password']}"
+    if access.get("ca") is not None:
+        settings["ssl.ca.location"] = str(access["ca"])
+    return settings
 
 
 def _make_topic(cluster: Cluster, topic: str, partitions: int) -> None:

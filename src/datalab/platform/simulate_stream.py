@@ -15,6 +15,7 @@ from datalab.platform.project import STATE_FOLDER
 from datalab.platform.secrets import resolve
 from datalab.platform.settings import Configuration
 from datalab.platform.simulate import Shares, simulate_project
+from datalab.platform.topics import registry_access
 from datalab.plugins import Adapter, adapter
 
 _KAFKA = {"kafka": Adapter("datalab.platform.simulate_kafka:send", "kafka")}
@@ -40,11 +41,12 @@ class Simulated:
 
 @dataclass(frozen=True)
 class Cluster:
-    """How Kafka and its schema registry are reached; `options` are librdkafka's."""
+    """How Kafka and its schema registry are reached; `options` are librdkafka's, `access` is that of the registry."""
 
     bootstrap: str
     registry: str
     options: Mapping[str, Any]
+    access: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def simulate_to_kafka(
             "no source of this project has a topic and files", "--env stack, or sources: {NAME: {topic: …}}"
         )
     options = resolve(settings.kafka.options, configuration.folder, environ)
-    cluster = Cluster(*_addresses(configuration), options)
+    cluster = Cluster(*_addresses(configuration), options, registry_access(configuration, environ))
     marks = configuration.folder / STATE_FOLDER / _MARKS
     with TemporaryDirectory(prefix="datalab-simulate-") as scratch:
         folder = Path(scratch)

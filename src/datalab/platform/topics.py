@@ -12,21 +12,42 @@ from datalab.ingest.contracts import Contract
 from datalab.ingest.limits import Limits
 from datalab.ingest.sources.base import Source
 from datalab.ingest.workers import Workers
+from datalab.platform.secrets import resolve
+from datalab.platform.settings import Configuration
 from datalab.platform.settings_schema import Settings
 from datalab.plugins import Adapter, adapter
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """What sources decode with, the event that ends their waiting, and the client's settings, secrets resolved."""
+    """What sources decode with, the event that ends their waiting, and the client's settings, secrets resolved.
+
+    `access` is how the schema registry is entered.
+    """
 
     limits: Limits
     workers: Workers
     stopping: Event
     options: Mapping[str, Any]
+    access: Mapping[str, Any]
 
 
 _SOURCES = {"kafka": Adapter("datalab.ingest.sources.kafka:open_topic", "kafka")}
+
+
+def registry_access(configuration: Configuration, environ: Mapping[str, str]) -> dict[str, Any]:
+    """`user`, `password` and `ca` of the schema registry, secrets resolved. InvalidSetting, SecretNotFound."""
+    kafka = configuration.settings.kafka
+    given = {"user": kafka.registry_user, "password": kafka.registry_password}
+    pair = resolve(given, configuration.folder, environ)
+    for name, value in pair.items():
+        if value is not None and not isinstance(value, str):
+            raise InvalidSetting(f"kafka.registry_{name} is not a text", f"write secret:env/REGISTRY_{name.upper()}")
+    if (pair["user"] is None) != (pair["password"] is None):
+        raise InvalidSetting("kafka.registry_user and kafka.registry_password belong together", "set both, or neither")
+    if ":" in (pair["user"] or ""):
+        raise InvalidSetting("kafka.registry_user has a colon in it", "HTTP has no way to send such a name")
+    return {**pair, "ca": kafka.registry_ca}
 
 
 def wire_topic(name: str, contract: Contract, topic: str, settings: Settings, decoding: Decoding) -> Source:
@@ -42,6 +63,7 @@ def wire_topic(name: str, contract: Contract, topic: str, settings: Settings, de
         "registry": kafka.registry,
         "group": kafka.group or f"datalab-{settings.name}",
         "options": decoding.options,
+        "access": decoding.access,
         "patience": float(kafka.patience),
     }
     pace = {"messages": kafka.commit_messages, "seconds": float(kafka.commit_seconds)}

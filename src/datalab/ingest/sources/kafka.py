@@ -24,7 +24,7 @@ from datalab.ingest.sources.base import Batch, Consumed, Evolved, Pending, Repla
 from datalab.ingest.sources.kafka_group import Member
 from datalab.ingest.sources.kafka_offsets import Log, Range, offsets_after, ranges_of, stands_at, taken_over
 from datalab.ingest.sources.kafka_topic import Topic
-from datalab.ingest.sources.registry import Registry
+from datalab.ingest.sources.registry import Access, Registry
 from datalab.ingest.workers import Workers
 from datalab.lake.table import WriteTarget
 
@@ -35,13 +35,17 @@ _BYTES_OF_A_JOB = 32 << 20
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where the topic is, who has its schemas, under which group the lag is told, and how long silence is endured."""
+    """Where the topic is, who has its schemas, under which group the lag is told, and how long silence is endured.
+
+    `access` has the values of `registry.Access`.
+    """
 
     bootstrap: str
     registry: str
     group: str
     options: Mapping[str, Any] = field(default_factory=dict)
     patience: float = 30.0
+    access: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ class KafkaSource:
     def __post_init__(self) -> None:
         cluster = self.cluster
         self._topic = Topic(self.topic, cluster.bootstrap, cluster.group, cluster.options, cluster.patience)
-        self._registry = Registry(cluster.registry, cluster.patience)
+        self._registry = Registry(cluster.registry, cluster.patience, Access(**cluster.access))
         self._member: Member | None = None
         self._log = Log(self.topic, "", {})
         self._produced = Produced()

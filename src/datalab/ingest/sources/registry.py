@@ -5,19 +5,23 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import ssl
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Event
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_opener
 
-from datalab.errors import SourceUnavailable
+from datalab.errors import InvalidSetting, SourceUnavailable
 from datalab.ingest.decode.framing import Schemas
 
-_NOT_FOUND = 404
+_NOT_FOUND, _UNAUTHORIZED = 404, 401
+_REFUSED = (_UNAUTHORIZED, 403)
 _UNKNOWN = range(40400, 40500)  # a registry's own codes for what it does not have; a 404 without is another server's
 _HIGHEST_ID = 2**31 - 1
 _DEEPEST = 32
@@ -26,11 +30,22 @@ _PIECE = 1 << 16
 _NAMED = ("record", "enum", "fixed", "error")
 
 
+@dataclass(frozen=True)
+class Access:
+    """Who asks, and the file of certificates (PEM) that alone are trusted; without it those of the system are."""
+
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    ca: Path | None = None
+
+
 class Registry:
     """Answers by id never change, so each is asked for once. What is not there may come, and is asked for again."""
 
-    def __init__(self, url: str, seconds: float) -> None:
-        self._url, self._headers = _without_password(url.rstrip("/"))
+    def __init__(self, url: str, seconds: float, access: Access = Access()) -> None:
+        """InvalidSetting where the file of certificates cannot be used."""
+        self._url, self._headers, self._user = _without_password(url.rstrip("/"), access)
+        self._open = build_opener(HTTPSHandler(context=_trusting(access.ca)), _SameHost()).open
         self._seconds = seconds
         self._texts: dict[int, bytes] = {}
 
@@ -78,21 +93,53 @@ class Registry:
     def _answer(self, what: str, path: str) -> Mapping[str, Any]:
         """LookupError where the registry says that there is none; SourceUnavailable where it says nothing sensible."""
         try:
-            with urlopen(Request(f"{self._url}/{path}", headers=self._headers), timeout=self._seconds) as answer:  # noqa: S310 - the address is the user's own
+            with self._open(Request(f"{self._url}/{path}", headers=self._headers), timeout=self._seconds) as answer:  # noqa: S310 - the address is the user's own
                 found = _document_of(_content(answer, time.monotonic() + self._seconds))
         except HTTPError as error:
             if _is_unknown(error):
                 raise LookupError("the registry does not know it") from error
-            raise self._unavailable(what, error) from error
+            raise self._refused(error) if error.code in _REFUSED else self._unavailable(what, error) from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise self._unavailable(what, error) from error
         if not isinstance(found, dict) or not isinstance(found.get("schema"), str):
             raise self._unavailable(what, ValueError("its answer has no schema"))
         return found
 
+    def _refused(self, error: HTTPError) -> SourceUnavailable:
+        """No record is at fault, nor may the registry be: whoever gives rights may be late."""
+        if self._user is None:
+            why, hint = "asks for a user and a password", "set kafka.registry_user and kafka.registry_password"
+        elif error.code == _UNAUTHORIZED:
+            why = f"does not take the user {self._user} with that password"
+            hint = "see kafka.registry_user and kafka.registry_password"
+        else:
+            why, hint = f"does not let the user {self._user} read schemas", "give the user the right to read"
+        return SourceUnavailable(f"the schema registry at {self._url} {why} (HTTP {error.code})", hint)
+
     def _unavailable(self, what: str, error: Exception) -> SourceUnavailable:
         words = f"the schema registry at {self._url} does not give {what}: {error}"
-        return SourceUnavailable(words, "is it up? datalab services health registry")
+        untrusted = isinstance(getattr(error, "reason", error), ssl.SSLCertVerificationError)
+        trust = "kafka.registry_ca: FILE names the certificates that are trusted"
+        return SourceUnavailable(words, trust if untrusted else "is it up? datalab services health registry")
+
+
+class _SameHost(HTTPRedirectHandler):
+    """Follows redirections; a password goes to no other host, and not where everybody can read it."""
+
+    def redirect_request(self, req: Request, *rest: Any) -> Request | None:
+        made = super().redirect_request(req, *rest)
+        if made is not None and (made.type, made.host) != (req.type, req.host):
+            made.remove_header("Authorization")
+        return made
+
+
+def _trusting(ca: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except OSError as error:  # SSLError is one
+        raise InvalidSetting(
+            f"kafka.registry_ca: the certificates in {ca} cannot be read: {error}", "name a file in PEM"
+        ) from error
 
 
 def _is_unknown(error: HTTPError) -> bool:
@@ -123,14 +170,17 @@ def _document_of(content: bytes) -> Any:
         raise ValueError("its answer is not JSON") from None
 
 
-def _without_password(url: str) -> tuple[str, dict[str, str]]:
-    """An address without the user and the password in it, and the header that carries them."""
+def _without_password(url: str, access: Access) -> tuple[str, dict[str, str], str | None]:
+    """An address without the user and the password in it, the headers that carry them, and the user."""
     parts = urlsplit(url)
     headers = {"Accept": "application/vnd.schemaregistry.v1+json, application/json"}
-    if parts.username is not None:
-        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])), headers
+    user, password = access.user, access.password
+    if user is None and parts.username is not None:
+        user, password = unquote(parts.username), unquote(parts.password or "")
+    if user is not None:
+        pair = base64.b64encode(f"{user}:{password or ''}".encode()).decode()
+        headers["Authorization"] = f"Basic {pair}"
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])), headers, user
 
 
 def _document(schema: Mapping[str, Any]) -> Any:
