@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 
 def main() -> None:
     """Entry point of the script."""
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # NumPy starts a thread per core, and each spins till then
     try:
         importlib.import_module("datalab.cli.app").main()
     except KeyboardInterrupt:

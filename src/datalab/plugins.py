@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from typing import Any
 
 from datalab.errors import MissingExtra, NotSupported
@@ -41,6 +40,7 @@ def adapter(port: str, name: str, builtin: Mapping[str, Adapter]) -> Any:
 
 
 def _installed(port: str, name: str, builtin: Mapping[str, Adapter]) -> Adapter:
+    entry_points = load("importlib.metadata:entry_points")  # slow to load, and seldom asked
     found = {point.name: point for point in entry_points(group=f"datalab.{port}")}
     if name not in found:
         known = ", ".join(sorted({*builtin, *found}))

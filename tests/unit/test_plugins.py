@@ -6,7 +6,6 @@ from importlib.metadata import EntryPoint, EntryPoints
 
 import pytest
 
-from datalab import plugins
 from datalab.errors import MissingExtra, NotSupported
 from datalab.plugins import Adapter, adapter, load
 
@@ -41,7 +40,7 @@ def test_an_unknown_adapter_lists_the_known_ones() -> None:
 
 def test_another_package_may_bring_an_adapter(monkeypatch: pytest.MonkeyPatch) -> None:
     points = EntryPoints([EntryPoint("hudi", "json:loads", "datalab.format")])
-    monkeypatch.setattr(plugins, "entry_points", lambda group: points.select(group=group))
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: points.select(group=group))
     assert adapter("format", "hudi", BUILTIN)("[1]") == [1]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -58,11 +59,15 @@ def _declared(
 
 def add_options(command: Any) -> Any:
     """The same command, and all commands inside it, with the options of every command."""
-    carrier = typer.Typer(add_completion=False)
-    carrier.command()(_declared)
     own = {name for param in command.params for name in param.opts}
-    extra = typer.main.get_command(carrier).params
-    command.params = [*command.params, *(param for param in extra if not own.intersection(param.opts))]
+    command.params = [*command.params, *(param for param in _common() if not own.intersection(param.opts))]
     for inner in getattr(command, "commands", {}).values():
         add_options(inner)
     return command
+
+
+@cache
+def _common() -> tuple[Any, ...]:
+    carrier = typer.Typer(add_completion=False)
+    carrier.command()(_declared)
+    return tuple(typer.main.get_command(carrier).params)
