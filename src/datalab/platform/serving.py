@@ -46,6 +46,11 @@ class Parts:
     reader: FeatureReader
     logs: tuple[RecordLog, RecordLog]
 
+    async def warm(self) -> None:
+        """Make ready what the live model's first look-up needs."""
+        if self.keeper.live is not None:
+            await self.reader.warm(self.keeper.live.plan)
+
     def close(self) -> None:
         """Close the logs and the store."""
         for log in self.logs:
@@ -133,7 +138,15 @@ def wire_app(
     gate = Gate(policies(chosen.route), keys, limits, parts.service.metrics, bus, address.loopback)
     pushed = wire_push_logs(configuration)
     beside = Beside(
-        parts.keeper, keys, parts.logs, bus, chosen.poll_seconds, flusher, parts.close, tuple(pushed.values())
+        parts.keeper,
+        keys,
+        parts.logs,
+        bus,
+        chosen.poll_seconds,
+        flusher,
+        parts.close,
+        tuple(pushed.values()),
+        parts.warm,
     )
     routes = [*extensions, wire_trace(configuration), *([push_routes(pushed)] if pushed else [])]
     return build_app(parts.service, gate, chosen.route, lifespan=beside.lifespan(), extensions=routes)

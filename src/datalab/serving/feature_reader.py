@@ -6,10 +6,12 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
+from threading import Barrier, BrokenBarrierError
 
 from datalab.errors import DataLabError
-from datalab.features.online.base import OnlineStore
+from datalab.features.online.base import Lookup, OnlineStore, Position
 from datalab.serving.lookup import Features, Known, LookupPlan, Request, View
 
 _THREADS = 4
@@ -18,6 +20,7 @@ _OPEN_SECONDS = 1.0
 _CAREFUL_READS = 20
 _ROWS_PER_DEADLINE = 100
 _MOST_IN_PLACE = 32
+_WARM_SECONDS = 2.0
 
 
 class FeatureReader:
@@ -37,6 +40,35 @@ class FeatureReader:
         self._failures = 0
         self._open_until = 0.0
         self._careful = _CAREFUL_READS if store.capabilities.shared else 0  # reads in a thread that are to come
+
+    async def warm(self, plan: LookupPlan) -> None:
+        """Before the first request: each thread reads once from a shared store: connections open, layouts are learnt.
+
+        Ends soon, and raises nothing, whatever the store does.
+        """
+        if not plan.views or not self._store.capabilities.shared:
+            return
+        loop, together = asyncio.get_running_loop(), Barrier(_THREADS)
+        sample = [loop.run_in_executor(self._pool, self._sample, plan)]
+        if (await asyncio.wait(sample, timeout=_WARM_SECONDS))[0] and (known := sample[0].result()):
+            reads = [loop.run_in_executor(self._pool, self._read_together, known, together) for _ in range(_THREADS)]
+            await asyncio.wait(reads, timeout=_WARM_SECONDS)
+
+    def _sample(self, plan: LookupPlan) -> list[Lookup]:
+        """An entity of each view that has one; none where the store does not answer."""
+        try:
+            for view in plan.views.values():
+                self._columns[view.name] = _columns_of(view, self._store.position(view.name))
+            found = [(name, self._store.entries(name, 1)) for name in plan.views]
+        except DataLabError:
+            return []
+        return [Lookup(name, entry.entity) for name, entries in found for entry in entries]
+
+    def _read_together(self, known: Sequence[Lookup], together: Barrier) -> None:
+        """At the same time in all threads: each takes a connection of its own."""
+        with suppress(BrokenBarrierError, DataLabError):
+            together.wait(_WARM_SECONDS)
+            self._store.read(known, datetime.now(UTC))
 
     async def read(self, plan: LookupPlan, requests: Sequence[Request], known: Known | None = None) -> list[Features]:
         """The features of each request; never raises for what the store does. What is `known` may be taken from there.
@@ -72,10 +104,9 @@ class FeatureReader:
         """The names of the view's entity columns as the store knows them, else as the model does."""
         if view.name not in self._columns:
             try:
-                layout = self._store.position(view.name).layout
+                self._columns[view.name] = _columns_of(view, self._store.position(view.name))
             except DataLabError:
                 return view.columns
-            self._columns[view.name] = view.columns if layout is None else layout.entity
         return self._columns[view.name]
 
     def close(self) -> None:
@@ -121,3 +152,7 @@ class FeatureReader:
     @staticmethod
     def _without(plan: LookupPlan, requests: Sequence[Request], reason: str) -> list[Features]:
         return [plan.nothing(reason)] * len(requests) if plan.views else [Features({}, {}, {})] * len(requests)
+
+
+def _columns_of(view: View, position: Position) -> tuple[str, ...]:
+    return view.columns if position.layout is None else position.layout.entity

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import ipaddress
 import subprocess
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +56,8 @@ class Address:
 class Beside:
     """What runs beside the requests. `flusher` is the command of the process that takes the log to the lake.
 
-    `pushed` are the logs of sources that take records; their files are sealed in time for the next run.
+    `pushed` are the logs of sources that take records; their files are sealed in time for the next run. `warm` makes
+    ready what the first request needs, once the model is known.
     """
 
     keeper: ModelKeeper
@@ -67,6 +68,7 @@ class Beside:
     flusher: Sequence[str] = ()
     closing: Callable[[], None] | None = None
     pushed: Sequence[PushLog] = ()
+    warm: Callable[[], Awaitable[None]] | None = None
 
     def lifespan(self) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
         """For FastAPI: everything starts before the first request and ends after the last."""
@@ -74,6 +76,8 @@ class Beside:
         @asynccontextmanager
         async def running(_: FastAPI) -> AsyncIterator[None]:
             await asyncio.to_thread(self.keeper.refresh)
+            if self.warm is not None:
+                await self.warm()
             gc.collect()
             gc.freeze()  # the model and its libraries need no further look by the collector
             gc.set_threshold(*_COLLECT)

@@ -9,13 +9,16 @@ import time
 from contextlib import closing
 
 import pytest
+import redis
+from tests.contracts.redis_server import PASSWORD, redis_server
 from tests.unit.serving.conftest import fill
 from tests.unit.serving.models import REQUEST, probability
 
 from datalab.errors import ModelRefused, OnlineStoreError
 from datalab.features.online.base import OnlineCapabilities
+from datalab.features.online.redis import RedisStore
 from datalab.features.online.sqlite import SqliteStore
-from datalab.serving import scoring
+from datalab.serving import feature_reader, scoring
 from datalab.serving.inputs import inputs_of
 from datalab.serving.lookup import lookup_plan
 
@@ -46,6 +49,9 @@ class Troubled:
 
     def position(self, view):
         return self._store.position(view)
+
+    def entries(self, view, limit):
+        return self._store.entries(view, limit)
 
     def close(self):
         self._store.close()
@@ -167,3 +173,48 @@ def test_views_that_name_each_other_are_refused():
     declared = manifest(views, {"x": {"view": "a", "feature": "v"}})
     with pytest.raises(ModelRefused, match="circle"):
         lookup_plan(declared, inputs_of(declared))
+
+
+def test_a_server_on_redis_is_warm_before_its_first_request(serve, tmp_path):
+    """All connections are there, and the entity's columns and the layouts are known: a look-up is one question."""
+    with redis_server(tmp_path) as url:
+        store = RedisStore(url, PASSWORD, "fazenda", 2.0)
+        fill(store)
+        store.close()
+        served = serve(RedisStore(url, PASSWORD, "fazenda", 2.0))
+        with closing(redis.Redis.from_url(url, password=PASSWORD)) as watching:
+
+            def seen():
+                layouts = watching.info("commandstats").get("cmdstat_hget", {"calls": 0})["calls"]
+                return watching.info("stats")["total_connections_received"], layouts
+
+            cold = seen()
+            asyncio.run(served.parts.warm())
+            warm = seen()
+            assert warm[0] - cold[0] == 5, "four threads that read, and one connection for the sample"
+            assert score(served, count=3)[0]["degradacao"] is None
+            assert seen() == warm
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.4])
+def test_warming_waits_for_no_store_that_is_in_trouble(serve, troubled, delay, monkeypatch):
+    monkeypatch.setattr(feature_reader, "_WARM_SECONDS", 0.1)
+    served = serve(troubled, deadline_ms=5000)
+    troubled.delay, troubled.error = delay, OnlineStoreError("gone", "")
+    started = time.monotonic()
+    asyncio.run(served.parts.warm())
+    assert time.monotonic() - started < 0.4
+    assert troubled.reads == 4
+    troubled.delay, troubled.error = 0.0, None
+    answer, _ = score(served)
+    assert answer["degradacao"] is None
+
+
+def test_a_store_that_is_silent_at_the_start_is_not_sampled_for_long(serve, troubled, monkeypatch):
+    monkeypatch.setattr(feature_reader, "_WARM_SECONDS", 0.1)
+    served = serve(troubled)
+    monkeypatch.setattr(troubled, "position", lambda view: time.sleep(0.5))
+    started = time.monotonic()
+    asyncio.run(served.parts.warm())
+    assert time.monotonic() - started < 0.4
+    assert troubled.reads == 0
