@@ -32,8 +32,9 @@ def serve(
     configuration = load(options.folder, options.env, os.environ, {"serving": given} if given else None)
     bus = Bus()
     bus.subscribe(JsonLog(sys.stderr))
-    chosen = configuration.settings.serving
-    scheme = "https" if chosen.certificate else "http"
-    output.note(f"{scheme}://{chosen.host}:{chosen.port}/docs", quiet=options.quiet)
     command = flush_command(configuration) if flush else ()
-    run_server(configuration, os.environ, bus, flusher=command)
+
+    def tell(url: str) -> None:
+        output.note(f"{url}/docs", quiet=options.quiet)
+
+    run_server(configuration, os.environ, bus, listening=tell, flusher=command)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from datalab.errors import InvalidSetting, NoModel
@@ -171,13 +171,23 @@ def wire_trace(configuration: Configuration) -> Extension:
     return trace_routes(ids, TraceProcess(command, seconds))
 
 
-def serve(configuration: Configuration, environ: Mapping[str, str], bus: Bus, *, flusher: Sequence[str] = ()) -> None:
-    """Serve until told to end. ServingError and its kinds."""
+def serve(
+    configuration: Configuration,
+    environ: Mapping[str, str],
+    bus: Bus,
+    *,
+    listening: Callable[[str], None],
+    flusher: Sequence[str] = (),
+) -> None:
+    """Serve until told to end; `listening` is called with the address once requests are taken.
+
+    ServingError and its kinds.
+    """
     address = wire_address(configuration)
     require_safe(address, wire_keys(configuration))
     parts = wire_service(configuration, environ, bus)
     app = wire_app(configuration, parts, bus, flusher=flusher)
-    run_server(app, address, wire_limits(configuration))
+    run_server(app, address, wire_limits(configuration), lambda: listening(address.url))
 
 
 def flush_command(configuration: Configuration) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import ipaddress
+import socket
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -50,6 +51,12 @@ class Address:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+    @property
+    def url(self) -> str:
+        """How a browser names it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http{'' if self.certificate is None else 's'}://{host}:{self.port}"
 
 
 @dataclass(frozen=True)
@@ -175,8 +182,24 @@ def require_safe(address: Address, keys: KeyStore) -> None:
         )
 
 
-def run_server(app: Guard, address: Address, limits: Limits) -> None:
-    """Serve until the process is told to end. ServingError where the address cannot be used."""
+class _Server(uvicorn.Server):
+    """Says so once it listens, and everything beside the requests has started."""
+
+    def __init__(self, config: uvicorn.Config, listening: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._listening = listening
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._listening()
+
+
+def run_server(app: Guard, address: Address, limits: Limits, listening: Callable[[], None]) -> None:
+    """Serve until the process is told to end; calls `listening` once it does.
+
+    ServingError where the address cannot be used.
+    """
     tls: dict[str, Any] = {}
     if address.certificate is not None:
         tls = {"ssl_certfile": str(address.certificate), "ssl_keyfile": _text(address.private_key)}
@@ -196,7 +219,7 @@ def run_server(app: Guard, address: Address, limits: Limits) -> None:
         timeout_graceful_shutdown=_GRACE_SECONDS,
         **tls,
     )
-    server = uvicorn.Server(config)
+    server = _Server(config, listening)
     try:
         server.run()
     except (SystemExit, KeyboardInterrupt) as error:

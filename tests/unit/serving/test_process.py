@@ -50,12 +50,24 @@ def test_the_process_beside_the_server_is_started_again_and_ends_with_it(tmp_pat
 
 @pytest.mark.slow
 def test_a_port_that_is_taken_is_said_so(tmp_path, datalab):
-    folder = tmp_path / "fazenda"
-    server = Server(folder, make_project(folder), tmp_path / "errors.txt", "--no-flush")
+    folder, errors = tmp_path / "fazenda", tmp_path / "errors.txt"
+    server = Server(folder, make_project(folder), errors, "--no-flush")
     answer = datalab("serve", "--project", folder, "--port", str(server.port), "--no-flush")
     assert server.stop() == 0
     assert answer.code == 8
     assert f"cannot listen on 127.0.0.1:{server.port}" in answer.err
+    assert "/docs" not in answer.err + answer.out
+    assert f"http://127.0.0.1:{server.port}/docs\n" in errors.read_text()
+
+
+def test_no_address_is_told_where_the_keys_are_damaged(tmp_path, datalab):
+    folder = tmp_path / "fazenda"
+    make_project(folder)
+    (folder / ".datalab" / "keys" / "api.json").write_text("{", encoding="utf-8")
+    answer = datalab("serve", "--project", folder, "--no-flush")
+    assert answer.code != 0
+    assert "api.json" in answer.err
+    assert "/docs" not in answer.err + answer.out
 
 
 def test_an_unsafe_address_is_refused(tmp_path, datalab):
