@@ -45,6 +45,11 @@ def mistake(error: Exception, query: Query) -> PipelineTypeError:
         return _no_array(match["type"], query)
     if match := _FITS.search(text):
         return PipelineTypeError(f"{query.origin}: types do not fit: {match['call']}", "cast one side")
+    if "date minus date" in text:
+        difference = query.tree.find(exp.Sub)
+        return PipelineTypeError(
+            f"{place(query.origin, difference)}: a date minus a date is an INTERVAL in Spark", "write datediff(…, …)"
+        )
     first = text.partition(": ")[2].partition("\n")[0]
     return PipelineTypeError(f"{query.origin}: {first or text}", "")
 

@@ -249,6 +249,16 @@ SCALARS: list[tuple[str, Any]] = [
     ("date '2020-01-31' - INTERVAL '2 months'", date(2019, 11, 30)),
     ("(SELECT date '2020-01-31') + INTERVAL 1 MONTH", date(2020, 2, 29)),
     ("date '2020-01-31' + INTERVAL 2 HOURS", at(2020, 1, 31, 2)),
+    ("date '2020-01-31' + INTERVAL 1 DAY 2 HOURS", at(2020, 2, 1, 2)),
+    ("date '2020-01-31' + INTERVAL 1 YEAR 1 MONTH", date(2021, 2, 28)),
+    ("date '2020-01-31' + INTERVAL '1 year 1 month'", date(2021, 2, 28)),
+    ("date '2020-01-31' - INTERVAL 1 WEEK 2 DAYS", date(2020, 1, 22)),
+    ("INTERVAL 1 DAY 2 HOURS 3 MINUTES + timestamp '2020-01-31 01:00:00'", at(2020, 2, 1, 3, 3)),
+    ("timestamp '2020-01-31 01:00:00' - INTERVAL 1 DAY 2 HOURS", at(2020, 1, 29, 23)),
+    ("timestamp '2020-01-31 01:00:00' + INTERVAL -1 DAY 3 HOURS", at(2020, 1, 30, 4)),
+    ("-9223372036854775808L", -(2**63)),
+    ("-128Y", -128),
+    ("try_cast(300 AS TINYINT)", None),
     ("date '2020-01-31' + 1", date(2020, 2, 1)),
     ("months_between(timestamp '1997-02-28 10:30:00', date '1996-10-30')", 3.94959677),
     ("months_between(date '2020-03-31', date '2020-02-29')", 1.0),
@@ -507,6 +517,37 @@ FAILING = [
 def test_what_fails_in_spark_fails(engine: DuckDBEngine, expression: str) -> None:
     with pytest.raises((EngineError, UntranslatableFunction)):
         value(engine, expression)
+
+
+BEYOND = {
+    "9223372036854775808L": "BIGINT",
+    "CAST('9223372036854775808' AS BIGINT)": "BIGINT",
+    "CAST(-9223372036854775809 AS BIGINT)": "BIGINT",
+    "CAST(2147483648 AS INT)": "INT",
+    "40000S": "SMALLINT",
+    "128Y": "TINYINT",
+    "1e400": "DOUBLE",
+    "-1e400D": "DOUBLE",
+    "1e39F": "FLOAT",
+}
+
+
+@pytest.mark.parametrize(("expression", "kind"), BEYOND.items(), ids=list(BEYOND))
+def test_a_number_that_its_type_cannot_hold_is_refused_before_the_run(
+    engine: DuckDBEngine, expression: str, kind: str
+) -> None:
+    with pytest.raises(UntranslatableFunction, match=rf"flow\.sql:6: [-\de]+ is beyond {kind}\Z"):
+        ask(engine, f"SELECT x,\n {expression} AS v FROM t")
+
+
+@pytest.mark.parametrize("interval", ["'1 month 2 days'", "1 MONTH 2 DAYS", "1 YEAR 3 HOURS", "'2 days 1 year'"])
+@pytest.mark.parametrize("shifted", ["current_date() + {}", "current_timestamp() - {}", "{} + max(current_date())"])
+def test_months_and_days_in_one_interval_are_refused_as_by_spark(
+    engine: DuckDBEngine, interval: str, shifted: str
+) -> None:
+    with pytest.raises(UntranslatableFunction, match="an interval of months and of days") as caught:
+        ask(engine, f"SELECT {shifted.format(f'INTERVAL {interval}')} AS v FROM t")
+    assert caught.value.hint == "add one after the other: … + INTERVAL 1 MONTH + INTERVAL 2 DAYS"
 
 
 REFUSED = {

@@ -201,10 +201,20 @@ def test_an_error_says_what_is_wrong_and_not_with_which_value(
 
 
 def test_dates_are_not_subtracted_in_silence(engine: DuckDBEngine) -> None:
-    for difference in ("died - born", "max(died) - min(born)", "t.died - date '2020-01-01'"):
-        with pytest.raises(EngineError, match="write datediff"):
+    """The types are known when the query is bound: `check` tells it, before any row is read."""
+    for difference in (
+        "died - born", "max(died) - min(born)", "t.died - date '2020-01-01'", "any_value(died) - current_date()",
+        "coalesce(died, born) - born", "died - lag(died) OVER (ORDER BY id)", "date_add(died, 1) - born",
+    ):  # fmt: skip
+        with pytest.raises(PipelineTypeError, match="a date minus a date is an INTERVAL in Spark") as caught:
             ask(engine, f"SELECT {difference} AS v FROM t")
+        assert "datediff" in caught.value.hint
+    numbers = "max(score) - min(id) AS a, max(id) - any_value(id) - 1 AS b"
+    assert ask(engine, f"SELECT {numbers} FROM t WHERE id = 1") == ask(
+        engine, "SELECT max(score) - 1, -1 FROM t WHERE id = 1"
+    )
     assert ask(engine, "SELECT max(score) - min(id) AS v FROM t") == [(7,)]
+    assert ask(engine, "SELECT id - lag(id) OVER (ORDER BY id) AS v FROM t ORDER BY id LIMIT 1") == [(None,)]
 
 
 @pytest.mark.parametrize("expression", ["born > 'Maria da Silva'", "CAST(concat('Maria ', name) AS DATE) > born"])

@@ -10,6 +10,15 @@ from sqlglot import exp
 Rewrite = Callable[[Any], exp.Expr | None]
 
 
+class Refused(Exception):
+    """What Spark refuses, too, or would answer otherwise: what it is, and what to write instead."""
+
+    def __init__(self, what: str, hint: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.hint = hint
+
+
 def call(name: str, *arguments: exp.Expr) -> exp.Expr:
     """A call of a DuckDB function or macro."""
     return exp.Anonymous(this=name, expressions=list(arguments))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlglot import exp
 
+from datalab.engine.dialect.intervals import units_of
 from datalab.engine.dialect.kinds import convert, kind_of
 from datalab.engine.dialect.nodes import Rewrite, call, string, text_of
 from datalab.engine.dialect.patterns import pattern_of
@@ -29,6 +30,7 @@ _MOMENT_FIELDS = {"HOUR": "hour", "MINUTE": "minute"}
 _MONTHS = {"MONTH": 1, "QUARTER": 3, "YEAR": 12}
 _UNTYPED = (exp.AggFunc, exp.Window, exp.Subquery)
 _UNTYPED_CALLS = frozenset({"any_value", "quantile_disc", "spark_max_by", "spark_min_by", "spark_mode"})
+_NO_DATES = (exp.Literal, exp.Interval, exp.Binary, exp.Unary, exp.Count, exp.Sum, exp.Avg, exp.Null, exp.Round)
 _MOMENT = "__moment"
 _DATE_WRAPPERS = ("spark_to_date", "spark_read_date", "spark_moment_date")
 _DEFAULT_PATTERN = "%Y-%mstrict-%dstrict %Hstrict:%Mstrict:%Sstrict"
@@ -37,14 +39,18 @@ _DEFAULT_PATTERN = "%Y-%mstrict-%dstrict %Hstrict:%Mstrict:%Sstrict"
 def _shift(node: exp.Add | exp.Sub) -> exp.Expr | None:
     """Dates stay dates when whole days are added; hours make them moments."""
     left, right = node.this, node.expression
-    if isinstance(left, exp.Interval) and isinstance(node, exp.Add):
+    if units_of(left) and isinstance(node, exp.Add):
         left, right = right, left
-    if not isinstance(right, exp.Interval):
+    units = units_of(right)
+    if not units:
         return _difference(node) if isinstance(node, exp.Sub) else node
-    step = exp.Neg(this=exp.paren(right)) if isinstance(node, exp.Sub) else right
-    if _unit(right).removesuffix("S") in _DAY_OR_LONGER and right.args.get("unit"):
+    if units_of(left):
+        units_of(node)
+        return node
+    step = exp.Neg(this=exp.paren(right)) if isinstance(node, exp.Sub) else exp.paren(right)
+    if units <= _DAY_OR_LONGER.keys():
         return _shifted_untyped(left, step) if _is_untyped(left) else call("spark_shift", left, step)
-    return exp.Add(this=convert(left, "timestamp"), expression=exp.paren(step))
+    return exp.Add(this=convert(left, "timestamp"), expression=step)
 
 
 def _is_untyped(node: exp.Expr) -> bool:
@@ -61,18 +67,25 @@ def _shifted_untyped(moment: exp.Expr, step: exp.Expr) -> exp.Expr:
 
 
 def _difference(node: exp.Sub) -> exp.Expr | None:
-    """Of two dates it is an interval in Spark, a number in DuckDB: refused, where they are known when it is bound."""
+    """Of two dates it is an interval in Spark, a number in DuckDB: refused, where they are known when it is bound.
+
+    The branch that is never taken costs nothing in the run; for dates it does not bind.
+    """
     sides = (node.this.unnest(), node.expression.unnest())
     if all(kind_of(side) == "date" for side in sides):
         return None
-    if all(kind_of(side) == "date" or _is_named(side) for side in sides):
-        return call("spark_minus", node.this, node.expression)
-    return node
+    if not all(map(_may_be_date, sides)):
+        return node
+    never = call("spark_no_dates", node.this.copy(), node.expression.copy())
+    return exp.paren(exp.Case().when(exp.false(), never).else_(exp.paren(node.copy())))
 
 
-def _is_named(side: exp.Expr) -> bool:
-    """A column, a field, or the least or greatest of one: cheap to write twice."""
-    return isinstance(side.this if isinstance(side, exp.Min | exp.Max) else side, exp.Column | exp.Dot)
+def _may_be_date(side: exp.Expr) -> bool:
+    """Whether nothing shows that it is none, and it is short enough to be written twice."""
+    known = kind_of(side)
+    if known is not None or isinstance(side, _NO_DATES):
+        return known == "date"
+    return side.find(exp.Sub, exp.Query) is None
 
 
 def _date_add(node: exp.TsOrDsAdd) -> exp.Expr | None:

@@ -22,7 +22,7 @@ from datalab.engine.dialect.functions import (
 )
 from datalab.engine.dialect.kinds import convert
 from datalab.engine.dialect.newest import share_rows
-from datalab.engine.dialect.nodes import Rewrite, call, cast
+from datalab.engine.dialect.nodes import Refused, Rewrite, call, cast
 from datalab.engine.dialect.spreads import mend_spreads
 from datalab.engine.dialect.structs import order_structs
 from datalab.engine.places import place
@@ -73,7 +73,10 @@ def translate(tree: exp.Expr, now: datetime, origin: str) -> exp.Expr:
     mend_spreads(root)
     share_rows(root)
     for node in reversed(list(root.this.walk())):
-        translated = _translated(node, now)
+        try:
+            translated = _translated(node, now)
+        except Refused as refused:
+            raise UntranslatableFunction(f"{place(origin, node)}: {refused.what}", refused.hint) from None
         if translated is None:
             raise _untranslatable(node, origin)
         if translated is not node:
