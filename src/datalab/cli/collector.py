@@ -34,5 +34,5 @@ def seldom() -> Iterator[None]:
     try:
         yield
     finally:
-        gc.freeze()  # nothing is left to search, now or when the interpreter ends: all goes with it
         stop_waiting()
+        gc.freeze()  # the interpreter searches once more when it ends, though all goes with it
