@@ -83,7 +83,10 @@ def written(done: MessagesDone) -> dict[int, dict[str, Any]]:
 
 def peak(workers: Workers) -> int:
     """The most memory that a worker that still lives ever had."""
-    statuses = (Path(f"/proc/{each.process.pid}/status").read_text() for each in workers._idle)
+    assert workers._nursery is not None
+    pid = workers._nursery.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    statuses = (Path(f"/proc/{each}/status").read_text() for each in children)
     return max(int(line.split()[1]) << 10 for text in statuses for line in text.splitlines() if "VmHWM" in line)
 
 

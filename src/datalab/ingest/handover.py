@@ -11,6 +11,7 @@ from typing import Any
 
 _SMALL = 4_096
 _ALIGNED = 64
+ORDER_BYTES = 512  # each order to the process that starts workers: none is read together with the next one
 Packed = tuple[bytes, tuple[tuple[int, int], ...]]
 
 

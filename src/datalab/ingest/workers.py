@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -18,16 +15,9 @@ from typing import IO, Any, Self
 
 from datalab.errors import WorkerCrashed
 from datalab.ingest.handover import Packed, Shared, unpack
+from datalab.ingest.nursery import Nursery
 from datalab.ingest.reasons import Reason
 
-_QUIET = {
-    "ARROW_DEFAULT_MEMORY_POOL": "jemalloc",  # a quarter less memory than with mimalloc, at the same speed
-    "MIMALLOC_ARENA_RESERVE": "64M",  # where there is none: 1 GB of the limit would be taken at the first byte
-    "OMP_NUM_THREADS": "1",
-    "POLARS_MAX_THREADS": "1",
-    "PYTHONFAULTHANDLER": "",
-    "RUST_BACKTRACE": "0",
-}
 _OUT_OF_MEMORY = ("memory allocation of", "bad_alloc", "MemoryError", "out of memory")
 _TOO_MUCH = "decoding needs more memory than a worker may have"
 _READY = b"datalab.ingest.worker: ready"
@@ -80,23 +70,19 @@ Outcome = Value | Failed | Died
 class _Worker:
     """One process, and the call that it is busy with. What `function` needs it loads beyond its memory limit."""
 
-    def __init__(self, memory: int, function: str) -> None:
+    def __init__(self, nursery: Nursery, memory: int, function: str) -> None:
         self.connection, child = Pipe()
         self.shared = Shared()
         self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
-        path = os.pathsep.join(entry for entry in sys.path if entry)
-        descriptors = (child.fileno(), self.shared.descriptor)
-        command = [sys.executable, "-P", "-m", "datalab.ingest.worker", *map(str, (*descriptors, memory)), function]
-        self.process = subprocess.Popen(
-            command,
-            pass_fds=descriptors,
-            stdin=subprocess.DEVNULL,
-            stdout=self.errors,
-            stderr=self.errors,
-            env={**os.environ, **_QUIET, "PYTHONPATH": path},
-            start_new_session=True,
-        )
-        child.close()
+        self._nursery = nursery
+        try:
+            descriptors = (child.fileno(), self.shared.descriptor, self.errors.fileno())
+            self._number = nursery.start(*descriptors, memory, function)
+        except WorkerCrashed:
+            self.close()
+            raise
+        finally:
+            child.close()
         self._call: Call | None = None
         self._packed: Packed = (b"", ())
         self.deadline = 0.0
@@ -127,25 +113,29 @@ class _Worker:
         self.errors.seek(0)
         self.errors.truncate()
 
-    def end(self) -> str:
-        """End the process; answers the last words it wrote since its last answer."""
-        with suppress(ProcessLookupError):
-            self.process.kill()
-        self.process.wait()
+    def end(self) -> tuple[int, str]:
+        """End the process; answers its exit code and the last words it wrote since its last answer. WorkerCrashed."""
+        try:
+            code = self._nursery.end(self._number)
+            self.errors.seek(0)
+            found = self.errors.read()
+        finally:
+            self.close()
+        self.started = self.started or _READY in found
+        return code, found[-4_000:].decode("utf-8", "replace")
+
+    def close(self) -> None:
+        """Let go of what it shares with the process, which has ended or will."""
         self.connection.close()
         self.shared.close()
-        self.errors.seek(0)
-        found = self.errors.read()
-        self.started = self.started or _READY in found
-        words = found[-4_000:].decode("utf-8", "replace")
         self.errors.close()
-        return words
 
 
 class Workers:
     """Up to `count` processes, started when there is work; calls are answered in the order in which they finish.
 
-    Several threads may share them: each takes `turn` from its first call to its last answer.
+    They are copies of one more, which loads what they need. Several threads may share them: each takes `turn` from its
+    first call to its last answer.
     """
 
     def __init__(self, count: int, memory: int) -> None:
@@ -155,6 +145,7 @@ class Workers:
         self._queue: deque[Call] = deque()
         self._idle: list[_Worker] = []
         self._busy: dict[Connection[Any, Any], _Worker] = {}
+        self._nursery: Nursery | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -200,9 +191,11 @@ class Workers:
     def close(self) -> None:
         """End all processes; calls that were not answered are dropped."""
         self._queue.clear()
+        if self._nursery is not None:
+            self._nursery.close()
         for worker in (*self._idle, *self._busy.values()):
-            worker.end()
-        self._idle, self._busy = [], {}
+            worker.close()
+        self._nursery, self._idle, self._busy = None, [], {}
 
     def _feed(self) -> None:
         while self._queue and (self._idle or len(self._busy) < self._count):
@@ -212,7 +205,11 @@ class Workers:
 
     def _start(self, function: str) -> _Worker:
         try:
-            return _Worker(self._memory, function)
+            self._nursery = self._nursery or Nursery(function)
+            return _Worker(self._nursery, self._memory, function)
+        except WorkerCrashed:
+            self.close()
+            raise
         except OSError as error:
             raise WorkerCrashed(f"no decoding process can be started: {error}", "free memory or processes") from error
 
@@ -235,8 +232,7 @@ class Workers:
         return call, Died(Reason.TOO_SLOW, f"decoding took more than {call.seconds:.0f} seconds")
 
     def _death(self, worker: _Worker) -> Died:
-        code = worker.process.wait()
-        words = worker.end()
+        code, words = worker.end()
         if not worker.started:
             raise WorkerCrashed(
                 f"a decoding process did not start: {words[-500:]}", "is ingest.worker_memory large enough?"

@@ -16,6 +16,11 @@ def double(number: int) -> int:
     return 2 * number
 
 
+def family(seconds: float) -> tuple[int, int]:
+    time.sleep(seconds)
+    return os.getpid(), os.getppid()
+
+
 def crash(number: int) -> None:
     os.kill(os.getpid(), signal.SIGSEGV)
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from datalab.errors import DataLabError
+from datalab.errors import DataLabError, WorkerCrashed
 from datalab.ingest.workers import Call, Died, Failed, Outcome, Value, Workers
 
 KILLERS = "tests.unit.ingest.killers"
@@ -111,3 +116,83 @@ def test_files_of_the_current_folder_are_no_modules_of_a_worker(
     monkeypatch.chdir(tmp_path)
     with Workers(1, MEMORY) as pool:
         assert outcome(pool, Call(f"{KILLERS}:double", 2, 30)) == Value(4)
+
+
+def lives(pid: int) -> bool:
+    """Whether a process has not ended, be it that nobody has asked how it did."""
+    file = Path(f"/proc/{pid}/stat")
+    return file.exists() and file.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def soon_gone(*pids: int) -> bool:
+    patience = time.monotonic() + 20
+    while any(map(lives, pids)) and time.monotonic() < patience:
+        time.sleep(0.02)
+    return not any(map(lives, pids))
+
+
+def test_workers_are_copies_of_one_process_and_end_with_it() -> None:
+    with Workers(2, MEMORY) as pool:
+        for _ in range(2):
+            pool.submit(Call(f"{KILLERS}:family", 0.2, 30))
+        answers = [pool.next()[1] for _ in range(2)]
+        found = [each.value for each in answers if isinstance(each, Value)]
+        pool.submit(Call(f"{KILLERS}:hang", 1, 30))
+        pids, parents = ({each[at] for each in found} for at in (0, 1))
+        assert (len(pids), len(parents)) == (2, 1)
+        assert os.getpid() not in parents
+        pool.close()
+        assert not any(map(lives, (*pids, *parents)))
+
+
+@pytest.mark.parametrize("function", ["work:decode_job", "message_work:decode_message_job"])
+def test_what_is_copied_has_one_thread(function: str) -> None:
+    with Workers(1, MEMORY) as pool:
+        pool.warm(1, f"datalab.ingest.{function}")
+        found = outcome(pool, Call(f"{KILLERS}:family", 0.0, 30))
+        assert isinstance(found, Value)
+        assert len(list(Path(f"/proc/{found.value[1]}/task").iterdir())) == 1
+
+
+def test_processes_that_are_not_loaded_yet_are_ended() -> None:
+    with Workers(2, MEMORY) as pool:
+        pool.warm(2, f"{KILLERS}:double")
+
+
+def test_who_cannot_start_workers_says_so_and_others_can_be_started_later() -> None:
+    with Workers(1, MEMORY) as pool:
+        found = outcome(pool, Call(f"{KILLERS}:family", 0.0, 30))
+        assert isinstance(found, Value)
+        worker, parent = found.value
+        os.kill(parent, signal.SIGKILL)
+        with pytest.raises(WorkerCrashed, match="decoding processes cannot be started"):
+            outcome(pool, Call(f"{KILLERS}:hang", 1, 0.3))
+        pool.close()
+        assert soon_gone(worker, parent)
+        assert outcome(pool, Call(f"{KILLERS}:double", 2, 30)) == Value(4)
+
+
+def test_what_cannot_be_loaded_is_named() -> None:
+    with Workers(1, MEMORY) as pool, pytest.raises(WorkerCrashed, match="No module named 'nothing'"):
+        outcome(pool, Call("nothing:at_all", 1, 30))
+
+
+def test_no_worker_survives_who_started_it() -> None:
+    program = (
+        "from datalab.ingest.workers import Call, Workers\n"
+        "pool = Workers(1, 256 << 20)\n"
+        f"pool.submit(Call('{KILLERS}:family', 0.0, 30))\n"
+        "print(*pool.next()[1].value, flush=True)\n"
+        f"pool.submit(Call('{KILLERS}:hang', 1, 300))\n"
+        "print(flush=True)\n"
+        "pool.next()\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        pids = [int(each) for each in process.stdout.readline().split()]
+        process.stdout.readline()
+        assert [lives(pid) for pid in pids] == [True, True]
+        process.kill()
+    assert soon_gone(*pids)
