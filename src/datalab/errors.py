@@ -194,6 +194,12 @@ class ModelRefused(ModelError):
     """A model's package is not to be trusted: signature, hash, manifest, or what the model answers is wrong."""
 
 
+class ModelUnproven(ModelRefused):
+    """A model's package could not be read or judged now, for a cause that is not in it. A server tries again."""
+
+    retryable = True
+
+
 class RegistryUnavailable(ModelError):
     """The model registry cannot be reached or read."""
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datalab.errors import ModelRefused
+from datalab.errors import ModelRefused, ModelUnproven
 from datalab.lake.local import flush
 from datalab.ml.manifest import FORMAT, Manifest, canonical, check, schema_hash
 
@@ -90,7 +90,10 @@ def write_package(folder: Path, model: bytes, manifest: Mapping[str, Any], key: 
 
 
 def read_package(folder: Path, key: bytes) -> Package:
-    """Verify signature, sizes, hashes and manifest, in this order. ModelRefused names the first that does not hold."""
+    """Verify signature, sizes, hashes and manifest, in this order. ModelRefused names the first that does not hold.
+
+    ModelUnproven where a file cannot be read.
+    """
     text, signature = _read(folder, MANIFEST), _read(folder, SIGNATURE)
     if not hmac.compare_digest(signature.strip(), _signature(text, key)):
         raise ModelRefused(f"{folder / MANIFEST}: the signature is not of this project's key", _RETRAIN)
@@ -131,4 +134,4 @@ def _read(folder: Path, name: str) -> bytes:
             raise ModelRefused(f"{path} is larger than {_LARGEST[name]:,} bytes", _RETRAIN)
         return path.read_bytes()
     except OSError as error:
-        raise ModelRefused(f"{path} cannot be read: {error.strerror}", _RETRAIN) from error
+        raise ModelUnproven(f"{path} cannot be read: {error.strerror}", _RETRAIN) from error

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
 import secrets
 import shutil
 import threading
+import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from datalab.serving.request_form import narrower
 from datalab.serving.verification import Demands, verified
 
 _REMEMBERED = 20
+_FIRST_WAIT, _LONGEST_WAIT = 2.0, 300.0  # seconds until a package is tried again whose refusal may pass
 _POINTER = "last-good"
 _NAME = re.compile(r"[0-9a-f]{32}\Z")
 Mark = tuple[int, bytes]  # version and signature
@@ -38,6 +41,16 @@ class Refusal:
     at: datetime
 
 
+@dataclass(frozen=True)
+class TurnedDown:
+    """What is not tried again while it stays as it is; until `due`, where the cause may pass. Seconds, by the clock."""
+
+    mark: Mark
+    state: tuple[Any, ...]
+    due: float = math.inf
+    wait: float = _FIRST_WAIT
+
+
 class ModelKeeper:
     """Holds the live model of one name. `live` is replaced as a whole: whoever took it keeps what it took.
 
@@ -46,8 +59,9 @@ class ModelKeeper:
     """
 
     def __init__(
-        self, model: str, registry: RegistryReader, folder: Path, key: bytes, demands: Demands, bus: Bus
-    ) -> None:
+        self, model: str, registry: RegistryReader, folder: Path, key: bytes, demands: Demands, bus: Bus,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
         self.model = model
         self.live: LiveModel | None = None
         self.stale = ""
@@ -60,7 +74,8 @@ class ModelKeeper:
         self._key = key
         self._demands = demands
         self._bus = bus
-        self._turned_down: tuple[Mark, tuple[Any, ...]] | None = None
+        self._clock = clock
+        self._turned_down: TurnedDown | None = None
         self._live_mark: Mark | None = None
         self._lock = threading.Lock()
 
@@ -95,10 +110,15 @@ class ModelKeeper:
         if mark == self._live_mark:
             self._turned_down = None
             self._note("")
-        elif (mark, _state(champion.package)) == self._turned_down:
+        elif self._is_settled(mark, _state(champion.package)):
             self._note(f"the champion, version {champion.version}, was refused")
         else:
             self._try(champion, mark, starting=starting)
+
+    def _is_settled(self, mark: Mark, state: tuple[Any, ...]) -> bool:
+        """Whether there is no sense in trying it now."""
+        last = self._turned_down
+        return last is not None and (last.mark, last.state) == (mark, state) and self._clock() < last.due
 
     def _try(self, champion: Live, mark: Mark, *, starting: bool) -> None:
         state = _state(champion.package)
@@ -106,7 +126,7 @@ class ModelKeeper:
             found = verified(read_package(champion.package, self._key), champion.since, self._demands)
             self._require_fit(found, champion, starting=starting)
         except Exception as error:  # noqa: BLE001 - whatever a package does to us, the model before it stays
-            self._refuse(champion.version, _said(error), (mark, state))
+            self._refuse(champion.version, error, TurnedDown(mark, state))
             return
         with suppress(OSError):  # a full disk costs the copy, not the model
             self._kept.keep(champion.package, found.package.hash)
@@ -134,11 +154,19 @@ class ModelKeeper:
         self.swaps += 1
         self._bus.emit(ModelLive(found.name, found.version, before))
 
-    def _refuse(self, version: int, why: str, what: tuple[Mark, tuple[Any, ...]]) -> None:
-        self._turned_down = what
-        self.refused_total += 1
-        self.refusals.append(Refusal(version, why, datetime.now(UTC)))
-        self._bus.emit(ModelTurnedDown(self.model, version, why))
+    def _refuse(self, version: int, error: Exception, what: TurnedDown) -> None:
+        """Told once for each package as it is, and once more where a passing cause gives way to one that stays."""
+        last, passing = self._turned_down, _may_pass(error)
+        again = last is not None and (last.mark, last.state) == (what.mark, what.state)
+        wait = min(2 * last.wait, _LONGEST_WAIT) if last is not None and again else _FIRST_WAIT
+        self._turned_down = replace(what, due=self._clock() + wait, wait=wait) if passing else what
+        refusal = Refusal(version, _said(error), datetime.now(UTC))
+        if again and passing:
+            self.refusals[-1] = refusal
+        else:
+            self.refused_total += not again
+            self.refusals.append(refusal)
+            self._bus.emit(ModelTurnedDown(self.model, version, refusal.why))
         self._note(f"the champion, version {version}, was refused")
 
     def _note(self, why: str) -> None:
@@ -159,7 +187,8 @@ class ModelKeeper:
             since = datetime.fromtimestamp((package / MANIFEST).stat().st_mtime, UTC)
             found = verified(read_package(package, self._key), since, self._demands)
         except Exception as error:  # noqa: BLE001 - as above
-            self.refusals.append(Refusal(0, f"the kept copy: {_said(error)}", datetime.now(UTC)))
+            if not any(each.version == 0 for each in self.refusals):
+                self.refusals.append(Refusal(0, f"the kept copy: {_said(error)}", datetime.now(UTC)))
             return
         self._live_mark = (found.version, _signature(package))
         self._go_live(found)
@@ -201,6 +230,11 @@ class Kept:
 
 def _said(error: Exception) -> str:
     return error.message if isinstance(error, DataLabError) else f"cannot be read: {type(error).__name__}"
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the cause need not be in the package: a disk, memory, a busy machine."""
+    return isinstance(error, OSError | MemoryError) or (isinstance(error, DataLabError) and error.retryable)
 
 
 def _state(package: Path) -> tuple[Any, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from datalab.errors import ModelRefused
+from datalab.errors import ModelRefused, ModelUnproven
 from datalab.ml.package import Package
 from datalab.serving.model import OUTPUT, LiveModel, ModelFailed, assemble, bounded
 
@@ -29,7 +29,10 @@ class Demands:
 
 
 def verified(package: Package, since: datetime, demands: Demands) -> LiveModel:
-    """The package as a model that may go live; ModelRefused, with the first thing that does not hold."""
+    """The package as a model that may go live; ModelRefused, with the first thing that does not hold.
+
+    ModelUnproven where it did not answer in time, for which a busy machine may be to blame.
+    """
     model = assemble(package, since, demands.batch_rows, demands.most_reasons)
     _require_form(model)
     _require_probe(model)
@@ -64,11 +67,14 @@ def _require_probe(model: LiveModel) -> None:
 
 
 def _probe_answers(model: LiveModel, rows: list[list[Any]]) -> Any:
+    started = time.perf_counter()
     try:
         with bounded(_LONGEST_PROBE) as options:
             feeds = model.vector.feeds(*model.vector.arrays(rows))
             return model.session.run([OUTPUT], feeds, options)[0].reshape(-1)
     except Exception as error:
+        if time.perf_counter() - started >= _LONGEST_PROBE:
+            raise _unproven(model, f"it did not answer its probe within {_LONGEST_PROBE:g} s") from error
         raise _refused(model, f"it failed at its probe: {type(error).__name__}") from error
 
 
@@ -86,8 +92,12 @@ def _require_speed(model: LiveModel, latency_ms: float) -> None:
             break
     best = sorted(took)[len(took) // 4]  # a busy machine slows some calls, a slow model all of them
     if best > latency_ms:
-        raise _refused(model, f"it takes {best:.1f} ms for a row and its reasons, {latency_ms:g} ms are allowed")
+        raise _unproven(model, f"it takes {best:.1f} ms for a row and its reasons, {latency_ms:g} ms are allowed")
 
 
 def _refused(model: LiveModel, why: str) -> ModelRefused:
     return ModelRefused(f"{model.name} {model.version}: {why}", _ADVICE)
+
+
+def _unproven(model: LiveModel, why: str) -> ModelUnproven:
+    return ModelUnproven(f"{model.name} {model.version}: {why}", _ADVICE)

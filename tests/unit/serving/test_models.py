@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import shutil
+from dataclasses import replace
 
 import pytest
 from tests.unit.serving.models import FIELDS, REQUEST, Registry, package, probability
 from tests.unit.serving.test_scoring import KNOWN
 
-from datalab.errors import ModelRefused, RegistryUnavailable
+from datalab.errors import ModelRefused, ModelUnproven, RegistryUnavailable
 from datalab.events import ModelLive, ModelMissing, ModelStale, ModelTurnedDown
+from datalab.serving import keeper
 
 BAD = {
     "signature": "signature",
@@ -85,6 +88,80 @@ def test_a_champion_whose_package_was_mended_goes_live(served):
     served.parts.keeper.refresh()
     about = info(served)[0]
     assert (about["versao"], about["recusado"], about["desatualizado"]) == (2, None, False)
+
+
+def broken_disk(monkeypatch, served):
+    def read(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(keeper, "read_package", read)
+    return monkeypatch.undo
+
+
+def busy_machine(monkeypatch, served):
+    demands = served.parts.keeper._demands
+    served.parts.keeper._demands = replace(demands, latency_ms=1e-6)
+    return lambda: setattr(served.parts.keeper, "_demands", demands)
+
+
+@pytest.mark.parametrize(("trouble", "words"), [(broken_disk, "OSError"), (busy_machine, "ms are allowed")])
+def test_a_champion_refused_for_what_passes_is_tried_again_ever_later(served, monkeypatch, trouble, words):
+    now, tried = [0.0], []
+    served.parts.keeper._clock = lambda: now[0]
+    over = trouble(monkeypatch, served)
+    whole = served.parts.keeper._try
+    served.parts.keeper._try = lambda *given, **named: (tried.append(now[0]), whole(*given, **named))
+    served.registry.champion(2, package(served.state, 2))
+    for second in range(40):
+        now[0] = float(second)
+        served.parts.keeper.refresh()
+    assert tried == [0, 2, 6, 14, 30], "after 2, 4, 8, 16 seconds"
+    about, metrics = info(served)
+    assert words in about["recusado"]["motivo"]
+    assert (about["versao"], len(about["recusas"])) == (1, 1)
+    assert "datalab_model_refused_total 1\n" in metrics
+    over()
+    now[0] = 62.0
+    served.parts.keeper.refresh()
+    about = info(served)[0]
+    assert (about["versao"], about["recusado"], about["desatualizado"]) == (2, None, False)
+    assert len([event for event in served.events if isinstance(event, ModelTurnedDown)]) == 1
+
+
+def test_what_passes_may_give_way_to_what_stays(served, monkeypatch):
+    now = [0.0]
+    served.parts.keeper._clock = lambda: now[0]
+    over = broken_disk(monkeypatch, served)
+    served.registry.champion(2, package(served.state, 2, defect="nan"))
+    served.parts.keeper.refresh()
+    over()
+    for second in (3.0, 1e6, 2e6):
+        now[0] = second
+        served.parts.keeper.refresh()
+    refused = [event.reason for event in served.events if isinstance(event, ModelTurnedDown)]
+    assert len(refused) == 2
+    assert "no probabilities" in refused[1]
+    assert "datalab_model_refused_total 1\n" in info(served)[1]
+
+
+def test_a_server_that_was_too_busy_at_its_start_takes_the_model_later(serve, monkeypatch):
+    """The kept copy, too: no model is live until one of them is quick enough."""
+    now = [0.0]
+    serve()
+    with monkeypatch.context() as busy:
+        busy.setattr("datalab.serving.verification._require_speed", too_busy)
+        served = serve()
+        served.parts.keeper._clock = lambda: now[0]
+        for _ in range(3):
+            served.parts.keeper.refresh()
+        assert served.parts.keeper.live is None
+        assert [each.version for each in served.parts.keeper.refusals] == [0, 1]
+    served.parts.keeper.refresh()
+    assert served.parts.keeper.live.version == 1
+
+
+def too_busy(model, latency_ms):
+    raise ModelUnproven("busy", "")
 
 
 def test_a_package_of_another_version_does_not_go_live(served):
