@@ -36,7 +36,7 @@ def split(records: pa.Table, partition: Sequence[PartitionField]) -> Iterator[tu
 def _sorted(records: pa.Table, codes: Codes, keys: Sequence[Key]) -> Iterator[tuple[Key, pa.Table]]:
     if len(keys) <= _FEW:  # copies of their own: slices of one table would hold on to all of it
         for code, key in enumerate(keys):
-            yield key, records.take(pa.array(np.flatnonzero(codes == code)))
+            yield key, pc.take(records, pa.array(np.flatnonzero(codes == code)), boundscheck=False)
         return
     order = np.argsort(codes, kind="stable")
     ends = np.searchsorted(codes[order], np.arange(len(keys)), side="right").tolist()

@@ -41,6 +41,8 @@ class _Pile:
     file: Any = None
     sink: Any = None
     footer: list[Any] = field(default_factory=list)
+    schema: pa.Schema | None = None
+    plain: set[str] = field(default_factory=set)  # columns that are dictionaries no more
     nan: bool = False
 
 
@@ -96,11 +98,11 @@ class RecordWriter:
     def _write(self, key: Key, pile: _Pile) -> None:
         if not pile.held:
             return
-        rows = pa.concat_tables(pile.held).unify_dictionaries()
+        rows = self._joined(pile)
         self._bytes -= sum(each.nbytes for each in pile.held)
         pile.held, pile.rows = [], 0
         nan = _has_nan(rows)
-        if nan and not pile.nan:
+        if (nan and not pile.nan) or rows.schema != pile.schema:
             self._close(key, pile)
         pile.nan = pile.nan or nan
         with self._translated():
@@ -111,7 +113,18 @@ class RecordWriter:
             if crowded or pile.sink.tell() >= _FILE_SIZE:
                 self._close(key, pile)
 
+    def _joined(self, pile: _Pile) -> pa.Table:
+        """What is held as one; a column that was no dictionary once is none from then on."""
+        held = pile.held
+        for at, each in enumerate(self._target.schema):
+            if any(rows.schema.field(at).type == each.type for rows in held):
+                pile.plain.add(each.name)
+            if each.name in pile.plain:
+                held = [_plain(rows, at, each) for rows in held]
+        return pa.concat_tables(held).unify_dictionaries()
+
     def _open(self, pile: _Pile, rows: pa.Table) -> None:
+        pile.schema = rows.schema
         if self._habits.dictionary is None:
             sample: Mapping[str, pa.Array] = dict(_columns(pa.table(rows.slice(0, _SAMPLE)).combine_chunks()))
             self._habits.steps = [path for path, array in sample.items() if _rises(array)]
@@ -169,13 +182,24 @@ def fitted(records: pa.Table, schema: pa.Schema) -> pa.Table:
             column = pa.chunked_array([pa.nulls(records.num_rows, each.type)])
         else:
             column = records.column(each.name)
-        if kinds.is_dictionary(column.type):
-            columns.append(column)
-            fields.append(each.with_type(column.type))
-        else:
-            columns.append(column if column.type == each.type else column.cast(each.type))
-            fields.append(each)
+        kind = _in_form(column.type, each.type)
+        columns.append(column if column.type == kind else column.cast(kind))
+        fields.append(each.with_type(kind))
     return pa.Table.from_arrays(columns, schema=pa.schema(fields))
+
+
+def _plain(rows: pa.Table, at: int, wanted: pa.Field) -> pa.Table:
+    column = rows.column(at)
+    return rows if column.type == wanted.type else rows.set_column(at, wanted, column.cast(wanted.type))
+
+
+def _in_form(given: pa.DataType, wanted: pa.DataType) -> pa.DataType:
+    """The wanted type, but for the dictionaries that are given."""
+    if kinds.is_dictionary(given):
+        return given
+    if kinds.is_struct(given) and kinds.is_struct(wanted) and given.names == wanted.names:
+        return pa.struct([each.with_type(_in_form(part.type, each.type)) for part, each in zip(given, wanted, strict=True)])
+    return wanted
 
 
 def _leaves(array: pa.Array, path: str) -> Iterator[tuple[str, pa.Array]]:

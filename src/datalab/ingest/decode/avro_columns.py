@@ -37,12 +37,13 @@ def decode_columns(record: AvroType, plain: memoryview, starts: Places, ends: Pl
     Each lies in `plain`, which is shorter than MOST_BYTES, between its start and its end, one behind the other; unless
     PADDING bytes of anything lie behind the last one, all are copied.
     """
-    walk = _Walk(_with_room(plain, int(ends[-1]) if len(ends) else 0), starts, ends)
+    walk = _Walk(with_room(plain, int(ends[-1]) if len(ends) else 0), starts, ends)
     made = _record(walk, record)
     return made, ~walk.bad & (walk.at == walk.ends)
 
 
-def _with_room(plain: memoryview, end: int) -> npt.NDArray[np.uint8]:
+def with_room(plain: memoryview, end: int) -> npt.NDArray[np.uint8]:
+    """The bytes up to `end` with PADDING of anything behind them, copied where there is less."""
     if len(plain) - end >= PADDING:
         return np.frombuffer(plain, dtype=np.uint8)
     data = np.zeros(end + PADDING, dtype=np.uint8)

@@ -14,6 +14,7 @@ from datalab.ingest.contracts import parse_contract
 from datalab.ingest.decode.avro_binary import Read, reader_of
 from datalab.ingest.decode.avro_borders import Borders
 from datalab.ingest.decode.avro_columns import has_columns
+from datalab.ingest.decode.avro_native import Walker, walker_of
 from datalab.ingest.decode.container import write_long
 from datalab.ingest.decode.wire import wire_schema, wire_type
 from datalab.ingest.resolution import differences
@@ -47,6 +48,11 @@ class Form:
     def flat(self) -> bool:
         """Whether each field of a record holds one value at most."""
         return has_columns(self.writer)
+
+    @cached_property
+    def walker(self) -> Walker | None:
+        """What decodes its records in C, where that can be done."""
+        return walker_of(self.writer) if self.flat else None
 
     @cached_property
     def borders(self) -> Borders:

@@ -14,8 +14,9 @@ import pyarrow as pa
 from datalab.ingest.avro_schema import AvroType
 from datalab.ingest.decode.avro_binary import Malformed
 from datalab.ingest.decode.avro_borders import padded
-from datalab.ingest.decode.avro_columns import MOST_BYTES, PADDING, decode_columns
+from datalab.ingest.decode.avro_columns import MOST_BYTES, PADDING, Mask, decode_columns
 from datalab.ingest.decode.avro_form import HEAD, SYNC, Form
+from datalab.ingest.decode.avro_native import Stretches, Walker
 from datalab.ingest.decode.container import write_long
 from datalab.ingest.decode.parts import Part, Raws, Rows, settle
 from datalab.ingest.decode.wire import Sizes, encoded_size, encoded_sizes
@@ -67,11 +68,38 @@ class _Group:
 
 def decode_run(form: Form, reader: AvroType, run: Sequence[Body]) -> Iterator[Part]:
     """The records of a run of blocks; where it does not add up, the blocks at fault record by record."""
+    if form.walker is not None and sum(len(body.plain) for body in run) < MOST_BYTES:
+        yield from _walked(form, form.walker, reader, run)
+        return
     part = _by_borders(form, reader, run) if form.flat else None
     if part is not None:
         yield part
     else:
         yield from _decode(form, reader, len(run), lambda start, stop: tuple(run[start:stop]))
+
+
+def _walked(form: Form, walker: Walker, reader: AvroType, run: Sequence[Body]) -> Iterator[Part]:
+    """Record by record, without a word of Python; blocks that are not good as a whole are judged by themselves."""
+    plain = b"".join([*(body.plain for body in run), bytes(PADDING)])
+    sizes, counts = (np.array(each, dtype=np.int64) for each in zip(*((len(b.plain), b.count) for b in run), strict=True))
+    ends = np.cumsum(sizes)
+    walked = walker.walk(memoryview(plain), Stretches(ends - sizes, ends, counts))
+    firsts = np.cumsum(counts) - counts
+    sound = np.logical_and.reduceat(walked.good, firsts)
+    whole = bool(sound.all())
+    kept = walked.records if whole else walked.records.filter(pa.array(np.repeat(sound, counts)))
+    rows, borders = _numbers(run), np.append(walked.begins, ends[-1])
+    places = np.flatnonzero(np.repeat(sound, counts))
+    if len(places):
+        yield settle(
+            kept,
+            rows if whole else rows[places],
+            lambda bad: [plain[borders[at] : borders[at + 1]] for at in places[bad].tolist()],
+            reader,
+            form.writer,
+        )
+    if not whole:
+        yield from judged(form, reader, [run[at] for at in np.flatnonzero(~sound).tolist()])
 
 
 def _by_borders(form: Form, reader: AvroType, run: Sequence[Body]) -> Part | None:
@@ -124,7 +152,7 @@ def _by_columns(form: Form, reader: AvroType, plain: memoryview, starts: Sizes) 
     """Field by field; records that are not good are judged one by one."""
     body = plain[starts[0] : starts[-1] + PADDING]
     borders = starts - starts[0] if starts[0] else starts
-    wire, good = decode_columns(form.writer, body, borders[:-1] + form.head, borders[1:])
+    wire, good = _columns(form, body, borders[:-1] + form.head, borders[1:])
     bad = np.flatnonzero(~good).tolist()
     rows = np.flatnonzero(good)
     if len(rows):
@@ -134,6 +162,13 @@ def _by_columns(form: Form, reader: AvroType, plain: memoryview, starts: Sizes) 
         )
     if bad:
         yield from judged(form, reader, [Body(_between(body, borders, at), at, 1) for at in bad])
+
+
+def _columns(form: Form, body: memoryview, starts: Sizes, ends: Sizes) -> tuple[pa.StructArray, Mask]:
+    if form.walker is None:
+        return decode_columns(form.writer, body, starts, ends)
+    walked = form.walker.walk(body, Stretches(starts, ends))
+    return walked.records, walked.good
 
 
 def _between(body: memoryview, borders: Sizes, at: int) -> bytes:

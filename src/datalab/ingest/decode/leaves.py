@@ -32,6 +32,8 @@ _UNIT = {"timestamp-millis": 1_000, "timestamp-micros": 1, "s": 1_000_000, "ms":
 
 def convert_leaf(array: pa.Array, reader: AvroType, writer: AvroType | None) -> Leaf:
     """A column of plain values in the reader's Arrow type; rows that do not fit are null there and listed."""
+    if pa.types.is_dictionary(array.type):
+        return _recurring(array, reader, writer)
     if reader.kind == "enum":
         return _enum(array, reader, writer)
     if reader.logical.startswith("timestamp"):
@@ -40,6 +42,15 @@ def convert_leaf(array: pa.Array, reader: AvroType, writer: AvroType | None) -> 
     if special:
         return special(array, reader)
     return _PLAIN[reader.kind](array, reader)
+
+
+def _recurring(array: pa.DictionaryArray, reader: AvroType, writer: AvroType | None) -> Leaf:
+    """Each different value once; a fault is of a row, so where there is any, all rows are looked at."""
+    made, faults = convert_leaf(array.dictionary, reader, writer)
+    if faults:
+        return convert_leaf(array.dictionary_decode(), reader, writer)
+    coded = pa.DictionaryArray.from_arrays(array.indices, made, safe=False)
+    return (coded if pa.types.is_string(made.type) else coded.dictionary_decode()), []
 
 
 def is_text(array: pa.Array) -> bool:
@@ -152,9 +163,9 @@ def _enum(array: pa.Array, reader: AvroType, writer: AvroType | None) -> Leaf:
         symbols = pa.array(writer.symbols, pa.string())
         bad = _true(pc.or_(pc.less(array, 0), pc.greater_equal(array, len(symbols))))
         array, faults = _set_aside(array, bad, Reason.CORRUPT_RECORD, "not the index of a symbol")
-        array = symbols.take(array)
         if set(writer.symbols) <= set(reader.symbols):
-            return array, faults
+            return pa.DictionaryArray.from_arrays(pc.cast(array, pa.int32()), symbols, safe=False), faults
+        array = symbols.take(array)
     made = pc.cast(array, pa.string())
     unknown = _true(pc.and_(pc.invert(pc.is_in(made, pa.array(reader.symbols))), pc.is_valid(made)))
     if writer and reader.fallback:  # only what Avro resolves has a default: in text an unknown word is a mistake

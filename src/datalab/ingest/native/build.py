@@ -1,4 +1,4 @@
-"""Compiles the part in C, where there is a compiler. Without it everything works, only slower. Also a program."""
+"""Compiles the parts in C, where there is a compiler. Without it everything works, only slower. Also a program."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-SOURCE = Path(__file__).with_name("messages.c")
-LIBRARY = SOURCE.with_suffix(".so")
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("messages.c", "records.c"))
+LIBRARY = Path(__file__).with_name("native.so")
 _FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra", "-fPIC", "-shared")
 
 
@@ -20,7 +20,7 @@ def build() -> str:
     if sys.platform == "win32" or compiler is None:
         return "no C compiler was found"
     made = LIBRARY.with_suffix(".part")
-    command = [*compiler.split(), *_FLAGS, "-o", str(made), str(SOURCE)]
+    command = [*compiler.split(), *_FLAGS, "-o", str(made), *map(str, SOURCES)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:
