@@ -20,7 +20,7 @@ class Native(BuildHookInterface):  # type: ignore[type-arg]
         built = runpy.run_path(str(Path(self.root, NATIVE, "build.py")))
         problem = built["build"]()
         if problem:
-            self.app.display_warning(f"messages of topics are gathered in Python, which is slower: {problem}")
+            self.app.display_warning(f"topics and Avro files are read in Python, which is slower: {problem}")
             return
         build_data["artifacts"].append(str(NATIVE / built["LIBRARY"].name))
         build_data["pure_python"] = False

@@ -13,6 +13,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from datalab.cli.app import execute
+from datalab.ingest.decode import messages
+from datalab.ingest.decode.avro_form import form_of
+from datalab.ingest.native.build import LIBRARY
 
 settings.register_profile("steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("steady")
@@ -37,6 +40,17 @@ class Answer:
 def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("DATALAB_")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(params=["native", "python"])
+def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Avro is read by the part in C, then without it."""
+    if request.param == "native" and not LIBRARY.exists():
+        pytest.skip("the part in C was not built: a C compiler is needed when the package is installed")
+    monkeypatch.setenv("DATALAB_NATIVE", "on" if request.param == "native" else "off")
+    for known in (form_of, messages._form):
+        known.cache_clear()
+    return str(request.param)
 
 
 @pytest.fixture

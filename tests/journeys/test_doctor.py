@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tests.journeys.pedidos import Pedidos, order
 
-from datalab.ingest.sources import kafka_native
+from datalab.ingest.native import library
 from datalab.names import TableName
 from datalab.platform.lab import Lab
 from datalab.platform.settings import load
@@ -172,8 +172,8 @@ def test_a_topic_that_comes_in_slower_than_it_could(pedidos: Pedidos, monkeypatc
     monkeypatch.setenv("DATALAB__SOURCES__PEDIDOS__TOPIC", "pedidos")
     monkeypatch.setenv("DATALAB__KAFKA__BOOTSTRAP", "127.0.0.1:1")
     monkeypatch.setenv("DATALAB__KAFKA__REGISTRY", "http://127.0.0.1:1")
-    monkeypatch.setattr(kafka_native, "_library", object)
+    monkeypatch.setattr(library, "built", object)
     assert findings(pedidos, 0) == set()
-    monkeypatch.setattr(kafka_native, "_library", lambda: None)
-    assert findings(pedidos) == {("kafka client", "")}
+    monkeypatch.setattr(library, "built", lambda: None)
+    assert findings(pedidos) == {("part in C", "")}
     assert "install a C compiler" in pedidos("doctor", code=1).out

@@ -42,7 +42,7 @@ class _Pile:
     sink: Any = None
     footer: list[Any] = field(default_factory=list)
     schema: pa.Schema | None = None
-    plain: set[str] = field(default_factory=set)  # columns that are dictionaries no more
+    plain: set[str] = field(default_factory=set)  # columns that hold no dictionary any more
     nan: bool = False
 
 
@@ -114,10 +114,11 @@ class RecordWriter:
                 self._close(key, pile)
 
     def _joined(self, pile: _Pile) -> pa.Table:
-        """What is held as one; a column that was no dictionary once is none from then on."""
+        """What is held as one; a column that came in several forms, or in its own, comes in its own from then on."""
         held = pile.held
         for at, each in enumerate(self._target.schema):
-            if any(rows.schema.field(at).type == each.type for rows in held):
+            forms = {rows.schema.field(at).type for rows in held}
+            if len(forms) > 1 or each.type in forms:
                 pile.plain.add(each.name)
             if each.name in pile.plain:
                 held = [_plain(rows, at, each) for rows in held]
@@ -198,7 +199,9 @@ def _in_form(given: pa.DataType, wanted: pa.DataType) -> pa.DataType:
     if kinds.is_dictionary(given):
         return given
     if kinds.is_struct(given) and kinds.is_struct(wanted) and given.names == wanted.names:
-        return pa.struct([each.with_type(_in_form(part.type, each.type)) for part, each in zip(given, wanted, strict=True)])
+        return pa.struct(
+            [each.with_type(_in_form(part.type, each.type)) for part, each in zip(given, wanted, strict=True)]
+        )
     return wanted
 
 

@@ -35,7 +35,8 @@ Taken = tuple[list[Any], list[int], list[tuple[int, str, int, bytes]]]
 
 
 @pytest.fixture(autouse=True)
-def _nothing_known() -> None:
+def _nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATALAB_NATIVE", "off")  # which needs no borders
     form_of.cache_clear()
 
 

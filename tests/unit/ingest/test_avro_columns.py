@@ -20,6 +20,8 @@ from datalab.ingest.decode.avro_columns import decode_columns, has_columns
 from datalab.ingest.decode.container import write_long
 from datalab.ingest.decode.framing import Schemas
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 INNER = {"type": "record", "name": "local", "fields": [{"name": "uf", "type": ["string", "null"]}]}
 SCHEMA: dict[str, Any] = {
     "type": "record",

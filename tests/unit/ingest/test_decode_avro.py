@@ -18,6 +18,8 @@ from datalab.ingest.decode.parts import Part
 from datalab.ingest.limits import Limits
 from datalab.ingest.reasons import Reject
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 SYNC = b"sync marker 16 b"
 
 

@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from datalab.ingest.native import build
+from datalab.ingest.native import build, library
 from datalab.ingest.sources import kafka_native
 from datalab.ingest.sources.kafka_client import UNREADABLE, client_of
 from datalab.ingest.sources.kafka_native import NativeClient
@@ -158,14 +158,16 @@ def test_more_messages_than_bits_of_a_byte() -> None:
 @pytest.fixture
 def forgotten() -> Iterator[None]:
     """What is known of the library is asked again, before and after."""
-    kafka_native._library.cache_clear()
+    for each in (library.built, kafka_native._library):
+        each.cache_clear()
     yield
-    kafka_native._library.cache_clear()
+    for each in (library.built, kafka_native._library):
+        each.cache_clear()
 
 
 @pytest.mark.usefixtures("forgotten")
 def test_without_the_library_messages_are_taken_in_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(kafka_native, "LIBRARY", tmp_path / "none.so")
+    monkeypatch.setattr(library, "LIBRARY", tmp_path / "none.so")
     client = client_of({"bootstrap.servers": "127.0.0.1:1", "group.id": "g", "log_level": 0})
     assert isinstance(client, PythonClient)
     client.close()
@@ -187,14 +189,14 @@ def test_it_can_be_switched_off(monkeypatch: pytest.MonkeyPatch, value: str) -> 
 
 @pytest.fixture
 def own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    monkeypatch.setattr(build, "LIBRARY", tmp_path / "messages.so")
-    return tmp_path / "messages.so"
+    monkeypatch.setattr(build, "LIBRARY", tmp_path / "native.so")
+    return tmp_path / "native.so"
 
 
 def test_what_a_compiler_says_is_told_and_nothing_is_left(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = own.with_name("broken.c")
     source.write_text("int messages_layout(void) { return wrong; }")
-    monkeypatch.setattr(build, "SOURCE", source)
+    monkeypatch.setattr(build, "SOURCES", (source,))
     assert "wrong" in build.build()
     assert not own.exists()
 

@@ -22,6 +22,8 @@ from datalab.ingest.decode.container import write_long
 from datalab.ingest.decode.framing import NO_SCHEMA, Schemas, distinct, schema_ids
 from datalab.ingest.decode.wire import encoded_size, encoded_sizes, wire_schema, wire_type
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 SCHEMA = PEDIDO
 PARSED = fastavro.parse_schema(SCHEMA)
 CONTRACT = parse_contract(json.dumps(SCHEMA))

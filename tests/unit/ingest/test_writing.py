@@ -180,6 +180,43 @@ def test_a_dictionary_only_where_values_recur(tmp_path: Path) -> None:
     assert ["RLE_DICTIONARY" in group.column(at).encodings for at in range(2)] == [False, True]
 
 
+def as_dictionaries(table: pa.Table, names: tuple[str, ...]) -> pa.Table:
+    """Texts as decoders give them where they recur: `names` are columns, or fields of `local`."""
+    for at, each in enumerate(table.schema):
+        if each.name in names:
+            table = table.set_column(at, each.name, table.column(at).combine_chunks().dictionary_encode())
+        elif each.name == "local":
+            struct = table.column(at).combine_chunks()
+            parts = [part.dictionary_encode() if field.name in names else part
+                     for field, part in zip(struct.type, struct.flatten(), strict=True)]  # fmt: skip
+            made = pa.StructArray.from_arrays(parts, names=["uf", "lat"], mask=struct.is_null())
+            table = table.set_column(at, each.name, made)
+    return table
+
+
+@pytest.mark.parametrize("group", [15, 1_000])
+@pytest.mark.parametrize("partition", [(), ("ok",), ("id",)])
+def test_texts_come_as_dictionaries_or_not(
+    tmp_path: Path, engine: DuckDBEngine, monkeypatch: pytest.MonkeyPatch, group: int, partition: tuple[str, ...]
+) -> None:
+    """In any order, in one row group or in several of a file: the rows are the same, and so are the bounds."""
+    monkeypatch.setattr(writing, "_GROUP_ROWS", group)
+    table = rows(80)
+    table = table.set_column(0, "id", pa.array([f"p{at:02}" if at % 8 else "p" for at in range(80)]))
+    forms: list[tuple[str, ...]] = [("id", "uf"), ("id", "uf"), ("uf",), (), ("id",), ("id", "uf"), (), ("id", "uf")]
+    parts = [as_dictionaries(table.slice(10 * at, 10), names) for at, names in enumerate(forms)]
+    target = WriteTarget(NAME, str(tmp_path), SCHEMA, tuple(map(PartitionField, partition)))
+    files = written(target, *parts)
+    assert read(engine, SCHEMA, files) == sorted(table.to_pylist(), key=lambda row: (len(row["id"]), row["id"]))
+    for file in files:
+        found = pq.ParquetFile(file.path).read()
+        ids = found.column("id").to_pylist()
+        assert (file.lower["id"], file.upper["id"]) == (min(ids), max(ids))
+        assert found.schema.field("local").type == SCHEMA.field("local").type
+    groups = [pq.read_metadata(file.path).num_row_groups for file in files]
+    assert partition or group > 80 or max(groups) > 1
+
+
 def test_only_the_steps_of_numbers_that_rise(
     tmp_path: Path, engine: DuckDBEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

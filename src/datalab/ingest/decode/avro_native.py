@@ -21,8 +21,7 @@ from datalab.ingest.native.library import built, is_wanted
 
 _LAYOUT = 1  # of what is handed over, as records.c has it
 _SPARE = 16  # bytes that it may touch behind texts which it cuts
-_MOST_WORDS = 1_024
-_SHARE = 4  # texts recur where there are so many times fewer different ones
+_MOST_WORDS = 1_024  # that a column of texts which recur may have
 _SIZED = frozenset({"fixed", "bytes", "string"})
 _KINDS: dict[str, tuple[int, Any]] = {
     "boolean": (0, np.uint8),
@@ -122,7 +121,7 @@ class Walker:
         good, begins = np.empty(rows, dtype=bool), np.empty(rows, dtype=np.int64)
         starts, ends = (np.ascontiguousarray(each, dtype=np.int64) for each in (stretches.starts, stretches.ends))
         counts = None if stretches.counts is None else np.ascontiguousarray(stretches.counts, dtype=np.int64)
-        where = (*map(_at, (data, starts, ends)), None if counts is None else _at(counts), len(starts))
+        where = (_at(data), _at(starts), _at(ends), None if counts is None else _at(counts), len(starts))
         self._library.records_read(*where, _at(fields), len(fields), _at(good), _at(begins))
         made = _Columns(self._library, data, good, zip(rooms, fields, strict=True))
         return Walked(made.record(self._record), good, begins)
@@ -162,7 +161,7 @@ def _steps(record: AvroType, *, optional: bool) -> Iterator[_Step]:
 
 
 class _Columns:
-    """What was read, as Arrow; rooms are taken in the order of their steps. Texts that are none make their records bad."""
+    """What was read, as Arrow; rooms are taken in the order of their steps. A text that is none makes a record bad."""
 
     def __init__(
         self, library: Any, data: npt.NDArray[np.uint8], good: Mask, rooms: Iterator[tuple[_Room, Any]]
@@ -176,7 +175,9 @@ class _Columns:
     def record(self, kind: AvroType) -> pa.StructArray:
         """The next rooms as a record; it has one of its own where it may be missing."""
         bits, missing = self._validity(*next(self._rooms)) if kind.nullable else (None, 0)
-        columns = [self.record(each.type) if each.type.kind == "record" else self._leaf(each.type) for each in kind.fields]
+        columns = [
+            self.record(each.type) if each.type.kind == "record" else self._leaf(each.type) for each in kind.fields
+        ]
         names = [each.name for each in kind.fields]
         struct = pa.struct([(name, column.type) for name, column in zip(names, columns, strict=True)])
         return pa.Array.from_buffers(struct, self._rows, [bits], missing, children=columns)
@@ -192,7 +193,9 @@ class _Columns:
             indices = pa.Array.from_buffers(pa.int32(), self._rows, [bits, pa.py_buffer(numbers)], missing)
             return pa.DictionaryArray.from_arrays(indices, dictionary, safe=False)
         if kind.kind == "string":
-            return pa.Array.from_buffers(pa.string(), self._rows, [bits, *self._texts(room, int(told["bytes"]))], missing)
+            return pa.Array.from_buffers(
+                pa.string(), self._rows, [bits, *self._texts(room, int(told["bytes"]))], missing
+            )
         ends, out, _ = self._cut(room.values, room.lengths, int(told["bytes"]))
         return pa.Array.from_buffers(pa.binary(), self._rows, [bits, ends, out], missing)
 
@@ -203,9 +206,8 @@ class _Columns:
 
     def _recurring(self, room: _Room) -> tuple[Ints, pa.StringArray] | None:
         """The number of each text, and the texts; None where too many are different."""
-        most = min(_MOST_WORDS, self._rows // _SHARE)
-        numbers, firsts = np.empty(self._rows, dtype=np.int32), np.empty(most, dtype=np.int32)
-        where = (_at(self._data), _at(room.values), _at(room.lengths), self._rows, most)
+        numbers, firsts = np.empty(self._rows, dtype=np.int32), np.empty(_MOST_WORDS, dtype=np.int32)
+        where = (_at(self._data), _at(room.values), _at(room.lengths), self._rows, _MOST_WORDS)
         known = self._library.records_recurring(*where, _at(numbers), _at(firsts))
         if known < 0:
             return None

@@ -81,7 +81,9 @@ def decode_run(form: Form, reader: AvroType, run: Sequence[Body]) -> Iterator[Pa
 def _walked(form: Form, walker: Walker, reader: AvroType, run: Sequence[Body]) -> Iterator[Part]:
     """Record by record, without a word of Python; blocks that are not good as a whole are judged by themselves."""
     plain = b"".join([*(body.plain for body in run), bytes(PADDING)])
-    sizes, counts = (np.array(each, dtype=np.int64) for each in zip(*((len(b.plain), b.count) for b in run), strict=True))
+    sizes, counts = (
+        np.array(each, dtype=np.int64) for each in zip(*((len(b.plain), b.count) for b in run), strict=True)
+    )
     ends = np.cumsum(sizes)
     walked = walker.walk(memoryview(plain), Stretches(ends - sizes, ends, counts))
     firsts = np.cumsum(counts) - counts

@@ -32,6 +32,8 @@ class Fault:
 def conform(records: pa.StructArray, reader: AvroType, writer: AvroType | None = None) -> Conformed:
     """Records as decoded -> a struct array of the contract's types, and the faults of its rows.
 
+    Texts that came as dictionaries stay so, and enums become some.
+
     `writer` is the schema that an Avro file was written with; without it children are matched by name or alias.
     Faulty rows hold nulls where their values could not be kept.
     """

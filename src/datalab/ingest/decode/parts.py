@@ -21,7 +21,10 @@ Raws = Callable[[Sequence[int]], Sequence[bytes]]
 
 @dataclass(frozen=True)
 class Part:
-    """Accepted records (a struct array of the contract's types) with their record numbers, and rejects."""
+    """Accepted records with their record numbers, and rejects.
+
+    The former are a struct array of the contract's types; texts that recur may be dictionaries.
+    """
 
     records: pa.StructArray | None = None
     rows: Rows | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,11 +11,11 @@ from typing import Any, Protocol
 import pyarrow as pa
 from confluent_kafka import KafkaError, KafkaException
 
+from datalab.ingest.native.library import is_wanted
 from datalab.plugins import load
 
 TICK = 0.2  # seconds that a client waits for as many messages as are wanted
 UNREADABLE = "(not UTF-8)"  # stands for the headers of a message that cannot be told
-_SWITCH = "DATALAB_NATIVE"
 _NATIVE = "datalab.ingest.sources.kafka_native:native_client"
 _PYTHON = "datalab.ingest.sources.kafka_python:PythonClient"
 
@@ -87,6 +86,6 @@ class Client(Protocol):
 def client_of(settings: Settings) -> Client:
     """The client in C where it was built, else the one in Python; DATALAB_NATIVE=off takes the latter."""
     made: Client | None = None
-    if os.environ.get(_SWITCH, "").lower() not in ("0", "off", "no", "false"):
+    if is_wanted():
         made = load(_NATIVE)(settings)
     return made or load(_PYTHON)(settings)

@@ -18,7 +18,7 @@ from confluent_kafka import KafkaError, KafkaException, cimpl
 
 from datalab.ingest.decode.avro_columns import PADDING
 from datalab.ingest.message_jobs import MESSAGES
-from datalab.ingest.native.build import LIBRARY
+from datalab.ingest.native.library import built
 from datalab.ingest.sources.kafka_client import TICK, UNREADABLE, Gate, Notice, Settings, Taken
 
 _LAYOUT = 1  # of the structures below, as messages.c has them
@@ -111,16 +111,11 @@ def native_client(settings: Settings) -> NativeClient | None:
     return NativeClient(library, settings) if library is not None else None
 
 
-def is_built() -> bool:
-    """Whether the part in C is there and fits."""
-    return _library() is not None
-
-
 @lru_cache(maxsize=1)
 def _library() -> _Library | None:
+    own = built()
     try:
-        own = ctypes.CDLL(str(LIBRARY))
-        if own.messages_layout() != _LAYOUT:
+        if own is None or own.messages_layout() != _LAYOUT:
             return None
         return _Library(ctypes.CDLL(cimpl.__file__), own)  # what it is linked with is found through it
     except (OSError, AttributeError):
