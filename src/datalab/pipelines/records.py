@@ -8,13 +8,12 @@ from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
-from sqlglot import exp
 
-from datalab.engine.base import Query, Work
 from datalab.lake.provenance import Provenance
-from datalab.lake.table import Change, Relation, TableSpec, TableState
+from datalab.lake.rows import write_rows
+from datalab.lake.table import Change, TableSpec, TableState
 from datalab.names import TableName
-from datalab.pipelines.execute import Context
+from datalab.pipelines.context import Context
 from datalab.pipelines.run import StepResult
 
 _TIME = pa.timestamp("us", tz="UTC")
@@ -154,17 +153,15 @@ def _checks(run: RunRecord, result: StepResult) -> list[dict[str, Any]]:
 
 
 def append_records(context: Context, name: TableName, schema: pa.Schema, rows: Sequence[dict[str, Any]]) -> None:
-    """Append rows to a table of `ops` that many writers append to; the table is made where it is not there."""
+    """Append few rows to a table of `ops` that many writers append to; the table is made where it is not there."""
     if not rows:
         return
     if context.lake.state(name) is None:
         context.lake.define(name, TableSpec(schema))
-    memory = Relation(schema, memory=pa.Table.from_pylist(list(rows), schema=schema))
-    query = Query(exp.select("*").from_("records"), {"records": memory}, context.now, str(name))
+    made = pa.Table.from_pylist(list(rows), schema=schema)
 
     def change(state: TableState) -> Change:
-        staged = context.engine.stage(Work(query, state.target()))
         provenance = Provenance(context.run_id, "records", "append", read=len(rows), written=len(rows))
-        return Change(provenance, staged.add)
+        return Change(provenance, (write_rows(state.target(), made),))
 
     context.lake.commit_rebased(name, change)
