@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -98,9 +99,14 @@ def require_fit(path: str, footer: Footer, schema: pa.Schema) -> None:
 
     Columns that the file lacks are fine. SchemaConflict.
     """
-    surplus = [words for words in difference(schema, footer.schema) if not words.startswith("removed")]
+    surplus = _surplus(schema, footer.schema)
     if surplus:
         raise SchemaConflict(f"the file {path} does not fit the table: {'; '.join(surplus)}", "cast in the query")
+
+
+@lru_cache(maxsize=16)  # the files of a commit are nearly all of one schema
+def _surplus(wanted: pa.Schema, found: pa.Schema) -> tuple[str, ...]:
+    return tuple(words for words in difference(wanted, found) if not words.startswith("removed"))
 
 
 def lower_bound(value: Any, length: int) -> Any:
