@@ -262,6 +262,21 @@ class FlusherRestarted(Event):
     exit_code: int
 
 
+@dataclass(frozen=True)
+class ScoreLogFailing(Event):
+    """Records of the server cannot be written, so what they would record is not answered."""
+
+    log: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ScoreLogResumed(Event):
+    """Records of the server can be written again."""
+
+    log: str
+
+
 Listener = Callable[[Event], None]
 
 

@@ -58,9 +58,10 @@ class Server:
         environ = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
         self._errors = errors.open("ab")
         self.process = subprocess.Popen(command, env=environ, stdout=self._errors, stderr=self._errors)
-        self._wait_until_ready()
+        self.wait_until_ready()
 
-    def _wait_until_ready(self) -> None:
+    def wait_until_ready(self) -> None:
+        """AssertionError where it ends, or is not ready in 30 s."""
         for _ in range(600):
             with suppress(OSError):
                 answer = self.ask("GET", "/ready")

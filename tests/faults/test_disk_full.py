@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.faults.operations import AFTER, BEFORE, OPERATIONS, TABLE, Place, prepare
+from tests.faults.server import Server, make_project
 from tests.journeys.pedidos import Pedidos, order
+from tests.unit.serving.models import REQUEST
 
 from datalab.errors import StorageFull
+from datalab.platform.lab import Lab
+from datalab.platform.score_log import flush_logs
+from datalab.platform.settings import load
 
 SIZE = 48 << 20
 QUICK = (0, 8, 24, 48, 96)  # KiB that are left
@@ -123,3 +131,31 @@ def test_a_project_on_a_full_disk_goes_on_when_there_is_space(
         assert len(pedidos.rows("SELECT * FROM silver.pedidos")) == 50 * (day + 1)
         assert pedidos.run().json["status"] == "nothing_to_do"
     assert failed
+
+
+@pytest.mark.slow
+def test_a_server_whose_log_is_on_a_full_disk_is_not_ready_and_says_so(small_disk: Path, tmp_path: Path) -> None:
+    """Nothing is answered that is not recorded; with space it goes on by itself."""
+    folder, errors = tmp_path / "fazenda", tmp_path / "errors.txt"
+    key = make_project(folder)
+    (small_disk / "serving").mkdir(mode=0o700)
+    (folder / ".datalab" / "serving").symlink_to(small_disk / "serving")
+    server = Server(folder, key, errors, "--no-flush")
+    answered = []
+    with closing(server.connect()) as connection:
+        filler = _fill(small_disk, 8)
+        while (answer := server.ask("POST", "/v1/credit-score", REQUEST, connection))[0] == 200:
+            answered.append(json.loads(answer[1])["id_score"])
+        assert answer[0] == server.ask("GET", "/ready", connection=connection)[0] == 503
+        time.sleep(2.5)
+        assert server.ask("GET", "/ready", connection=connection)[0] == 503, "probed meanwhile"
+        filler.unlink()
+        server.wait_until_ready()
+        answered.append(json.loads(server.ask("POST", "/v1/credit-score", REQUEST, connection)[1])["id_score"])
+    assert server.stop() == 0
+    told = [json.loads(line)["event"] for line in errors.read_text().splitlines() if line.startswith("{")]
+    assert [event for event in told if event.startswith("ScoreLog")] == ["ScoreLogFailing", "ScoreLogResumed"]
+    with Lab(load(folder), {}) as lab:
+        flush_logs(lab)
+        rows = lab.query("SELECT score_id FROM ops.scores").read_all().column(0).to_pylist()
+    assert sorted(rows) == sorted(answered)

@@ -22,6 +22,7 @@ from datalab.lake.local import sync as sync_to_disk
 Sync = Literal["process", "disk"]
 SUFFIX = ".jsonl"
 _DRAFT = ".new"
+_PROBE_BYTES = 1 << 16
 
 
 class RecordLog:
@@ -29,6 +30,7 @@ class RecordLog:
 
     `sync` process: a record survives the end of this process, however it ends; the system writes it to disk in its
     own time. disk: `settled` waits until it is on disk, several waiting for one flush.
+    `failing`: why the last record could not be written; empty where it could.
     """
 
     def __init__(
@@ -37,7 +39,9 @@ class RecordLog:
         self._folder = folder
         self._rotate_bytes = rotate_bytes
         self._clock = clock
+        self.name = folder.name
         self.sync = sync
+        self.failing = ""
         self._lock = threading.Lock()
         self._file: int | None = None
         self._size = 0
@@ -51,11 +55,23 @@ class RecordLog:
                 file = self._current()
                 self._write(file, lines)
             except OSError as error:
+                self.failing = error.strerror or type(error).__name__
                 raise ScoreLogFailed(
-                    f"the log in {self._folder} cannot be written: {error.strerror}",
+                    f"the log in {self._folder} cannot be written: {self.failing}",
                     "free space, or mend the folder: nothing is answered that is not recorded",
                 ) from error
             self._size += len(lines)
+            self.failing = ""
+
+    def probe(self) -> str:
+        """Why records cannot be written; empty where they can. After a failure a draft is tried."""
+        if self.failing:
+            try:
+                self._try_out()
+                self.failing = ""
+            except OSError as error:
+                self.failing = error.strerror or type(error).__name__
+        return self.failing
 
     async def settled(self) -> None:
         """With `sync` disk: what was appended before is on disk now. ScoreLogFailed."""
@@ -128,6 +144,16 @@ class RecordLog:
             sync_to_disk(self._folder)
         return file
 
+    def _try_out(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft = self._folder / f"probe-{secrets.token_hex(4)}{_DRAFT}"
+        try:
+            draft.write_bytes(bytes(_PROBE_BYTES))
+            if self.sync == "disk":
+                sync_to_disk(draft)
+        finally:
+            draft.unlink(missing_ok=True)
+
     def _flush(self) -> None:
         with self._lock:
             file = None if self._file is None else os.dup(self._file)
@@ -136,7 +162,8 @@ class RecordLog:
         try:
             os.fsync(file)
         except OSError as error:
-            raise ScoreLogFailed(f"the log in {self._folder} cannot be flushed: {error.strerror}") from error
+            self.failing = error.strerror or type(error).__name__
+            raise ScoreLogFailed(f"the log in {self._folder} cannot be flushed: {self.failing}") from error
         finally:
             os.close(file)
 

@@ -39,6 +39,11 @@ class Scorer:
         self._ids = ids
         self._log = log
 
+    @property
+    def unrecorded(self) -> str:
+        """Why the last answer could not be recorded; empty where it could."""
+        return self._log.failing
+
     def prompt(self, rows: int) -> bool:
         """Whether `score_now` may be called for so many rows: neither features nor the disk are waited for."""
         return self._log.sync == "process" and self._reader.reads_in_place(rows)

@@ -17,7 +17,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from datalab.errors import ApiKeyError, ServingError
-from datalab.events import Bus, FlusherRestarted
+from datalab.events import Bus, FlusherRestarted, ScoreLogFailing, ScoreLogResumed
 from datalab.ingest.push.log import PushLog
 from datalab.serving.guard import Guard
 from datalab.serving.keeper import ModelKeeper
@@ -112,6 +112,7 @@ class Beside:
             await asyncio.to_thread(self.keeper.refresh)
 
     async def _watch(self, child: Flusher | None) -> None:
+        told: dict[str, str] = {}
         while True:
             await asyncio.sleep(1)
             with suppress(ApiKeyError, OSError):  # a damaged file changes nothing: the keys known so far stay
@@ -119,12 +120,20 @@ class Beside:
             for log in self.logs:
                 with suppress(OSError):
                     log.rotate(_ROTATE_SECONDS)
+                told[log.name] = self._tell(log, told.get(log.name, ""), await asyncio.to_thread(log.probe))
             for pushed in self.pushed:
                 with suppress(OSError):  # tried again in a second
                     await asyncio.to_thread(pushed.seal_due)
             if child is not None:
                 with suppress(OSError):  # no process can be started now: tried again in a second
                     child.keep_alive()
+
+    def _tell(self, log: RecordLog, before: str, now: str) -> str:
+        if now and not before:
+            self.bus.emit(ScoreLogFailing(log.name, now))
+        elif before and not now:
+            self.bus.emit(ScoreLogResumed(log.name))
+        return now
 
 
 class Flusher:

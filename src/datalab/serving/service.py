@@ -87,6 +87,8 @@ class Service:
         if not self.keeper.model:
             return Answer(200, b'{"status":"ok","modelo":null,"versao":null}')
         model = self._model()
+        if self.scorer.unrecorded:
+            raise Problem("not_recorded", self.scorer.unrecorded)
         return Answer(200, to_json({"status": "ok", "modelo": model.name, "versao": model.version}))
 
     async def metrics_text(self, _: Call) -> Answer:

@@ -210,6 +210,34 @@ def test_nothing_is_answered_that_cannot_be_recorded(served, monkeypatch):
     assert (answer.status_code, answer.json()["type"]) == (503, "/docs#not_recorded")
 
 
+def test_a_server_that_cannot_record_is_not_ready_until_it_can_again(served, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def asked():
+        async def ask():
+            async with served.client() as client:
+                return (
+                    (await client.post("/v1/credit-score", json=REQUEST)).status_code,
+                    await client.get("/ready"),
+                )
+
+        return asyncio.run(ask())
+
+    log = served.parts.logs[0]
+    with monkeypatch.context() as disk:
+        disk.setattr("datalab.serving.log.os.write", full)
+        disk.setattr("pathlib.Path.write_bytes", full)
+        status, ready = asked()
+        assert (status, ready.status_code) == (503, 503)
+        assert (ready.json()["type"], ready.json()["detail"]) == ("/docs#not_recorded", "No space left on device")
+        assert log.probe() == "No space left on device"
+    assert log.probe() == ""
+    assert [path.suffix for path in log._folder.iterdir()] == [".jsonl"]
+    status, ready = asked()
+    assert (status, ready.status_code) == (200, 200)
+
+
 def test_two_flushers_fence_each_other(lab, tmp_path, monkeypatch):
     """One is overtaken between its reading and its commit: it starts over, and nothing is there twice."""
     folder = tmp_path / "log"
