@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import count
@@ -45,11 +46,11 @@ class Stopped(Exception):
 class Table:
     """A gold table, committed by hand."""
 
-    def __init__(self, lake: Lake, engine: DuckDBEngine) -> None:
-        self.lake, self.engine = lake, engine
+    def __init__(self, lake: Lake, engine: DuckDBEngine, schema: pa.Schema = SCHEMA) -> None:
+        self.lake, self.engine, self.schema = lake, engine, schema
         self.name = TableName("gold", f"clientes_{next(_names)}")
         self.view = FeatureView("cliente", self.name, ("cliente",), "visto_em", file="features/cliente.yaml")
-        lake.define(self.name, TableSpec(SCHEMA))
+        lake.define(self.name, TableSpec(schema))
 
     def commit(self, rows: dict[str, int | None]) -> None:
         """One more version; None stands for a row without a time."""
@@ -61,7 +62,7 @@ class Table:
 
     def write(self, table: pa.Table) -> None:
         state = self.lake.require(self.name)
-        query = Query(exp.select("*").from_("rows"), {"rows": Relation(SCHEMA, memory=table)}, NOW)
+        query = Query(exp.select("*").from_("rows"), {"rows": Relation(self.schema, memory=table)}, NOW)
         current = self.lake.files(state) if state.snapshot is not None else Relation(state.schema)
         staged = self.engine.stage(Work(query, state.target(), Replace(), (), current))
         self.lake.commit(state, staged.change(Provenance("r", "f", "replace")))
@@ -215,3 +216,19 @@ def test_the_group_of_null_is_not_stored(lake: Lake, engine: DuckDBEngine, store
         assert served(store) == {"a": value}
         found = check(table.golds()[-1], store, table.view, None, 10)
         assert (found.compared, found.differences) == (1, ())
+
+
+def test_parity_takes_a_nan_for_a_nan_also_in_lists(lake: Lake, engine: DuckDBEngine, store: SqliteStore) -> None:
+    schema = SCHEMA.append(pa.field("notas", pa.list_(pa.float64())))
+    table = Table(lake, engine, schema)
+    rows = [{"cliente": "a", "gasto": 1, "visto_em": NOW, "notas": [math.nan, None, 1.5]}]
+    table.write(pa.Table.from_pylist(rows, schema=schema))
+    (gold,) = table.golds()
+    materialize(gold, store, table.view)
+    assert check(gold, store, table.view, None, 10).differences == ()
+    layout = store.position("cliente").layout
+    assert layout is not None
+    claim = store.begin("cliente", layout, gold.version)
+    store.write(claim, pa.Table.from_pylist([{**rows[0], "notas": [math.nan, None, 2.5]}], schema=schema))
+    store.finish(claim, whole=False)
+    assert [each.feature for each in check(gold, store, table.view, None, 10).differences] == ["notas"]
