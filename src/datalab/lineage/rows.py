@@ -60,6 +60,7 @@ class Link:
 class Search:
     """Which rows are looked for: one or more wanted rows, and what every row has to meet besides.
 
+    `judged` is like `conditions`, for what is dear: it is asked only of rows that are those wanted.
     `limit` 0 is all of them; else so many for each wanted row, sorted by `order`, and if there are thousands any.
     """
 
@@ -68,6 +69,7 @@ class Search:
     conditions: Sequence[exp.Expr] = ()
     order: Sequence[str] = ()
     limit: int = 0
+    judged: Sequence[exp.Expr] = ()
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,9 @@ def _asked(
     source = exp.alias_(exp.to_table(name), INPUT, table=True)
     other = exp.alias_(exp.to_table(_WANTED), _WANTED, table=True)
     tree = exp.select().from_(source).join(other, on=_same(search), join_type="inner")
-    tree = tree.where(*[part.copy() for part in search.conditions], *restrictions(spans))
+    found = exp.not_(exp.Is(this=_PARENT.copy(), expression=exp.null()))  # known only once the tables have met
+    judged = [exp.Case().when(found.copy(), part.copy()) for part in search.judged]
+    tree = tree.where(*[part.copy() for part in search.conditions], *judged, *restrictions(spans))
     return tree, {name: relation, _WANTED: Relation(wanted.schema, memory=wanted)}
 
 

@@ -65,8 +65,8 @@ class Users:
             return []
         target = self.tables.at(use.table, None)
         before = use.snapshot is None and self._seen(use.table, target.snapshot) is False
-        conditions = [exp.false()] if before else self._since(use, gold)
-        found = self._find(use, target, rows, self.limit, conditions)
+        judged = [exp.false()] if before else self._since(use, gold)
+        found = self._find(use, target, rows, self.limit, judged)
         shown: dict[int, list[Row]] = {}
         for record in found.rows.to_pylist():
             keys = {name: record[name] for name in use.keys if name in record}
@@ -84,11 +84,9 @@ class Users:
             for number in range(rows.num_rows)
         ]
 
-    def _find(
-        self, use: Use, target: Standing, rows: pa.Table, limit: int, conditions: Sequence[exp.Expr] = ()
-    ) -> Found:
+    def _find(self, use: Use, target: Standing, rows: pa.Table, limit: int, judged: Sequence[exp.Expr] = ()) -> Found:
         wanted = pa.table({link.column: _as_text(rows.column(link.column), use) for link in use.links})
-        return self.tables.find(target, Search(use.links, wanted, conditions, use.keys, limit))
+        return self.tables.find(target, Search(use.links, wanted, (), use.keys, limit, judged))
 
     def _models(self, use: Use, rows: pa.Table) -> Mapping[int, tuple[str, ...]]:
         """By the number of a row: the model versions that learnt from it, each with the training set that it had."""
