@@ -173,6 +173,29 @@ def test_only_certificates_that_are_named_are_trusted(
     assert found.texts == {1: b'"int"'}
 
 
+def test_certificates_of_the_system_are_read_when_a_connection_needs_them(
+    certificate: Path, url: str, seen: list[str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[ssl.SSLContext] = []
+    usual = ssl.create_default_context
+
+    def reading() -> ssl.SSLContext:
+        read.append(usual())
+        return read[-1]
+
+    monkeypatch.setattr(ssl, "create_default_context", reading)
+    access = Access("ana", USERS["ana"])
+    assert Registry(url, 5, access).schemas([1]).texts
+    assert read == []
+    with serving(type("Asking", (Handler,), {"seen": seen}), certificate) as secured:
+        registry = Registry(secured, 5, access)
+        assert read == []
+        for _ in range(2):
+            with pytest.raises(SourceUnavailable, match="certificate verify failed"):
+                registry.schemas([1])
+    assert len(read) == 1
+
+
 def test_the_simulator_registers_with_the_same_access(
     tmp_path: Path, certificate: Path, seen: list[str | None]
 ) -> None:

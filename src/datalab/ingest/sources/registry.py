@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -45,7 +46,8 @@ class Registry:
     def __init__(self, url: str, seconds: float, access: Access = Access()) -> None:
         """InvalidSetting where the file of certificates cannot be used."""
         self._url, self._headers, self._user = _without_password(url.rstrip("/"), access)
-        self._open = build_opener(HTTPSHandler(context=_trusting(access.ca)), _SameHost()).open
+        secured = _OfTheSystem() if access.ca is None else HTTPSHandler(context=_trusting(access.ca))
+        self._open = build_opener(secured, _SameHost()).open
         self._seconds = seconds
         self._texts: dict[int, bytes] = {}
 
@@ -133,7 +135,21 @@ class _SameHost(HTTPRedirectHandler):
         return made
 
 
-def _trusting(ca: Path | None) -> ssl.SSLContext:
+class _OfTheSystem(HTTPSHandler):
+    """HTTPS by the certificates of the system, which take 30 ms to read: not before the first connection."""
+
+    def __init__(self) -> None:
+        super().__init__(context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))  # it trusts nobody
+
+    def https_open(self, req: Request) -> http.client.HTTPResponse:
+        return self._trusting.https_open(req)
+
+    @cached_property
+    def _trusting(self) -> HTTPSHandler:
+        return HTTPSHandler(context=ssl.create_default_context())
+
+
+def _trusting(ca: Path) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca)
     except OSError as error:  # SSLError is one
