@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import count
@@ -20,7 +21,7 @@ from tests.contracts.redis_server import PASSWORD, redis_server
 from datalab.errors import FeatureError, OnlineStoreError
 from datalab.features.online import sqlite
 from datalab.features.online.base import Layout, Lookup, OnlineStore, Position, Stored, Superseded, Version
-from datalab.features.online.encoding import layout_of
+from datalab.features.online.encoding import key_of, layout_of
 from datalab.features.online.sqlite import SqliteStore
 from datalab.platform.online import wire_online_store
 from datalab.platform.settings import load
@@ -423,6 +424,48 @@ def test_a_file_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     store.close()
     assert (tmp_path / "state" / "online.db").stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(
+    ("key", "field", "content", "told"),
+    [
+        ("features", "ana", "garbage", "holds something that this program did not write"),
+        ("features", "ana", "1|2|3", "holds something that this program did not write"),
+        ("features", "ana", "1|2|1782864000000000|LAYOUT|[1.0", "a row of view cliente that is damaged"),
+        ("features", "ana", b"1|2|1|LAYOUT|[\xff]", "holds something that this program did not write"),
+        ("state", "position", "{", "holds something that this program did not write"),
+        ("state", "position", '{"done": null}', "holds something that this program did not write"),
+        ("features", "", "", "does not answer: WRONGTYPE"),
+    ],
+)
+def test_damage_on_a_server_is_an_error_of_the_store_and_names_no_entity(
+    tmp_path: Path, key: str, field: str, content: str | bytes, told: str
+) -> None:
+    redis = pytest.importorskip("redis")
+    with redis_server(tmp_path) as url:
+        (tmp_path / "datalab.yaml").write_text(
+            f"name: loja\nonline: {{store: redis, url: '{url}', password: secret:env/SENHA, timeout_ms: 2000}}\n",
+            "utf-8",
+        )
+        store = wire_online_store(load(tmp_path), {"SENHA": PASSWORD})
+        put(store, "cliente", 1, rows(("ana", 1.0)))
+        with closing(redis.Redis.from_url(url, password=PASSWORD)) as client:
+            place = f"datalab:{{loja.cliente}}:{key}"
+            layout = next(name for name in client.hkeys("datalab:{loja.cliente}:state") if name.startswith(b"layout:"))
+            if field:
+                raw = content if isinstance(content, bytes) else content.encode()
+                name = key_of(("ana",)) if field == "ana" else field
+                client.hset(place, name, raw.replace(b"LAYOUT", layout[7:]))
+            else:
+                client.set(place, "x")
+        asks: list[Callable[[], object]] = [lambda: store.position("cliente")]
+        if key == "features":
+            asks = [lambda: store.read([Lookup("cliente", ("ana",))], NOW), lambda: store.entries("cliente", 5)]
+        for ask in asks:
+            with pytest.raises(OnlineStoreError, match=told) as caught:
+                ask()
+            assert "ana" not in caught.value.message
+        store.close()
 
 
 def test_a_server_that_is_not_there_is_named_without_its_password(tmp_path: Path) -> None:

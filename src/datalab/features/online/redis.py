@@ -8,6 +8,7 @@ is gone.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -83,6 +84,7 @@ for i = 2, #ARGV do
   end
 end
 """
+_COMMAND = re.compile(r"\ACommand # \d+ \(.*\) of pipeline caused error: ", re.DOTALL)
 _BATCH = 100
 _IN_FLIGHT = 4
 _WRITER_PATIENCE = 30.0
@@ -97,9 +99,11 @@ class RedisStore:
     def __init__(self, url: str, password: str | None, project: str, timeout: float = 0.05) -> None:
         self._project = project
         self._place = url.rpartition("@")[2] if "@" in url else url
-        with self._errors():
+        try:
             self._reads = _client(url, password, timeout)
             self._writes = _client(url, password, _WRITER_PATIENCE)
+        except ValueError as error:
+            raise OnlineStoreError(f"online.url cannot be used: {error}", "write redis://HOST:PORT/NUMBER") from error
         self._write, self._sweep, self._forget = map(self._writes.register_script, (_WRITE, _SWEEP, _FORGET))
         self._readers: dict[str, Reader] = {}
         self._gone: dict[Claim, list[str]] = {}
@@ -188,10 +192,10 @@ class RedisStore:
         """A random sample of a view's rows."""
         with self._errors():
             found = self._writes.hrandfield(self._rows(view), limit, withvalues=True) or []
-        reader, answers = self._reader(view), []
-        for key, text in zip(found[::2], found[1::2], strict=True):
-            order, row = _row(text)
-            answers.append(Entry(entity_of(key.decode()), order, reader.stored(row, None)))
+            reader, answers = self._reader(view), []
+            for key, text in zip(found[::2], found[1::2], strict=True):
+                order, row = _row(text)
+                answers.append(Entry(entity_of(key.decode()), order, reader.stored(row, None)))
         return answers
 
     def close(self) -> None:
@@ -248,16 +252,26 @@ class RedisStore:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except (redis.RedisError, OSError, ValueError) as error:
+        except (redis.RedisError, OSError) as error:
             raise OnlineStoreError(
-                f"the online store at {self._place} does not answer: {error}",
+                f"the online store at {self._place} does not answer: {_said(error)}",
                 "see that the server runs, and that online.url and online.password are right",
+            ) from error
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise OnlineStoreError(
+                f"the online store at {self._place} holds something that this program did not write",
+                "datalab features materialize --rebuild",
             ) from error
 
 
 def _client(url: str, password: str | None, timeout: float) -> Any:
     given = {"password": password} if password is not None else {}
     return redis.Redis.from_url(url, socket_timeout=timeout, socket_connect_timeout=max(timeout, 1.0), **given)
+
+
+def _said(error: Exception) -> str:
+    """What the server said, without the command that it said it of, which names the entity."""
+    return _COMMAND.sub("", str(error))
 
 
 def _row(text: bytes) -> tuple[int, Row]:
