@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from tests.faults.server import Server, make_project
@@ -189,3 +190,35 @@ def _require_ended(attacks: list[Attack]) -> None:
     assert statuses[announces_a_huge_body] <= {b"413"}
     assert statuses[sends_endless_headers] <= {b"431"}
     assert statuses[says_nothing] == set()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("asked", ["GET /health", "POST /v1/credit-score"])
+def test_who_asks_and_asks_and_takes_no_answer_fills_no_memory(tmp_path: Path, asked: str) -> None:
+    folder = tmp_path / "fazenda"
+    server = Server(folder, make_project(folder, rate=100_000, burst=100_000), tmp_path / "errors.txt", "--no-flush")
+    body = json.dumps(REQUEST).encode()
+    head = f"{asked} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {server.key}\r\ncontent-type: application/json\r\n"
+    whole = f"{head}content-length: {len(body)}\r\n\r\n".encode() + body if "POST" in asked else f"{head}\r\n".encode()
+    before = _most_memory(server)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=3) as connection:
+        _send_until_nothing_is_taken(connection, whole * 1000)
+    assert _most_memory(server) - before < 64 << 10
+    assert server.ask("GET", "/health")[0] == 200
+    assert server.stop() == 0
+
+
+def _send_until_nothing_is_taken(connection: socket.socket, piece: bytes) -> None:
+    for _ in range(300):
+        try:
+            connection.sendall(piece)
+        except TimeoutError:
+            return
+    raise AssertionError("everything was taken")
+
+
+def _most_memory(server: Server) -> int:
+    """KiB that the process ever had at once."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text(encoding="ascii")
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))

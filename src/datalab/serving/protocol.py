@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httptools
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from datalab.serving.guard import Straight
@@ -16,6 +17,7 @@ from datalab.serving.turn import CLOSE, Turn
 
 _SWEEP_SECONDS = 0.25
 _MOST_UNREAD = 1 << 20
+_PIECE = 8 << 10  # bytes; of the shortest requests, some hundred
 _MOST_FRAMING = 16  # bytes on the line for a byte of a body: chunks of one byte take six
 _MOST_OFFERS = 8  # of other protocols, in one piece of the stream
 _OFFERS = frozenset({b"upgrade", b"connection", b"http2-settings"})
@@ -28,7 +30,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     Nothing is timed per request: a sweep over the connections, a few times a second, ends those that are overdue.
     A request for a path of `straight` that has come whole in one piece is answered without ASGI, which would take
-    several times as long as the request itself; any other one is uvicorn's.
+    several times as long as the request itself; any other one is uvicorn's. While requests of a connection wait for
+    the one before them, what came behind them is kept as it is, and no more is read.
     """
 
     limits = Limits()
@@ -38,6 +41,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client connected: it has so many seconds for the head of its first request."""
         super().connection_made(transport)
+        self.flow, self._kept = _Flow(transport, self.is_behind), b""
         self._phase, self._since = _HEAD, self.loop.time()
         self._head_bytes = self._unread = self._framing = self._taken = 0
         self._whole, self._ended, self._last = True, False, b""
@@ -49,8 +53,37 @@ class BoundedProtocol(HttpToolsProtocol):
             type(self).sweeping = True
             self._sweep()
 
+    def is_behind(self) -> bool:
+        """Whether requests that have come wait for the one that is answered."""
+        return bool(self.pipeline or self._kept)
+
     def data_received(self, data: bytes) -> None:
-        """Bytes came: those of an unfinished head, and those of a body that nobody reads, are counted."""
+        """Bytes came: many of them are taken piece by piece, and only as far as nothing waits."""
+        if self._kept or len(data) > _PIECE:
+            self._kept += data
+            self._take_kept()
+        else:
+            self._take(data)
+
+    def _take_kept(self) -> None:
+        data, at = self._kept, 0
+        while at < len(data) and not self.pipeline:
+            self._take(data[at : at + _PIECE])
+            at += _PIECE
+        self._kept = b"" if self._ended else data[at:]
+        if self._kept:
+            self.flow.pause_reading()
+
+    def _go_on(self) -> None:
+        """Nothing waits any more: what was kept is taken, and then more is read, unless a body waits for its reader."""
+        if self.transport.is_closing() or self.pipeline:
+            return
+        self._take_kept()
+        if len(getattr(self.cycle, "body", b"")) <= HIGH_WATER_LIMIT:
+            self.flow.resume_reading()
+
+    def _take(self, data: bytes) -> None:
+        """Those of an unfinished head, and those of a body that nobody reads, are counted."""
         if self._has_ended():
             return
         begun, whole, phase = self._begun, self._whole, self._phase
@@ -144,13 +177,16 @@ class BoundedProtocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
         elif self._last:
             self._say_last()
         elif self._whole:
             self._phase, self._since = _IDLE, self.loop.time()
+        if self._kept:
+            self.loop.call_soon(self._go_on)
+        else:
+            self.flow.resume_reading()
 
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP gets a problem document."""
@@ -225,12 +261,26 @@ class BoundedProtocol(HttpToolsProtocol):
             self.loop.call_later(_SWEEP_SECONDS, self._sweep)
 
     def _end_if_overdue(self, now: float) -> None:
-        if now - self._since <= getattr(self.limits, _SECONDS[self._phase]):
+        phase = _WORK if self._kept else self._phase  # a head that is not whole is here, and waits
+        if now - self._since <= getattr(self.limits, _SECONDS[phase]):
             return
         if self._phase == _IDLE:
             self.transport.close()
         else:
             self.transport.abort()
+
+
+class _Flow(FlowControl):
+    """Reads no further while a connection is behind: who sends requests and takes no answers fills no memory."""
+
+    def __init__(self, transport: asyncio.Transport, is_behind: Callable[[], bool]) -> None:
+        super().__init__(transport)
+        self._is_behind = is_behind
+
+    def resume_reading(self) -> None:
+        """Read on, unless requests wait."""
+        if not self._is_behind():
+            super().resume_reading()
 
 
 def bounded_protocol(limits: Limits, straight: Mapping[bytes, Straight]) -> Any:

@@ -168,6 +168,28 @@ def test_many_requests_sent_at_once_have_no_large_head(served):
 
 
 @pytest.mark.parametrize("straight", [True, False])
+def test_requests_of_all_sizes_that_come_ahead_of_their_turn_are_answered_in_order(served, straight):
+    """Far more than is taken at a time, so that heads and bodies are cut anywhere, and much is kept for later."""
+
+    def whole(number):
+        if number % 5 == 1:
+            return b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n", 200
+        if number % 5 == 3:
+            rows = json.dumps({"propostas": [REQUEST] * (number % 7 * 40 + 1)}).encode()
+            return request(served, rows, path=f"{PATH}/batch"), 200
+        return request(served, b"{}" if number % 5 == 2 else GOOD), 422 if number % 5 == 2 else 200
+
+    async def ask(connect):
+        client = await connect()
+        wanted = [whole(number) for number in range(300)]
+        client.writer.write(b"".join(text for text, _ in wanted))
+        return [(await client.answer())[0] for _ in wanted], [status for _, status in wanted]
+
+    found, wanted = run(served, ask, straight=straight)
+    assert found == wanted
+
+
+@pytest.mark.parametrize("straight", [True, False])
 def test_what_is_no_request_is_told_after_the_answers_to_those_before(served, straight):
     async def ask(connect):
         client = await connect()
