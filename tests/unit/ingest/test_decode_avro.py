@@ -165,6 +165,39 @@ def test_a_count_that_lies_loses_nothing_in_silence(declared: int) -> None:
     assert reject.records <= 20
 
 
+LISTED = schema(("n", "long"), ("notas", {"type": "array", "items": "string"}))
+
+
+@pytest.mark.parametrize("written", [PLAIN, schema(("n", "long"), ("id", "string")), LISTED])
+@pytest.mark.parametrize("left", [b"\x80\x80", b"\xff", b"\x00", b"\x02x"])
+def test_bytes_that_a_block_has_left_over_do_not_go_into_the_next_one(written: dict[str, Any], left: bytes) -> None:
+    """Put together, the last two bytes of a number and the first record of the next block would be another number."""
+    all_rows: list[dict[str, Any]] = [{**row, "notas": ["x"]} if written is LISTED else row for row in rows(900)]
+    all_rows = [{name["name"]: row[name["name"]] for name in written["fields"]} for row in all_rows]
+    data = container(all_rows, written, sync_interval=2_000)
+    second = blocks(data)[1]
+    head = data.rindex(SYNC, 0, second.start) + 16
+    longer = write_long(second.count) + write_long(second.stop - second.start + len(left))
+    spoilt = data[:head] + longer + data[second.start : second.stop] + left + data[second.stop :]
+    accepted, rejects = decoded(spoilt, written)
+    assert accepted == list(enumerate(all_rows))
+    assert [(reject.reason, reject.raw) for reject in rejects] == [("corrupt_block", left)]
+
+
+@pytest.mark.parametrize("branch", [0x04, 0x3F, 0xFF])
+def test_a_union_has_no_other_branches(branch: int) -> None:
+    kinds = schema(("id", "string"), ("n", ["null", "long"]))
+    data = bytearray(container(rows(200), kinds, sync_interval=400))
+    spoilt = blocks(bytes(data))[1]
+    first = blocks(bytes(data))[0].count
+    at = data.index(f"p{first + 3}".encode(), spoilt.start) + len(f"p{first + 3}")
+    assert data[at] == 2
+    data[at] = branch
+    accepted, (reject,) = decoded(bytes(data), kinds)
+    assert (reject.row, reject.reason) == (first + 3, "corrupt_record")
+    assert [row for row, _ in accepted] == [row for row in range(200) if not first + 3 <= row < first + spoilt.count]
+
+
 def test_a_boolean_must_be_zero_or_one() -> None:
     kinds = schema(("b", "boolean"), ("n", ["null", "boolean"]))
     data = container([{"b": True, "n": True}, {"b": False, "n": None}], kinds)

@@ -19,7 +19,7 @@ from datalab.ingest.decode.avro_form import HEAD, SYNC, Form
 from datalab.ingest.decode.avro_native import Stretches, Walker
 from datalab.ingest.decode.container import write_long
 from datalab.ingest.decode.parts import Part, Raws, Rows, settle
-from datalab.ingest.decode.wire import Sizes, encoded_size, encoded_sizes
+from datalab.ingest.decode.wire import Sizes, encoded_sizes
 from datalab.ingest.memory_limit import unlimited
 from datalab.plugins import load
 
@@ -111,7 +111,7 @@ def _by_borders(form: Form, reader: AvroType, run: Sequence[Body]) -> Part | Non
     count = sum(body.count for body in run)
     data = padded(body.plain for body in run) if form.borders.wanted else None
     starts = form.borders.guess(data, count) if data is not None and len(data) < MOST_BYTES else None
-    if data is None or starts is None:
+    if data is None or starts is None or not _parts_at_blocks(starts, run):
         return None
     wire, good = decode_columns(form.writer, data.data, starts[:-1], starts[1:])
     right = bool(good.all())
@@ -120,6 +120,12 @@ def _by_borders(form: Form, reader: AvroType, run: Sequence[Body]) -> Part | Non
         return None
     body = data.data
     return settle(wire, _numbers(run), lambda bad: [_between(body, starts, at) for at in bad], reader, form.writer)
+
+
+def _parts_at_blocks(starts: Sizes, run: Sequence[Body]) -> bool:
+    """Whether each block begins where one of its records does."""
+    counts, lengths = np.array([(body.count, len(body.plain)) for body in run], dtype=np.int64).T
+    return np.array_equal(starts[np.cumsum(counts)] - starts[0], np.cumsum(lengths))
 
 
 def _taste(form: Form, body: Body) -> None:
@@ -280,15 +286,25 @@ def _fits_alone(form: Form, bodies: Sequence[Body], frame: Any) -> bool:
 
 
 def _fits(form: Form, wire: pa.StructArray, groups: Sequence[_Group]) -> bool:
-    """Whether the records take up all bytes, and each its own where their sizes are known.
+    """Whether each block's records take up all of its bytes, and each its own where their sizes are known.
 
-    They never take up more than they need: groups that fit in sum fit each, and so do records.
+    Bytes that a block has left over may have gone into the first record of the next one.
     """
     bodies = [body for group in groups for body in group.bodies]
+    sizes = encoded_sizes(wire, form.writer) + form.head
     known = [body.sizes for body in bodies if body.sizes is not None]
     if len(known) == len(bodies):
-        return np.array_equal(encoded_sizes(wire, form.writer) + form.head, np.concatenate(known))
-    return encoded_size(wire, form.writer) == sum(len(body.plain) - form.head * body.count for body in bodies)
+        return np.array_equal(sizes, np.concatenate(known))
+    counts, lengths = np.array([(body.count, len(body.plain)) for body in bodies], dtype=np.int64).T
+    fits = np.array_equal(np.add.reduceat(sizes, np.cumsum(counts) - counts), lengths)
+    return fits and (not form.flat or _reads_so(form, bodies, sizes))
+
+
+def _reads_so(form: Form, bodies: Sequence[Body], sizes: Sizes) -> bool:
+    """Whether records of these sizes are good: polars takes any number for the branch of a union."""
+    plain = b"".join([*(body.plain for body in bodies), bytes(PADDING)])
+    ends = np.cumsum(sizes)
+    return len(plain) > MOST_BYTES or bool(_columns(form, memoryview(plain), ends - sizes + form.head, ends)[1].all())
 
 
 def _joined(groups: Sequence[_Group]) -> pa.StructArray | None:

@@ -68,35 +68,8 @@ def wire_type(kind: AvroType) -> pa.DataType:
     return _ARROW[kind.kind]
 
 
-def encoded_size(array: pa.Array, kind: AvroType) -> int:
-    """The bytes that these values take in Avro's shortest form: equal to the bytes read, or something was left over."""
-    tags = len(array) if kind.nullable else 0
-    present = array.drop_null() if array.null_count else array
-    return tags + _size(present, kind)
-
-
-def _size(array: pa.Array, kind: AvroType) -> int:
-    if kind.kind == "record":
-        children = zip(array.flatten(), kind.fields, strict=True)
-        return sum(encoded_size(child, each.type) for child, each in children)
-    if kind.kind in ("array", "map"):
-        lengths = _numbers(pc.list_value_length(array))
-        frames = _varints(lengths[lengths > 0]) + len(array)
-        values = array.flatten()
-        if kind.kind == "array":
-            return frames + encoded_size(values, kind.element)
-        keys, items = values.flatten()
-        return frames + _size(keys, AvroType("string")) + encoded_size(items, kind.element)
-    if kind.kind in _LONGS:
-        return _varints(_numbers(array))
-    if kind.kind in ("float", "double"):
-        return len(array) * (4 if kind.kind == "float" else 8)
-    lengths = _numbers(pc.binary_length(array))
-    return int(lengths.sum()) + (_varints(lengths) if kind.kind in ("string", "bytes") else 0)
-
-
 def encoded_sizes(array: pa.Array, kind: AvroType) -> Sizes:
-    """The same for each value by itself."""
+    """The bytes that each value takes in Avro's shortest form: equal to the bytes read, or something was left over."""
     tag = 1 if kind.nullable else 0
     if not array.null_count:
         return _sizes(array, kind) + tag
@@ -142,15 +115,3 @@ def _varint_sizes(values: Sizes) -> Sizes:
             break
         sizes += longer
     return sizes
-
-
-def _varints(values: Sizes) -> int:
-    """Bytes of the zigzag variable-length form of all values, most often told by the lowest and the highest."""
-    if not len(values):
-        return 0
-    bounds = np.array([values.min(), values.max()])
-    least, most = _varint_sizes(bounds).tolist()
-    one_sign = bounds[0] >= 0 or bounds[1] < 0
-    if least == most and (one_sign or most == 1):
-        return len(values) * int(most)
-    return int(_varint_sizes(values).sum())
