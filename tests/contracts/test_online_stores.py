@@ -411,6 +411,28 @@ def test_a_damaged_row_is_an_error_of_the_store(tmp_path: Path) -> None:
     store.close()
 
 
+@pytest.mark.parametrize("content", ["{", "[]", '{"table": "t"}', b"\xff", 7])
+def test_damaged_records_in_a_file_are_errors_of_the_store(tmp_path: Path, content: Any) -> None:
+    store = SqliteStore(tmp_path / "online.db")
+    put(store, "cliente", 1, rows(("ana", 1.0)))
+    with store._transaction() as connection:
+        connection.execute("UPDATE layouts SET content = ?", (content,))
+        connection.execute("UPDATE views SET position = ?", (content,))
+    anew = SqliteStore(tmp_path / "online.db")
+    for damaged in (store, anew):
+        with pytest.raises(OnlineStoreError, match="holds something that this program did not write"):
+            damaged.position("cliente")
+    for ask in (lambda: anew.read([Lookup("cliente", ("ana",))], NOW), lambda: anew.entries("cliente", 5)):
+        with pytest.raises(OnlineStoreError, match="a layout of view cliente that is damaged"):
+            ask()
+    with anew._transaction() as connection:
+        connection.execute("UPDATE features SET entity = ?", (content,))
+    with pytest.raises(OnlineStoreError):
+        anew.entries("cliente", 5)
+    store.close()
+    anew.close()
+
+
 def test_a_damaged_file_is_said_to_be_one(tmp_path: Path) -> None:
     path = tmp_path / "online.db"
     path.write_bytes(b"not a database at all" * 100)

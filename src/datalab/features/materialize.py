@@ -12,7 +12,7 @@ import pyarrow as pa
 from datalab.engine.base import Engine, Query
 from datalab.errors import FeatureError, NotSupported, SnapshotNotFound
 from datalab.events import Bus, Progress
-from datalab.features.online.base import Claim, Layout, OnlineStore, Superseded, Version
+from datalab.features.online.base import Claim, Layout, OnlineStore, Position, Superseded, Version
 from datalab.features.online.encoding import layout_of
 from datalab.features.past import named, spark
 from datalab.features.views import FeatureView
@@ -79,7 +79,7 @@ def materialize(
     leaves rows of either version; the next call ends what was begun.
     """
     layout = layout_of(gold.state.schema, view.layout(gold.state.schema.names))
-    before = store.position(view.name)
+    before = Position() if rebuild else store.position(view.name)  # which may be what is damaged
     told = Materialized(view.name, str(view.table), gold.version.snapshot, "nothing")
     if before.done == gold.version and before.layout == layout and not before.pending and not rebuild:
         return told

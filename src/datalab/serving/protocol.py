@@ -185,7 +185,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._phase, self._since = _IDLE, self.loop.time()
         if self._kept:
             self.loop.call_soon(self._go_on)
-        else:
+        elif self.flow.read_paused:
             self.flow.resume_reading()
 
     def send_400_response(self, msg: str) -> None:

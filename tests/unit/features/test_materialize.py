@@ -17,7 +17,7 @@ from sqlglot import exp
 
 from datalab.engine.base import Query, Replace, Work
 from datalab.engine.duckdb import DuckDBEngine
-from datalab.errors import FeatureError
+from datalab.errors import FeatureError, OnlineStoreError
 from datalab.features.materialize import Gold, Materialized, materialize
 from datalab.features.online import sqlite
 from datalab.features.online.base import Lookup, Version
@@ -232,3 +232,18 @@ def test_parity_takes_a_nan_for_a_nan_also_in_lists(lake: Lake, engine: DuckDBEn
     store.write(claim, pa.Table.from_pylist([{**rows[0], "notas": [math.nan, None, 2.5]}], schema=schema))
     store.finish(claim, whole=False)
     assert [each.feature for each in check(gold, store, table.view, None, 10).differences] == ["notas"]
+
+
+def test_a_rebuild_mends_a_damaged_store(lake: Lake, engine: DuckDBEngine, store: SqliteStore) -> None:
+    table = Table(lake, engine)
+    table.commit({"a": 1})
+    (gold,) = table.golds()
+    materialize(gold, store, table.view)
+    with store._transaction() as connection:
+        connection.execute("UPDATE views SET position = '{'")
+        connection.execute("UPDATE layouts SET content = '{'")
+    with pytest.raises(OnlineStoreError, match="did not write"):
+        materialize(gold, store, table.view)
+    assert materialize(gold, store, table.view, rebuild=True).kind == "whole"
+    assert served(store) == {"a": 1}
+    assert materialize(gold, store, table.view).kind == "nothing"

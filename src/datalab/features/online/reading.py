@@ -40,10 +40,7 @@ class Reader:
         try:
             return Stored(decode(features), moment_of(timestamp), snapshot, layout.table)
         except (ValueError, TypeError, ArithmeticError) as error:
-            raise OnlineStoreError(
-                f"the online store has a row of view {self._view} that is damaged",
-                f"datalab features materialize {self._view} --rebuild",
-            ) from error
+            raise self._damaged("a row") from error
 
     def _learn(self, number: int) -> tuple[Layout, Callable[[str], dict[str, Any]], int | None]:
         text = self._fetch(number)
@@ -52,6 +49,15 @@ class Reader:
                 f"the online store has rows of view {self._view} in a layout that it does not know ({number})",
                 f"datalab features materialize {self._view} --rebuild",
             )
-        layout = layout_of_record(json.loads(text))
-        self._known[number] = (layout, decoder(layout), ttl_microseconds(layout))
+        try:
+            layout = layout_of_record(json.loads(text))
+            self._known[number] = (layout, decoder(layout), ttl_microseconds(layout))
+        except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+            raise self._damaged("a layout") from error
         return self._known[number]
+
+    def _damaged(self, what: str) -> OnlineStoreError:
+        return OnlineStoreError(
+            f"the online store has {what} of view {self._view} that is damaged",
+            f"datalab features materialize {self._view} --rebuild",
+        )

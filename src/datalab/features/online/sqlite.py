@@ -154,8 +154,8 @@ class SqliteStore:
         )
         with self._errors():
             rows = self._connection("reader").execute(sql, (view, limit)).fetchall()
-        reader = self._reader(view)
-        return [Entry(entity_of(key), order, reader.stored((*row,), None)) for key, order, *row in rows]
+            reader = self._reader(view)
+            return [Entry(entity_of(key), order, reader.stored((*row,), None)) for key, order, *row in rows]
 
     def close(self) -> None:
         """Close all connections."""
@@ -272,6 +272,11 @@ class SqliteStore:
             yield
         except (sqlite3.Error, OSError) as error:
             raise self._error(error) from error
+        except (ValueError, LookupError, TypeError) as error:
+            raise OnlineStoreError(
+                f"the online store {self._path.name} holds something that this program did not write",
+                "datalab features materialize --rebuild",
+            ) from error
 
     def _error(self, error: Exception) -> OnlineStoreError:
         return OnlineStoreError(
