@@ -20,19 +20,23 @@ def write_rows(target: WriteTarget, rows: pa.Table) -> DataFile:
     ValueError where the target lacks one of their columns.
     """
     fitted = pa.concat_tables([target.schema.empty_table(), rows], promote_options="permissive").cast(target.schema)
+    content, footers = (
+        pa.BufferOutputStream(),
+        list[Any](),
+    )  # Arrow's writers of files complain once more of a full disk
+    pq.write_table(
+        fitted,
+        content,
+        compression=target.compression,
+        store_schema=False,
+        store_decimal_as_integer=True,
+        metadata_collector=footers,
+    )
     path = Path(target.location.removeprefix("file://")) / f"dl-{uuid4()}.parquet"
-    footers: list[Any] = []
     with storage_errors(target.name, "writing rows"):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            pq.write_table(
-                fitted,
-                path,
-                compression=target.compression,
-                store_schema=False,
-                store_decimal_as_integer=True,
-                metadata_collector=footers,
-            )
+            path.write_bytes(content.getvalue())
             return described(path, footers.pop(), ())
         except BaseException:
             path.unlink(missing_ok=True)
