@@ -217,6 +217,31 @@ def test_dates_are_not_subtracted_in_silence(engine: DuckDBEngine) -> None:
     assert ask(engine, "SELECT id - lag(id) OVER (ORDER BY id) AS v FROM t ORDER BY id LIMIT 1") == [(None,)]
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "SELECT g FROM n GROUP BY g HAVING max(x) - min(x) = 2",
+        "SELECT g FROM n GROUP BY g ORDER BY min(x) - max(x) LIMIT 1",
+        "SELECT g FROM n GROUP BY g QUALIFY row_number() OVER (ORDER BY min(x) - max(x)) = 1",
+        "SELECT g FROM (SELECT g, max(x) - min(x) AS d FROM n GROUP BY g) AS a WHERE a.d - g = 1",
+        "SELECT max(g) FROM n GROUP BY x - g HAVING x - g = 2",
+        "SELECT DISTINCT g FROM n AS a WHERE EXISTS (SELECT 1 FROM n AS b WHERE b.x - a.x = 2)",
+        "SELECT g FROM n AS a WHERE x - g IN (SELECT b.x - b.g FROM n AS b WHERE b.x - a.x = 0 AND b.x - b.g = 2)",
+        "SELECT g + 0 AS q FROM n WHERE transform(array(x), e -> e - g)[0] = 2",
+        "SELECT a.g - 0 FROM n AS a JOIN n AS b ON a.x - b.x = 2 AND a.g - b.g = 0",
+        "SELECT g FROM n QUALIFY x - lag(x) OVER (PARTITION BY g ORDER BY x) - g = 1",
+    ],
+)
+def test_numbers_are_subtracted_anywhere_in_a_query(engine: DuckDBEngine, asked: str) -> None:
+    values = "WITH n AS (SELECT * FROM VALUES (1, 1), (1, 3), (2, 2) AS v(g, x)) "
+    assert ask(engine, values + asked) == [(1,)]
+
+
+def test_dates_in_having_are_not_subtracted_in_silence(engine: DuckDBEngine) -> None:
+    with pytest.raises(EngineError, match="write datediff"):
+        ask(engine, "SELECT name FROM t GROUP BY name HAVING max(died) - min(born) > 1")
+
+
 @pytest.mark.parametrize("expression", ["born > 'Maria da Silva'", "CAST(concat('Maria ', name) AS DATE) > born"])
 def test_values_are_not_quoted(engine: DuckDBEngine, expression: str) -> None:
     with pytest.raises(DataLabError) as caught:

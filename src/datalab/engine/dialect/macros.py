@@ -165,6 +165,8 @@ hour(x) AS CAST(hour(spark_naive(x)) AS INTEGER)
 minute(x) AS CAST(minute(spark_naive(x)) AS INTEGER)
 second(x) AS CAST(second(spark_naive(x)) AS INTEGER)
 make_date(y, m, d) AS make_date(CAST(y AS BIGINT), CAST(m AS BIGINT), CAST(d AS BIGINT))
+minus(a, b) AS CASE WHEN typeof(a) = 'DATE' AND typeof(b) = 'DATE' \
+ THEN error('date minus date is an interval in Spark: write datediff') ELSE a - b END
 no_two_dates(a DATE, b DATE) AS {'date minus date': 1}, (a, b) AS a - b
 no_dates(a, b) AS list_transform([{'a': a, 'b': b}], lambda x: spark_no_two_dates(x.a, x.b))[1]
 date_add(x, n) AS x + CAST(n AS INTEGER)

@@ -76,8 +76,31 @@ def _difference(node: exp.Sub) -> exp.Expr | None:
         return None
     if not all(map(_may_be_date, sides)):
         return node
+    if not _knows_types(node):
+        return call("spark_minus", node.this, node.expression) if all(map(_is_named, sides)) else node
     never = call("spark_no_dates", node.this.copy(), node.expression.copy())
     return exp.paren(exp.Case().when(exp.false(), never).else_(exp.paren(node.copy())))
+
+
+def _knows_types(node: exp.Expr) -> bool:
+    """Whether DuckDB can tell a macro the types of columns there: not beside HAVING, in a lambda or a correlated query.
+
+    What cannot be told when it is bound is told in the run.
+    """
+    while node.parent is not None:
+        node, below = node.parent, node
+        if isinstance(node, exp.Lambda | exp.Lateral | exp.Exists | exp.In) or node.args.get("having"):
+            return False
+        if isinstance(below, exp.Query) and not isinstance(node, exp.Query | exp.CTE | exp.Paren):
+            return False
+        if isinstance(node, exp.Subquery) and not isinstance(node.parent, exp.From | exp.Join):
+            return False
+    return True
+
+
+def _is_named(side: exp.Expr) -> bool:
+    """A column, a field, or the least or greatest of one: cheap to write twice."""
+    return isinstance(side.this if isinstance(side, exp.Min | exp.Max) else side, exp.Column | exp.Dot)
 
 
 def _may_be_date(side: exp.Expr) -> bool:
