@@ -22,6 +22,7 @@ from datalab.ingest.decode.avro import decode_avro
 from datalab.ingest.decode.avro_columns import PADDING, decode_columns
 from datalab.ingest.decode.avro_form import form_of
 from datalab.ingest.decode.avro_native import Stretches, Walked, walker_of
+from datalab.ingest.decode.container import write_long
 from datalab.ingest.limits import Limits
 from datalab.ingest.native.build import LIBRARY
 
@@ -159,6 +160,92 @@ def test_texts_that_are_none_cost_their_own_record_alone(different: int) -> None
     assert [at for at, good in enumerate(made.good) if not good] == [1_000 * at for at in range(len(BROKEN))]
     kept = [value.decode() for value in values if value not in BROKEN]
     assert made.records.field("x").filter(pa.array(made.good)).to_pylist() == kept
+    made.records.validate(full=True)
+
+
+PAIR = {
+    "type": "record",
+    "name": "pair",
+    "fields": [{"name": "k", "type": ["null", "string"]}, {"name": "n", "type": "int"}],
+}
+NESTED: dict[str, Any] = {
+    "type": "record",
+    "name": "r",
+    "fields": [
+        {"name": "a", "type": {"type": "array", "items": ["null", "string"]}},
+        {"name": "m", "type": ["null", {"type": "map", "values": {"type": "array", "items": "long"}}]},
+        {"name": "ps", "type": {"type": "array", "items": PAIR}},
+        {"name": "end", "type": ["double", "null"]},
+        {"name": "in", "type": ["null", {"type": "record", "name": "box", "fields": [
+            {"name": "deep", "type": {"type": "array", "items": {"type": "array", "items": ["null", "pair"]}}}]}]},
+    ],
+}  # fmt: skip
+PAIRS = st.fixed_dictionaries({"k": st.none() | TEXTS, "n": st.integers(-(2**31), 2**31 - 1)})
+LISTS = st.fixed_dictionaries(
+    {
+        "a": st.lists(st.none() | TEXTS, max_size=3),
+        "m": st.none() | st.dictionaries(TEXTS, st.lists(st.integers(-(2**63), 2**63 - 1), max_size=3), max_size=3),
+        "ps": st.lists(PAIRS, max_size=3),
+        "end": st.none() | st.floats(allow_nan=False),
+        "in": st.none()
+        | st.fixed_dictionaries({"deep": st.lists(st.lists(st.none() | PAIRS, max_size=3), max_size=3)}),
+    }
+)
+
+
+@given(st.lists(LISTS, min_size=1, max_size=12), st.sampled_from([b"", b"\0" * PADDING, b"\xff" * PADDING]))
+def test_lists_and_maps(rows: list[Any], behind: bytes) -> None:
+    parsed = fastavro.parse_schema(NESTED)
+    bodies = [encoded(row, parsed) for row in rows]
+    cut = [body[: len(body) // 2] for body in bodies]
+    made = walked([part for both in zip(bodies, cut, strict=True) for part in both], parse_schema(NESTED), behind)
+    assert made.good.tolist() == [True, False] * len(rows)
+    made.records.validate(full=True)
+    maps = [None if row["m"] is None else [{"key": k, "value": v} for k, v in row["m"].items()] for row in rows]
+    expected = [{**row, "m": pairs} for row, pairs in zip(rows, maps, strict=True)]
+    assert made.records.filter(pa.array(made.good)).to_pylist() == expected
+
+
+def test_blocks_of_items() -> None:
+    """Several of them, and such that tell their size in bytes, which nobody looks at."""
+    kind = one({"type": "array", "items": "int"})
+    good = {
+        b"\x00": [],
+        b"\x04\x02\x04\x02\x06\x00": [1, 2, 3],
+        b"\x03\x04\x02\x04\x00": [1, 2],
+        b"\x01\x7f\x08\x00": [4],
+    }
+    most = write_long(2**63 - 1)
+    bad = [
+        b"",
+        b"\x02",
+        b"\x02\x02",
+        b"\x04\x02\x00",
+        most,
+        most + b"\x02" * 40,
+        write_long(-(2**63)) + b"\0\0",
+        b"\x03",
+    ]
+    made = walked([*good, *bad], kind)
+    assert made.good.tolist() == [True] * len(good) + [False] * len(bad)
+    assert made.records.field("x").to_pylist()[: len(good)] == list(good.values())
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_a_text_in_a_list_that_is_none_costs_its_record_alone(broken: bytes) -> None:
+    written = {"type": "record", "name": "r", "fields": [
+        {"name": "x", "type": {"type": "array", "items": {"type": "map", "values": "bytes"}}}]}  # fmt: skip
+    lists: list[Any] = [
+        [],
+        [{"k": "é".encode()}],
+        [{"k": b"a", "b": broken}, {}],
+        [{}, {"k": b"z"}],
+        [{"b": broken}],
+        [{}],
+    ]
+    bodies = [encoded({"x": each}, written) for each in lists]
+    made = walked(bodies, one({"type": "array", "items": {"type": "map", "values": "string"}}))
+    assert made.good.tolist() == [True, True, False, True, False, True]
     made.records.validate(full=True)
 
 

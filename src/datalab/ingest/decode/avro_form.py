@@ -52,7 +52,7 @@ class Form:
     @cached_property
     def walker(self) -> Walker | None:
         """What decodes its records in C, where that can be done."""
-        return walker_of(self.writer) if self.flat else None
+        return walker_of(self.writer)
 
     @cached_property
     def borders(self) -> Borders:

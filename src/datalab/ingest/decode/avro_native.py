@@ -1,28 +1,26 @@
-"""Avro records decoded by the part in C: record by record, into the same columns that avro_columns.py makes.
+"""Avro records decoded by the part in C: record by record, into the same columns that avro_columns.py and polars make.
 
 Texts that recur come as dictionaries. Where records follow one another, their borders need not be known.
 """
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from datalab.ingest.avro_schema import AvroType
+from datalab.ingest.decode.avro_arrays import Room, arrays_of
 from datalab.ingest.decode.avro_columns import Mask, Places, with_room
-from datalab.ingest.native.library import built, is_wanted
+from datalab.ingest.native.library import is_wanted, records_library
 
-_LAYOUT = 1  # of what is handed over, as records.c has it
-_SPARE = 16  # bytes that it may touch behind texts which it cuts
-_MOST_WORDS = 1_024  # that a column of texts which recur may have
+_ANY = np.iinfo(np.int64).max
 _SIZED = frozenset({"fixed", "bytes", "string"})
+_LISTS = frozenset({"array", "map"})
+_KEY = AvroType("string")
 _KINDS: dict[str, tuple[int, Any]] = {
     "boolean": (0, np.uint8),
     "int": (1, np.int64),
@@ -34,22 +32,23 @@ _KINDS: dict[str, tuple[int, Any]] = {
     "bytes": (5, np.int32),
     "string": (5, np.int32),
     "record": (6, np.uint8),
+    "array": (7, np.int32),
+    "map": (7, np.int32),
 }
 _FIELD = np.dtype(
     [
         ("kind", "i4"),
         ("nullable", "i4"),
         ("size", "i8"),
+        ("room", "i8"),
         ("values", "u8"),
         ("lengths", "u8"),
         ("bits", "u8"),
         ("missing", "i8"),
-        ("bytes", "i8"),
+        ("held", "i8"),
     ],
     align=True,
 )
-
-Ints = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -80,25 +79,14 @@ class Walked:
 
 @dataclass(frozen=True)
 class _Step:
-    """A field as it is read; of records only those that may be missing have one, in front of their own fields."""
+    """A field as it is read; of records only those that may be missing have one, in front of their own fields.
+
+    So have the items of a list, behind it.
+    """
 
     kind: AvroType
     inside: int  # how many steps behind it belong to it
     optional: bool  # whether values may be missing, be it with what they are in
-
-
-class _Room:
-    """Where the values of a step go, and what is told of them."""
-
-    def __init__(self, step: _Step, rows: int) -> None:
-        code, dtype = _KINDS[step.kind.kind]
-        order = 0 if not step.kind.nullable else 1 if step.kind.null_first else 2
-        self.values = np.empty(0 if step.kind.kind == "record" else rows, dtype=dtype)
-        self.lengths = np.empty(rows if step.kind.kind in _SIZED else 0, dtype=np.int32)
-        self.bits = np.zeros(rows // 8 + 1, dtype=np.uint8) if step.optional else None
-        size = step.inside or step.kind.size or 0
-        bits = 0 if self.bits is None else _at(self.bits)
-        self.field = (code, order, size, _at(self.values), _at(self.lengths), bits, 0, 0)
 
 
 class Walker:
@@ -108,141 +96,87 @@ class Walker:
         self._library = library
         self._record = record
         self._steps = tuple(_steps(record, optional=False))
+        self._blank = np.array([_field(step) for step in self._steps], dtype=_FIELD)
+        self._has_lists = any(step.kind.kind in _LISTS for step in self._steps)
 
     def walk(self, plain: memoryview, stretches: Stretches) -> Walked:
         """The records of stretches of `plain`, which is shorter than MOST_BYTES; one stretch follows the other.
 
         All is copied unless PADDING bytes of anything lie behind the last one.
         """
-        rows = stretches.records
+        count = stretches.records
         data = with_room(plain, int(stretches.ends[-1]) if len(stretches.ends) else 0)
-        rooms = [_Room(step, rows) for step in self._steps]
-        fields = np.array([room.field for room in rooms], dtype=_FIELD)
-        good, begins = np.empty(rows, dtype=bool), np.empty(rows, dtype=np.int64)
+        good, begins = np.empty(count, dtype=bool), np.empty(count, dtype=np.int64)
         starts, ends = (np.ascontiguousarray(each, dtype=np.int64) for each in (stretches.starts, stretches.ends))
         counts = None if stretches.counts is None else np.ascontiguousarray(stretches.counts, dtype=np.int64)
-        where = (_at(data), _at(starts), _at(ends), None if counts is None else _at(counts), len(starts))
-        self._library.records_read(*where, _at(fields), len(fields), _at(good), _at(begins))
-        made = _Columns(self._library, data, good, zip(rooms, fields, strict=True))
-        return Walked(made.record(self._record), good, begins)
+        where = (
+            data.ctypes.data,
+            starts.ctypes.data,
+            ends.ctypes.data,
+            counts.ctypes.data if counts is not None else None,
+        )
+
+        def read(fields: Any, counting: bool) -> None:
+            told = (fields.ctypes.data, len(fields), counting, good.ctypes.data, begins.ctypes.data)
+            self._library.records_read(*where, len(starts), *told)
+
+        fields = self._blank.copy()
+        if self._has_lists:
+            read(fields, True)
+        rooms = self._rooms(fields, count)
+        read(fields, False)
+        for room, field in zip(rooms, fields, strict=True):
+            room.missing, room.held = int(field["missing"]), int(field["held"])
+        return Walked(arrays_of(self._library, self._record, data, good, rooms), good, begins)
+
+    def _rooms(self, fields: Any, count: int) -> list[Room]:
+        """Makes room for the values of each step, whose lists are counted, and enters it into the fields."""
+        rooms, rows = [], [count] * len(self._steps)
+        for at, (step, field) in enumerate(zip(self._steps, fields, strict=True)):
+            if step.kind.kind in _LISTS:
+                items = int(field["held"])
+                rows[at + 1 : at + 1 + step.inside] = [items] * step.inside
+                field["room"], field["held"] = items, 0
+            room = _room(step, rows[at])
+            field["values"], field["lengths"] = room.values.ctypes.data, room.lengths.ctypes.data
+            field["bits"] = 0 if room.bits is None else room.bits.ctypes.data
+            rooms.append(room)
+        return rooms
 
 
 def walker_of(record: AvroType) -> Walker | None:
-    """For a record all of whose fields hold one value at most; None without the part in C."""
-    library = _library() if is_wanted() else None
+    """What decodes records of a schema in C; None where that was not built."""
+    library = records_library() if is_wanted() else None
     return Walker(library, record) if library is not None else None
-
-
-@lru_cache(maxsize=1)
-def _library() -> Any:
-    library, pointer, number = built(), ctypes.c_void_p, ctypes.c_int64
-    try:
-        if library is None or library.records_layout() != _LAYOUT:
-            return None
-        library.records_read.argtypes = [*(pointer,) * 4, number, pointer, number, pointer, pointer]
-        library.records_cut.argtypes = [*(pointer,) * 3, number, pointer, pointer]
-        library.records_check.argtypes = [*(pointer,) * 3, number, pointer]
-        library.records_recurring.argtypes = [*(pointer,) * 3, number, number, pointer, pointer]
-    except AttributeError:
-        return None
-    library.records_read.restype = library.records_check.restype = None
-    library.records_cut.restype = ctypes.c_int
-    library.records_recurring.restype = number
-    return library
 
 
 def _steps(record: AvroType, *, optional: bool) -> Iterator[_Step]:
     for each in record.fields:
-        lacking = optional or each.type.nullable
-        inner = tuple(_steps(each.type, optional=lacking)) if each.type.kind == "record" else ()
-        if each.type.kind != "record" or each.type.nullable:
-            yield _Step(each.type, len(inner), lacking)
-        yield from inner
+        yield from _steps_of(each.type, optional=optional)
 
 
-class _Columns:
-    """What was read, as Arrow; rooms are taken in the order of their steps. A text that is none makes a record bad."""
-
-    def __init__(
-        self, library: Any, data: npt.NDArray[np.uint8], good: Mask, rooms: Iterator[tuple[_Room, Any]]
-    ) -> None:
-        self._library = library
-        self._data = data
-        self._good = good
-        self._rows = len(good)
-        self._rooms = rooms
-
-    def record(self, kind: AvroType) -> pa.StructArray:
-        """The next rooms as a record; it has one of its own where it may be missing."""
-        bits, missing = self._validity(*next(self._rooms)) if kind.nullable else (None, 0)
-        columns = [
-            self.record(each.type) if each.type.kind == "record" else self._leaf(each.type) for each in kind.fields
-        ]
-        names = [each.name for each in kind.fields]
-        struct = pa.struct([(name, column.type) for name, column in zip(names, columns, strict=True)])
-        return pa.Array.from_buffers(struct, self._rows, [bits], missing, children=columns)
-
-    def _leaf(self, kind: AvroType) -> pa.Array:
-        room, told = next(self._rooms)
-        bits, missing = self._validity(room, told)
-        if kind.kind not in _SIZED:
-            arrow = pa.from_numpy_dtype(room.values.dtype)
-            return pa.Array.from_buffers(arrow, self._rows, [bits, pa.py_buffer(room.values)], missing)
-        if kind.kind == "string" and (words := self._recurring(room)) is not None:
-            numbers, dictionary = words
-            indices = pa.Array.from_buffers(pa.int32(), self._rows, [bits, pa.py_buffer(numbers)], missing)
-            return pa.DictionaryArray.from_arrays(indices, dictionary, safe=False)
-        if kind.kind == "string":
-            return pa.Array.from_buffers(
-                pa.string(), self._rows, [bits, *self._texts(room, int(told["bytes"]))], missing
-            )
-        ends, out, _ = self._cut(room.values, room.lengths, int(told["bytes"]))
-        return pa.Array.from_buffers(pa.binary(), self._rows, [bits, ends, out], missing)
-
-    def _validity(self, room: _Room, told: Any) -> tuple[pa.Buffer | None, int]:
-        if room.bits is None or not told["missing"]:
-            return None, 0
-        return pa.py_buffer(room.bits), int(told["missing"])
-
-    def _recurring(self, room: _Room) -> tuple[Ints, pa.StringArray] | None:
-        """The number of each text, and the texts; None where too many are different."""
-        numbers, firsts = np.empty(self._rows, dtype=np.int32), np.empty(_MOST_WORDS, dtype=np.int32)
-        where = (_at(self._data), _at(room.values), _at(room.lengths), self._rows, _MOST_WORDS)
-        known = self._library.records_recurring(*where, _at(numbers), _at(firsts))
-        if known < 0:
-            return None
-        starts, lengths = room.values[firsts[:known]], room.lengths[firsts[:known]]
-        ends, out, plain = self._cut(starts, lengths, int(lengths.sum()))
-        if not plain:
-            sound = self._sound(starts, lengths)
-            self._good &= sound[numbers]
-            if not sound.all():
-                return None
-        return numbers, pa.Array.from_buffers(pa.string(), known, [None, ends, out], 0)
-
-    def _texts(self, room: _Room, size: int) -> tuple[pa.Buffer, pa.Buffer]:
-        ends, out, plain = self._cut(room.values, room.lengths, size)
-        if not plain:
-            sound = self._sound(room.values, room.lengths)
-            self._good &= sound
-            if not sound.all():  # Arrow's strings must be UTF-8, those of bad records too
-                lengths = np.where(sound, room.lengths, 0).astype(np.int32)
-                ends, out, _ = self._cut(room.values, lengths, int(lengths.sum()))
-        return ends, out
-
-    def _sound(self, starts: Ints, lengths: Ints) -> Mask:
-        """Which of the values are UTF-8."""
-        sound = np.ones(len(starts), dtype=bool)
-        self._library.records_check(_at(self._data), _at(starts), _at(lengths), len(starts), _at(sound))
-        return sound
-
-    def _cut(self, starts: Ints, lengths: Ints, size: int) -> tuple[pa.Buffer, pa.Buffer, bool]:
-        """The values that lie there one behind the other, where each one ends, and whether all of it is ASCII."""
-        ends, out = np.zeros(len(starts) + 1, dtype=np.int32), pa.allocate_buffer(size + _SPARE)
-        where = (_at(self._data), _at(starts), _at(lengths), len(starts))
-        plain = self._library.records_cut(*where, _at(ends), out.address)
-        return pa.py_buffer(ends), out, bool(plain)
+def _steps_of(kind: AvroType, *, optional: bool) -> Iterator[_Step]:
+    lacking = optional or kind.nullable
+    inner: Sequence[_Step] = ()
+    if kind.kind == "record":
+        inner = tuple(_steps(kind, optional=lacking))
+    elif kind.kind in _LISTS:
+        keys = _steps_of(_KEY, optional=False) if kind.kind == "map" else ()
+        inner = (*keys, *_steps_of(kind.element, optional=False))
+    if kind.kind != "record" or kind.nullable:
+        yield _Step(kind, len(inner), lacking)
+    yield from inner
 
 
-def _at(array: npt.NDArray[Any]) -> int:
-    return int(array.ctypes.data)
+def _field(step: _Step) -> tuple[int, ...]:
+    order = 0 if not step.kind.nullable else 1 if step.kind.null_first else 2
+    return (_KINDS[step.kind.kind][0], order, step.inside or step.kind.size or 0, _ANY, 0, 0, 0, 0, 0)
+
+
+def _room(step: _Step, rows: int) -> Room:
+    places = {"record": 0, "array": rows + 1, "map": rows + 1}.get(step.kind.kind, rows)
+    values = np.empty(places, dtype=_KINDS[step.kind.kind][1])
+    if step.kind.kind in _LISTS:
+        values[0] = 0
+    lengths = np.empty(rows if step.kind.kind in _SIZED else 0, dtype=np.int32)
+    return Room(rows, values, lengths, np.zeros(rows // 8 + 1, dtype=np.uint8) if step.optional else None)

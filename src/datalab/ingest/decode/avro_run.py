@@ -146,7 +146,7 @@ def _numbers(bodies: Sequence[Body]) -> Rows:
 def decode_records(form: Form, reader: AvroType, plain: memoryview, starts: Sizes) -> Iterator[Part]:
     """The same for records whose borders are known: `starts` has one offset of `plain` more than there are records."""
     sizes = np.diff(starts)
-    if form.flat and starts[-1] - starts[0] < MOST_BYTES:
+    if (form.walker is not None or form.flat) and starts[-1] - starts[0] < MOST_BYTES:
         yield from _by_columns(form, reader, plain, starts)
         return
 

@@ -1,4 +1,4 @@
-/* Records of one Avro schema whose fields hold one value each, as columns in Arrow's layout.
+/* Records of one Avro schema as columns in Arrow's layout.
  *
  * The bytes are not to be trusted. A record lies between two places that the caller knows to be inside its memory; no byte behind
  * the second one decides anything, and at most SPARE of them are looked at. All memory that is written to is the caller's.
@@ -11,26 +11,31 @@
 #error "numbers are taken as they lie in memory"
 #endif
 
-#define LAYOUT 1 /* of everything below; the caller compares it with its own */
+#define LAYOUT 2 /* of everything below; the caller compares it with its own */
 #define SPARE 16 /* bytes behind the last record, and behind the texts that are cut, which may be touched */
 #define HIGH UINT64_C(0x8080808080808080)
 #define SLOTS 4096 /* of a table of words; four times as many as there may be words */
 
-enum kind { BOOLEAN, LONG, FLOAT, DOUBLE, FIXED, SIZED, RECORD };
+enum kind { BOOLEAN, LONG, FLOAT, DOUBLE, FIXED, SIZED, RECORD, LIST };
 enum nullable { REQUIRED, NULL_FIRST, NULL_SECOND };
 
-/* What is read, and where it goes; a record's own fields stand behind it, `size` of them at any depth. */
+/* What is read, and where it goes. The fields of a record stand behind it, those of a list's items behind that, `size` of them at
+ * any depth; a field inside a list has a row for each item. */
 struct field {
     int32_t kind, nullable;
     int64_t size;     /* of FIXED: its bytes */
-    void *values;     /* one byte, eight, four, eight; of FIXED and SIZED where each begins, in four */
-    int32_t *lengths; /* of those two */
+    int64_t room;     /* of LIST: how many items there may be */
+    void *values;     /* one byte, eight, four, eight; where each of FIXED and SIZED begins, in four; where each of LIST ends,
+                         in four, behind a zero */
+    int32_t *lengths; /* of FIXED and SIZED */
     uint8_t *bits;    /* set for what is there; the caller has cleared them; none where nothing may be missing */
-    int64_t missing, bytes; /* answers: how many values are missing, how long those two are together */
+    int64_t missing, held; /* answers: values that are missing; bytes of all FIXED and SIZED, items of all LIST */
 };
 
 struct reader {
     const uint8_t *data, *at, *end;
+    int counting; /* items alone, so that room can be made for them: nothing else is written */
+    uint8_t nowhere[8];
 };
 
 int records_layout(void) { return LAYOUT; }
@@ -80,53 +85,62 @@ static int read_long(struct reader *from, int64_t *value) {
 
 static int read_bytes(struct reader *from, struct field *to, int64_t row, int64_t count) {
     if (count < 0 || count > from->end - from->at) return 0;
-    ((int32_t *)to->values)[row] = (int32_t)(from->at - from->data);
-    to->lengths[row] = (int32_t)count;
-    to->bytes += count;
+    if (!from->counting) {
+        ((int32_t *)to->values)[row] = (int32_t)(from->at - from->data);
+        to->lengths[row] = (int32_t)count;
+        to->held += count;
+    }
     from->at += count;
     return 1;
 }
 
-static int read_raw(struct reader *from, void *to, int64_t count) {
+static int read_raw(struct reader *from, struct field *to, int64_t row, int64_t count) {
     if (count > from->end - from->at) return 0;
-    memcpy(to, from->at, (size_t)count);
+    memcpy(from->counting ? from->nowhere : (uint8_t *)to->values + count * row, from->at, (size_t)count);
     from->at += count;
     return 1;
 }
 
 static int read_value(struct reader *from, struct field *to, int64_t row) {
-    int64_t length;
+    int64_t number;
     switch (to->kind) {
-    case BOOLEAN: return read_raw(from, (uint8_t *)to->values + row, 1);
-    case LONG: return read_long(from, (int64_t *)to->values + row);
-    case FLOAT: return read_raw(from, (uint8_t *)to->values + 4 * row, 4);
-    case DOUBLE: return read_raw(from, (uint8_t *)to->values + 8 * row, 8);
+    case BOOLEAN: return read_raw(from, to, row, 1);
+    case FLOAT: return read_raw(from, to, row, 4);
+    case DOUBLE: return read_raw(from, to, row, 8);
     case FIXED: return read_bytes(from, to, row, to->size);
     case RECORD: return 1;
-    default: return read_long(from, &length) && read_bytes(from, to, row, length);
     }
+    if (!read_long(from, &number)) return 0;
+    if (to->kind == SIZED) return read_bytes(from, to, row, number);
+    if (!from->counting) ((int64_t *)to->values)[row] = number;
+    return 1;
 }
 
-/* Nothing is there, or nothing that can be read: a value that no one looks at, the same every time. */
-static void leave_out(struct field *to, int64_t row) {
+/* Nothing is there, or nothing that can be read: a value that no one looks at, the same every time. Answers which field is next. */
+static int64_t leave_out(const struct reader *from, struct field *fields, int64_t at, int64_t row) {
+    struct field *to = fields + at;
+    int64_t next = at + 1 + (to->kind == LIST ? to->size : 0);
+    if (from->counting) return next;
     switch (to->kind) {
     case BOOLEAN: ((uint8_t *)to->values)[row] = 0; break;
     case LONG: case DOUBLE: ((int64_t *)to->values)[row] = 0; break;
     case FLOAT: ((int32_t *)to->values)[row] = 0; break;
     case RECORD: break;
+    case LIST: ((int32_t *)to->values)[row + 1] = (int32_t)to->held; break;
     default: ((int32_t *)to->values)[row] = 0, to->lengths[row] = 0;
     }
     to->missing++;
+    return next;
 }
 
-static int64_t inside(const struct field *field) { return field->kind == RECORD ? field->size : 0; }
+static int read_items(struct reader *from, struct field *list, int64_t row);
 
-/* One record; answers whether all of it was read. */
-static int read_record(struct reader *from, struct field *fields, int64_t count, int64_t row) {
+/* One record, or one item; answers whether all of it was read. */
+static int read_fields(struct reader *from, struct field *fields, int64_t count, int64_t row) {
     int64_t at = 0;
     while (at < count) {
         struct field *to = fields + at;
-        int there = 1;
+        int holds = to->kind == RECORD || to->kind == LIST, there = 1;
         if (to->nullable) {
             if (from->at >= from->end) break;
             uint8_t branch = *from->at++;
@@ -134,32 +148,50 @@ static int read_record(struct reader *from, struct field *fields, int64_t count,
             there = (branch == 0) == (to->nullable == NULL_SECOND);
         }
         if (!there) {
-            for (int64_t last = at + inside(to); at <= last; at++) leave_out(fields + at, row);
+            for (int64_t next = at + 1 + (holds ? to->size : 0); at < next;) at = leave_out(from, fields, at, row);
             continue;
         }
-        if (!read_value(from, to, row)) break;
-        if (to->bits) to->bits[row >> 3] |= (uint8_t)(1u << (row & 7));
-        at++;
+        if (to->kind == LIST ? !read_items(from, to, row) : !read_value(from, to, row)) break;
+        if (to->bits && !from->counting) to->bits[row >> 3] |= (uint8_t)(1u << (row & 7));
+        at += 1 + (to->kind == LIST ? to->size : 0);
     }
-    for (int64_t rest = at; rest < count; rest++) leave_out(fields + rest, row);
-    return at == count;
+    int whole = at == count;
+    while (at < count) at = leave_out(from, fields, at, row);
+    return whole;
+}
+
+/* An array, or a map as pairs: blocks of items until one has none. A negative count has the block's size in bytes behind it. */
+static int read_items(struct reader *from, struct field *list, int64_t row) {
+    int64_t items, size;
+    while (read_long(from, &items)) {
+        if (!items) {
+            if (!from->counting) ((int32_t *)list->values)[row + 1] = (int32_t)list->held;
+            return 1;
+        }
+        if (items < 0 && (items == INT64_MIN || !read_long(from, &size))) return 0;
+        for (items = items < 0 ? -items : items; items; items--) {
+            if (list->held == list->room || !read_fields(from, list + 1, list->size, list->held++)) return 0;
+        }
+    }
+    return 0;
 }
 
 /* Stretches of records, so many in each; without `counts` it is one. Whether each record is good, and where it began.
  *
  * One that cannot be read makes all behind it in the same stretch bad; so does one behind which bytes are left over make itself.
+ * Where items are counted, only how many each list has is answered.
  */
 void records_read(
     const uint8_t *data, const int64_t *starts, const int64_t *ends, const int64_t *counts, int64_t stretches,
-    struct field *fields, int64_t count, uint8_t *good, int64_t *begins) {
+    struct field *fields, int64_t count, int counting, uint8_t *good, int64_t *begins) {
     int64_t row = 0;
     for (int64_t stretch = 0; stretch < stretches; stretch++) {
-        struct reader from = {data, data + starts[stretch], data + ends[stretch]};
+        struct reader from = {data, data + starts[stretch], data + ends[stretch], counting, {0}};
         int64_t last = row + (counts ? counts[stretch] : 1);
         for (int sound = 1; row < last; row++) {
-            if (begins) begins[row] = from.at - data;
+            begins[row] = from.at - data;
             if (!sound) from.at = from.end;
-            sound = read_record(&from, fields, count, row) && sound && (row + 1 < last || from.at == from.end);
+            sound = read_fields(&from, fields, count, row) && sound && (row + 1 < last || from.at == from.end);
             good[row] = (uint8_t)sound;
         }
     }
