@@ -201,12 +201,15 @@ def test_who_asks_and_asks_and_takes_no_answer_fills_no_memory(tmp_path: Path, a
     body = json.dumps(REQUEST).encode()
     head = f"{asked} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {server.key}\r\ncontent-type: application/json\r\n"
     whole = f"{head}content-length: {len(body)}\r\n\r\n".encode() + body if "POST" in asked else f"{head}\r\n".encode()
-    before = _most_memory(server)
-    with socket.create_connection(("127.0.0.1", server.port), timeout=3) as connection:
-        _send_until_nothing_is_taken(connection, whole * 1000)
-    assert _most_memory(server) - before < 64 << 10
-    assert server.ask("GET", "/health")[0] == 200
-    assert server.stop() == 0
+    try:
+        before = _most_memory(server)
+        with socket.create_connection(("127.0.0.1", server.port), timeout=3) as connection:
+            _send_until_nothing_is_taken(connection, whole * 1000)
+        assert _most_memory(server) - before < 64 << 10
+        assert server.ask("GET", "/health")[0] == 200
+    finally:
+        code = server.stop()
+    assert code == 0
 
 
 def _send_until_nothing_is_taken(connection: socket.socket, piece: bytes) -> None:

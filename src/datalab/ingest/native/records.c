@@ -216,6 +216,10 @@ int records_cut(
 static int is_utf8(const uint8_t *at, int64_t count) {
     const uint8_t *end = at + count;
     while (at < end) {
+        if (end - at >= 8 && !(word_at(at) & HIGH)) {
+            at += 8;
+            continue;
+        }
         uint8_t first = *at++;
         if (first < 0x80) continue;
         int more = first >= 0xF0 ? 3 : first >= 0xE0 ? 2 : 1;
