@@ -20,10 +20,8 @@ def write_rows(target: WriteTarget, rows: pa.Table) -> DataFile:
     ValueError where the target lacks one of their columns.
     """
     fitted = pa.concat_tables([target.schema.empty_table(), rows], promote_options="permissive").cast(target.schema)
-    content, footers = (
-        pa.BufferOutputStream(),
-        list[Any](),
-    )  # Arrow's writers of files complain once more of a full disk
+    content = pa.BufferOutputStream()  # Arrow's writers of files complain once more of a full disk
+    footers: list[Any] = []
     pq.write_table(
         fitted,
         content,
