@@ -216,8 +216,8 @@ int records_cut(
 static int is_utf8(const uint8_t *at, int64_t count) {
     const uint8_t *end = at + count;
     while (at < end) {
-        if (end - at >= 8 && !(word_at(at) & HIGH)) {
-            at += 8;
+        if (!(first_bytes(word_at(at), end - at) & HIGH)) {
+            at += end - at < 8 ? end - at : 8;
             continue;
         }
         uint8_t first = *at++;
