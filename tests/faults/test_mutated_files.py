@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ from datalab.ingest.workers import Call, Died, Value, Workers
 
 _READERS = {"avro": read_avro, "flat": read_avro, "csv": read_csv, "jsonl": read_jsonl, "parquet": read_parquet}
 _EXCUSED = ("boolean byte", "outside the range", "index of a symbol", "does not fit")
+_TOO_LONG = re.compile(rb"[\x80-\xff]{9}[^\x00\x01]", re.DOTALL)  # a number of more than 64 bits, which fastavro takes
 _GROUP = 20  # records of a row group of the good Parquet files
 _BELIEVES_SIZES = frozenset({"parquet"})  # Arrow takes the memory that a damaged page says it needs
 _LOCAL = {
@@ -182,6 +184,8 @@ def _excused(reject: Reject, all_records: int) -> int:
     A Parquet file or row group whose footer cannot be right is refused as a whole. The rest of a broken CSV record of
     several lines is read anew, perhaps from within quotes.
     """
+    if reject.detail.startswith("a record that cannot") or "no sync marker" in reject.detail:
+        return reject.records if _TOO_LONG.search(reject.raw) else 0
     if "than its footer says" in reject.detail:
         return _GROUP
     if "not a readable Parquet file" in reject.detail:
