@@ -14,6 +14,9 @@ from datalab.ingest.avro_schema import AvroType
 from datalab.ingest.decode.avro_columns import Mask
 
 _SPARE = 16  # bytes that may be touched behind texts when they are cut
+SIZED = frozenset({"fixed", "bytes", "string"})
+LISTS = frozenset({"array", "map"})
+KEY = AvroType("string")  # of a map
 _MOST_WORDS = 1_024  # that a column of texts which recur may have
 
 Bytes = npt.NDArray[np.uint8]
@@ -72,13 +75,13 @@ class _Arrays:
     def _value(self, kind: AvroType, level: _Level) -> pa.Array:
         if kind.kind == "record":
             return self.record(kind, level)
-        if kind.kind in ("array", "map"):
+        if kind.kind in LISTS:
             return self._list(kind, level)
         room = next(self._rooms)
         bits, missing = _validity(room)
         if kind.kind == "string":
             return self._text(room, level)
-        if kind.kind in ("bytes", "fixed"):
+        if kind.kind in SIZED:
             ends, out, _ = self._cut(room.values, room.lengths, room.held)
             return pa.Array.from_buffers(pa.binary(), room.rows, [bits, ends, out], missing)
         arrow = pa.from_numpy_dtype(room.values.dtype)
@@ -90,7 +93,7 @@ class _Arrays:
         bits, missing = _validity(room)
         inner = _Level(room.held, level, room.values)
         if kind.kind == "map":
-            key = self._value(AvroType("string"), inner)
+            key = self._value(KEY, inner)
             items = _struct(["key", "value"], [key, self._value(kind.element, inner)], inner.rows)
         else:
             items = self._value(kind.element, inner)

@@ -13,14 +13,11 @@ import numpy as np
 import pyarrow as pa
 
 from datalab.ingest.avro_schema import AvroType
-from datalab.ingest.decode.avro_arrays import Room, arrays_of
+from datalab.ingest.decode.avro_arrays import KEY, LISTS, SIZED, Room, arrays_of
 from datalab.ingest.decode.avro_columns import Mask, Places, with_room
 from datalab.ingest.native.library import is_wanted, records_library
 
 _ANY = np.iinfo(np.int64).max
-_SIZED = frozenset({"fixed", "bytes", "string"})
-_LISTS = frozenset({"array", "map"})
-_KEY = AvroType("string")
 _KINDS: dict[str, tuple[int, Any]] = {
     "boolean": (0, np.uint8),
     "int": (1, np.int64),
@@ -97,7 +94,7 @@ class Walker:
         self._record = record
         self._steps = tuple(_steps(record, optional=False))
         self._blank = np.array([_field(step) for step in self._steps], dtype=_FIELD)
-        self._has_lists = any(step.kind.kind in _LISTS for step in self._steps)
+        self._has_lists = any(step.kind.kind in LISTS for step in self._steps)
 
     def walk(self, plain: memoryview, stretches: Stretches) -> Walked:
         """The records of stretches of `plain`, which is shorter than MOST_BYTES; one stretch follows the other.
@@ -109,16 +106,12 @@ class Walker:
         good, begins = np.empty(count, dtype=bool), np.empty(count, dtype=np.int64)
         starts, ends = (np.ascontiguousarray(each, dtype=np.int64) for each in (stretches.starts, stretches.ends))
         counts = None if stretches.counts is None else np.ascontiguousarray(stretches.counts, dtype=np.int64)
-        where = (
-            data.ctypes.data,
-            starts.ctypes.data,
-            ends.ctypes.data,
-            counts.ctypes.data if counts is not None else None,
-        )
+        counted = None if counts is None else counts.ctypes.data
+        where = (data.ctypes.data, starts.ctypes.data, ends.ctypes.data, counted, len(starts))
 
         def read(fields: Any, counting: bool) -> None:
             told = (fields.ctypes.data, len(fields), counting, good.ctypes.data, begins.ctypes.data)
-            self._library.records_read(*where, len(starts), *told)
+            self._library.records_read(*where, *told)
 
         fields = self._blank.copy()
         if self._has_lists:
@@ -133,7 +126,7 @@ class Walker:
         """Makes room for the values of each step, whose lists are counted, and enters it into the fields."""
         rooms, rows = [], [count] * len(self._steps)
         for at, (step, field) in enumerate(zip(self._steps, fields, strict=True)):
-            if step.kind.kind in _LISTS:
+            if step.kind.kind in LISTS:
                 items = int(field["held"])
                 rows[at + 1 : at + 1 + step.inside] = [items] * step.inside
                 field["room"], field["held"] = items, 0
@@ -160,8 +153,8 @@ def _steps_of(kind: AvroType, *, optional: bool) -> Iterator[_Step]:
     inner: Sequence[_Step] = ()
     if kind.kind == "record":
         inner = tuple(_steps(kind, optional=lacking))
-    elif kind.kind in _LISTS:
-        keys = _steps_of(_KEY, optional=False) if kind.kind == "map" else ()
+    elif kind.kind in LISTS:
+        keys = _steps_of(KEY, optional=False) if kind.kind == "map" else ()
         inner = (*keys, *_steps_of(kind.element, optional=False))
     if kind.kind != "record" or kind.nullable:
         yield _Step(kind, len(inner), lacking)
@@ -176,7 +169,7 @@ def _field(step: _Step) -> tuple[int, ...]:
 def _room(step: _Step, rows: int) -> Room:
     places = {"record": 0, "array": rows + 1, "map": rows + 1}.get(step.kind.kind, rows)
     values = np.empty(places, dtype=_KINDS[step.kind.kind][1])
-    if step.kind.kind in _LISTS:
+    if step.kind.kind in LISTS:
         values[0] = 0
-    lengths = np.empty(rows if step.kind.kind in _SIZED else 0, dtype=np.int32)
+    lengths = np.empty(rows if step.kind.kind in SIZED else 0, dtype=np.int32)
     return Room(rows, values, lengths, np.zeros(rows // 8 + 1, dtype=np.uint8) if step.optional else None)
