@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from pydantic_core import from_json, to_json
 from sqlglot import exp
 
 from datalab.engine.base import Query, Work
@@ -161,8 +161,7 @@ def _records(chunk: Chunk) -> tuple[list[dict[str, Any]], int]:
     rows, damaged = [], 0
     for number, line in enumerate(chunk.lines, chunk.first_row):
         try:
-            record = json.loads(line)
-            row = {name: _flat(name, value) for name, value in record.items()}
+            row = {name: _flat(name, value) for name, value in from_json(line).items()}
         except (ValueError, TypeError, AttributeError):
             damaged += 1
             continue
@@ -173,4 +172,4 @@ def _records(chunk: Chunk) -> tuple[list[dict[str, Any]], int]:
 def _flat(name: str, value: Any) -> Any:
     if name in _TIMES:
         return datetime.fromisoformat(value)
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
+    return to_json(value).decode() if isinstance(value, dict | list) else value

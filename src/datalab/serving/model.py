@@ -54,7 +54,7 @@ class LiveModel:
 
     def probabilities(self, rows: Sequence[Sequence[Any]]) -> Matrix:
         """P(default) of raw input rows, without reasons."""
-        return self._run(*self.vector.arrays(rows))
+        return self.answers(*self.vector.arrays(rows))
 
     def judge(self, row: Sequence[Any]) -> Verdict:
         """P(default) and the reasons of a raw input row. ModelFailed."""
@@ -62,10 +62,17 @@ class LiveModel:
 
     def judge_many(self, rows: Sequence[Sequence[Any]]) -> list[Verdict]:
         """The same of many rows, in order, in one call of the model; thread-safe. ModelFailed."""
-        answers = self._run(*self.reasons.spread(*self.vector.arrays(rows)))
-        if len(rows) == 1:
+        return self.verdicts(self.answers(*self.laid_out(rows)), len(rows))
+
+    def laid_out(self, rows: Sequence[Sequence[Any]]) -> tuple[Matrix, Matrix]:
+        """What the model is asked about raw input rows: each of them, and its variations."""
+        return self.reasons.spread(*self.vector.arrays(rows))
+
+    def verdicts(self, answers: Matrix, rows: int) -> list[Verdict]:
+        """A verdict for each of the rows that were `laid_out`. ModelFailed where an answer is no probability."""
+        if rows == 1:
             return [self._alone(answers.tolist())]
-        answers = answers.reshape(len(rows), -1)
+        answers = answers.reshape(rows, -1)
         if not (np.minimum.reduce(answers, None) >= 0 and np.maximum.reduce(answers, None) <= 1):  # NaN is neither
             raise self._no_probability()
         whole = answers.astype(np.float64)
@@ -80,7 +87,8 @@ class LiveModel:
     def _no_probability(self) -> ModelFailed:
         return ModelFailed(f"{self.name} {self.version} answered something that is no probability")
 
-    def _run(self, numbers: Matrix, texts: Matrix) -> Matrix:
+    def answers(self, numbers: Matrix, texts: Matrix) -> Matrix:
+        """The model's answers [rows * variations] to what is `laid_out`; hardly holds Python's lock. ModelFailed."""
         try:
             # Past the wrapper, which compares the names of all inputs at each call, which one request feels.
             run = getattr(self.session, "_sess", self.session).run

@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from datalab.errors import ScoreLogFailed
 from datalab.serving.feature_reader import FeatureReader
+from datalab.serving.inputs import Matrix
 from datalab.serving.log import RecordLog
 from datalab.serving.lookup import Features, Known
-from datalab.serving.model import LiveModel, ModelFailed, Verdict
+from datalab.serving.model import LiveModel, ModelFailed
 from datalab.serving.problems import Problem
 from datalab.serving.score_id import ScoreIds
 from datalab.serving.writing import Caller, Case, Writer, Written
 
 Row = dict[str, Any]
 Scored = Written | Problem
-_PART = 500
+_PART = 1_000
 
 
 class Begun(NamedTuple):
-    """Rows whose verdicts are on their way."""
+    """Rows of which the model's answers are on their way."""
 
     rows: Sequence[Row]
     found: Sequence[Features]
     inputs: Sequence[list[Any]]
-    verdicts: Callable[[], Sequence[Verdict]]
+    answers: Callable[[], Matrix]
 
 
 class Scorer:
@@ -71,16 +71,18 @@ class Scorer:
     async def score_many(self, model: LiveModel, rows: Sequence[Row], caller: Caller) -> list[Written]:
         """An answer for each row, in order; all are recorded or none is answered. Problem.
 
-        While one part's features are read, those before are computed.
+        While features are read and answers are written, the model works in a thread that hardly holds Python's lock;
+        a second one would only take it from the first two.
         """
         parts = [rows[start : start + _PART] for start in range(0, len(rows), _PART)]
-        pool = ThreadPoolExecutor(min(len(parts), os.cpu_count() or 1), "judge")
+        pool = ThreadPoolExecutor(1, "judge")
         try:
             begun, known = [], Known()
             for part in parts:
                 found = await self._reader.read(model.plan, part, known)
                 inputs = _inputs(model, part, found)
-                begun.append(Begun(part, found, inputs, pool.submit(model.judge_many, inputs).result))
+                judged = pool.submit(model.answers, *model.laid_out(inputs))
+                begun.append(Begun(part, found, inputs, judged.result))
             answers = await asyncio.to_thread(self._recorded, model, begun, [caller] * len(rows))
             await self._log.settled()
         except (ScoreLogFailed, ModelFailed) as error:
@@ -106,15 +108,17 @@ class Scorer:
         self, model: LiveModel, rows: Sequence[Row], found: Sequence[Features], callers: Sequence[Caller]
     ) -> list[Written]:
         inputs = _inputs(model, rows, found)
-        verdicts = model.judge_many(inputs)
-        return self._recorded(model, [Begun(rows, found, inputs, lambda: verdicts)], callers)
+        answers = model.answers(*model.laid_out(inputs))
+        return self._recorded(model, [Begun(rows, found, inputs, lambda: answers)], callers)
 
     def _recorded(self, model: LiveModel, begun: Sequence[Begun], callers: Iterable[Caller]) -> list[Written]:
         callers, writer = iter(callers), Writer(model, self._reader, self._ids)
         written = [
             writer.write(Case(row, features, values, verdict, next(callers)))
-            for rows, found, inputs, verdicts in begun
-            for row, features, values, verdict in zip(rows, found, inputs, verdicts(), strict=True)
+            for rows, found, inputs, answers in begun
+            for row, features, values, verdict in zip(
+                rows, found, inputs, model.verdicts(answers(), len(rows)), strict=True
+            )
         ]
         self._log.append(b"\n".join([*[each.record for each in written], b""]))
         return written

@@ -69,6 +69,8 @@ REQUEST = {
     "prazo": 24,
 }
 
+_SLOW_TURNS = 120  # 40 ms on a fast core
+
 
 def term(name: str, value: Any) -> float:
     """What one input adds to the logit."""
@@ -114,9 +116,9 @@ def graph(bias: float = -1.0, defect: str = "") -> bytes:
         wide = constant("wide", np.full((1, 1200), 0.001))
         nodes.append(helper.make_node("MatMul", [last, wide], ["slow_0"]))
         square = constant("square", np.full((1200, 1200), 1e-6))
-        for turn in range(30):
+        for turn in range(_SLOW_TURNS):
             nodes.append(helper.make_node("MatMul", [f"slow_{turn}", square], [f"slow_{turn + 1}"]))
-        nodes.append(helper.make_node("ReduceMean", ["slow_30"], ["slow"], axes=[1], keepdims=1))
+        nodes.append(helper.make_node("ReduceMean", [f"slow_{_SLOW_TURNS}"], ["slow"], axes=[1], keepdims=1))
         nodes.append(helper.make_node("Mul", ["slow", constant("none", [[0.0]])], ["slow_none"]))
         nodes.append(helper.make_node("Add", [last, "slow_none"], ["late"]))
         last = "late"
