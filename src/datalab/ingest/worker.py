@@ -37,6 +37,8 @@ class Birth(NamedTuple):
 
 def main(descriptor: int, function: str) -> None:
     """Start and end workers as asked, until the other end closes the socket; or be one of them."""
+    for each in (signal.SIGTERM, signal.SIGINT):  # sent to all processes of a service: the asker ends these, in order
+        signal.signal(each, signal.SIG_IGN)
     gc.disable()
     load_for(function)
     gc.freeze()  # libraries stay: no search for circles while they load, and none among them later

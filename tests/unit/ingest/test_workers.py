@@ -172,6 +172,18 @@ def test_who_cannot_start_workers_says_so_and_others_can_be_started_later() -> N
         assert outcome(pool, Call(f"{KILLERS}:double", 2, 30)) == Value(4)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_all_processes_of_a_service_ends_no_worker_in_its_work(number: signal.Signals) -> None:
+    with Workers(1, MEMORY) as pool:
+        found = outcome(pool, Call(f"{KILLERS}:family", 0.0, 30))
+        assert isinstance(found, Value)
+        pool.submit(Call(f"{KILLERS}:doze", 0.5, 30))
+        for pid in found.value:
+            os.kill(pid, number)
+        assert isinstance(pool.next()[1], Value)
+        assert all(map(lives, found.value))
+
+
 def test_what_cannot_be_loaded_is_named() -> None:
     with Workers(1, MEMORY) as pool, pytest.raises(WorkerCrashed, match="No module named 'nothing'"):
         outcome(pool, Call("nothing:at_all", 1, 30))

@@ -88,7 +88,7 @@ class KafkaSource:
 
     def pending(self, consumed: Consumed) -> Pending:
         """What lies between the table's offsets and the log's ends, in the partitions that are this process's own."""
-        self._log = self._topic.look()
+        self._log = self._topic.look(self.stop)
         ranges, events = ranges_of(self.name, consumed.offsets, self._own(consumed.offsets))
         batches = (_batch(ranges),) if any(each.stop > each.start or each.lost for each in ranges) else ()
         known = sum(stands_at(consumed.offsets).values())
@@ -180,7 +180,7 @@ class KafkaSource:
         if member is None:
             return log
         member.done()
-        owned = member.owned(self.cluster.patience)
+        owned = member.owned(self.cluster.patience, self.stop)
         if offsets.get("topic_id") == log.topic_id:
             member.publish(stands_at(offsets))
         return replace(log, partitions={each: ends for each, ends in log.partitions.items() if each in owned})

@@ -15,6 +15,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from datalab.errors import Fenced, SourceUnavailable
+from datalab.ingest.sources.waiting import require_going_on
 
 _SETTINGS: Mapping[str, Any] = {
     "auto.offset.reset": "latest",
@@ -54,11 +55,16 @@ class Member:
         self._thread = threading.Thread(target=self._belong, name=f"group {group}", daemon=True)
         self._thread.start()
 
-    def owned(self, patience: float) -> frozenset[int]:
-        """The partitions of this process; waits for the group's first word. SourceUnavailable where it has none."""
-        self._sign = time.monotonic() + patience
+    def owned(self, patience: float, stop: threading.Event | None = None) -> frozenset[int]:
+        """The partitions of this process; waits for the group's first word. SourceUnavailable where it has none.
+
+        A group that misses a member has its first word 10 s later, which is too long to wait where it has to `stop`.
+        """
+        self._sign = end = time.monotonic() + patience
         with self._changed:
-            if not self._changed.wait_for(lambda: self._settled, patience):
+            while not self._changed.wait_for(lambda: self._settled, _TICK) and time.monotonic() < end:
+                require_going_on(stop, f"the group {self._group}")
+            if not self._settled:
                 raise SourceUnavailable(
                     f"the group {self._group} gives this process no part of {self._topic}",
                     "is the broker up? its log says what holds up the group",

@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from datalab.errors import SourceUnavailable
 from datalab.ingest.sources.kafka_client import Client, Notice, client_of
 from datalab.ingest.sources.kafka_offsets import Log, Range
+from datalab.ingest.sources.waiting import TICK, answered, require_going_on
 
 _SETTINGS: Mapping[str, Any] = {
     "auto.offset.reset": "error",
@@ -32,6 +33,7 @@ _SETTINGS: Mapping[str, Any] = {
 }
 _AT_ONCE = 15_000  # larger batches decode little faster, and take more memory in all processes
 _BYTES_AT_ONCE = 16 << 20
+_SILENT = (KafkaError._TIMED_OUT, KafkaError._TRANSPORT)  # noqa: SLF001 - so they are called
 _FIRST = 10  # until it is known how large messages are
 
 
@@ -48,26 +50,40 @@ class Topic:
         self._at: dict[int, int] = {}
         self._at_once = _FIRST
 
-    def look(self) -> Log:
-        """What the topic holds now. SourceUnavailable where the broker does not say."""
+    def look(self, stop: threading.Event) -> Log:
+        """What the topic holds now. SourceUnavailable where the broker does not say, or not before `stop`."""
         consumer = self._connected()
         try:
             admin = AdminClient(self._client)  # must live until its answer is there
             found = admin.describe_topics(TopicCollection([self.topic]), request_timeout=self._patience)
-            described = found[self.topic].result()
-            consumer.refresh(self.topic, self._patience)  # new partitions become known to it
+            described = answered(found[self.topic], stop, self._bootstrap)
+            self._refresh(consumer, stop)  # new partitions become known to it
             places = [TopicPartition(self.topic, each.id) for each in described.partitions]
-            first, ends = (self._offsets(admin, places, at) for at in _ends())
+            first, ends = (self._offsets(admin, places, at, stop) for at in _ends())
             partitions = {each: (first[each], ends[each]) for each in first}
         except KafkaException as error:
             raise self._unavailable(error.args[0]) from error
         return Log(self.topic, str(described.topic_id), partitions)
 
-    def _offsets(self, admin: AdminClient, places: Sequence[TopicPartition], at: OffsetSpec) -> dict[int, int]:
+    def _refresh(self, consumer: Client, stop: threading.Event) -> None:
+        """In small steps, between which it may `stop`."""
+        end = time.monotonic() + self._patience
+        while True:
+            require_going_on(stop, self._bootstrap)
+            try:
+                return consumer.refresh(self.topic, min(1.0, self._patience))
+            except KafkaException as error:
+                if error.args[0].code() not in _SILENT or time.monotonic() > end:
+                    raise
+            stop.wait(TICK)
+
+    def _offsets(
+        self, admin: AdminClient, places: Sequence[TopicPartition], at: OffsetSpec, stop: threading.Event
+    ) -> dict[int, int]:
         """The first or the last offset of each partition, all with one request to a broker; of committed messages."""
         asked = dict.fromkeys(places, at)
         found = admin.list_offsets(asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=self._patience)
-        return {place.partition: int(answer.result().offset) for place, answer in found.items()}
+        return {place.partition: int(answered(each, stop, self._bootstrap).offset) for place, each in found.items()}
 
     def start(self, ranges: Sequence[Range]) -> None:
         """Let the messages of ranges come that will be read soon."""

@@ -20,6 +20,7 @@ from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_ope
 
 from datalab.errors import InvalidSetting, SourceUnavailable
 from datalab.ingest.decode.framing import Schemas
+from datalab.ingest.sources.waiting import awaited, require_going_on
 
 _NOT_FOUND, _UNAUTHORIZED = 404, 401
 _REFUSED = (_UNAUTHORIZED, 403)
@@ -28,6 +29,7 @@ _HIGHEST_ID = 2**31 - 1
 _DEEPEST = 32
 _LARGEST = 16 << 20  # bytes of an answer
 _PIECE = 1 << 16
+_REGISTRY = "the schema registry"
 _NAMED = ("record", "enum", "fixed", "error")
 
 
@@ -54,49 +56,47 @@ class Registry:
     def schemas(self, ids: Iterable[int], stop: Event | None = None) -> Schemas:
         """The texts of schemas, and why there is none of the others.
 
-        SourceUnavailable where nobody answers, or where thousands are still to be asked for when it has to `stop`.
+        SourceUnavailable where nobody answers, or has not yet when it has to `stop`.
         """
         missing: dict[int, str] = {}
         wanted = sorted(set(ids))
         for schema_id in wanted:
             if schema_id not in self._texts:
-                if stop is not None and stop.is_set():
-                    raise SourceUnavailable("ended while the schema registry was asked", "nothing was read")
+                require_going_on(stop, _REGISTRY)
                 try:
-                    self._texts[schema_id] = self._asked(schema_id)
+                    self._texts[schema_id] = self._asked(schema_id, stop)
                 except LookupError as error:
                     missing[schema_id] = str(error.args[0])
                 except (AttributeError, RecursionError, TypeError, ValueError):
                     missing[schema_id] = "it is no Avro schema that can be used"
         return Schemas({each: self._texts[each] for each in wanted if each in self._texts}, missing)
 
-    def _asked(self, schema_id: int) -> bytes:
+    def _asked(self, schema_id: int, stop: Event | None) -> bytes:
         if schema_id > _HIGHEST_ID:
             raise LookupError("no registry gives such an id")
-        schema = self._answer(f"schema {schema_id}", f"schemas/ids/{schema_id}")
+        schema = self._answer(f"schema {schema_id}", f"schemas/ids/{schema_id}", stop)
         kind = schema.get("schemaType") or "AVRO"
         if kind != "AVRO":
             raise LookupError(f"it is of type {kind}, not Avro")
         found: dict[str, Any] = {}
-        self._collect(schema, found, 0)
+        self._collect(schema, found, 0, stop)
         return json.dumps(inlined(_document(schema), found)).encode()
 
-    def _collect(self, schema: Mapping[str, Any], found: dict[str, Any], depth: int) -> None:
+    def _collect(self, schema: Mapping[str, Any], found: dict[str, Any], depth: int, stop: Event | None) -> None:
         """Named types of the schemas that a schema refers to, and of those that they do."""
         for each in (schema.get("references") or ()) if depth < _DEEPEST else ():
             if str(each.get("name")) in found:
                 continue
             subject, version = str(each.get("subject")), int(each.get("version") or 0)
             path = f"subjects/{quote(subject, safe='')}/versions/{version}"
-            used = self._answer(f"version {version} of {subject}", path)
-            self._collect(used, found, depth + 1)
+            used = self._answer(f"version {version} of {subject}", path, stop)
+            self._collect(used, found, depth + 1, stop)
             found[str(each.get("name"))] = _document(used)
 
-    def _answer(self, what: str, path: str) -> Mapping[str, Any]:
+    def _answer(self, what: str, path: str, stop: Event | None) -> Mapping[str, Any]:
         """LookupError where the registry says that there is none; SourceUnavailable where it says nothing sensible."""
         try:
-            with self._open(Request(f"{self._url}/{path}", headers=self._headers), timeout=self._seconds) as answer:  # noqa: S310 - the address is the user's own
-                found = _document_of(_content(answer, time.monotonic() + self._seconds))
+            found = awaited(lambda: self._got(path), stop, _REGISTRY)
         except HTTPError as error:
             if _is_unknown(error):
                 raise LookupError("the registry does not know it") from error
@@ -106,6 +106,10 @@ class Registry:
         if not isinstance(found, dict) or not isinstance(found.get("schema"), str):
             raise self._unavailable(what, ValueError("its answer has no schema"))
         return found
+
+    def _got(self, path: str) -> Any:
+        with self._open(Request(f"{self._url}/{path}", headers=self._headers), timeout=self._seconds) as answer:  # noqa: S310 - the address is the user's own
+            return _document_of(_content(answer, time.monotonic() + self._seconds))
 
     def _refused(self, error: HTTPError) -> SourceUnavailable:
         """No record is at fault, nor may the registry be: whoever gives rights may be late."""
