@@ -10,7 +10,7 @@ import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from datalab.serving.guard import Straight
+from datalab.serving.guard import Headers, Straight
 from datalab.serving.limits import Limits
 from datalab.serving.problems import CONTENT_TYPE
 from datalab.serving.turn import CLOSE, Turn
@@ -21,6 +21,7 @@ _PIECE = 8 << 10  # bytes; of the shortest requests, some hundred
 _MOST_FRAMING = 16  # bytes on the line for a byte of a body: chunks of one byte take six
 _MOST_OFFERS = 8  # of other protocols, in one piece of the stream
 _OFFERS = frozenset({b"upgrade", b"connection", b"http2-settings"})
+_ONCE = (b"host", b"authorization", b"content-type", b"content-encoding", b"idempotency-key")
 _HEAD, _WORK, _IDLE = "head", "work", "idle"
 _SECONDS = {_HEAD: "header_seconds", _WORK: "request_seconds", _IDLE: "idle_seconds"}
 
@@ -143,6 +144,9 @@ class BoundedProtocol(HttpToolsProtocol):
         """The head is whole."""
         if self._head_so_far() > self.limits.header_bytes:
             self._end(431, "The head of the request is too large")
+            return
+        if _is_ambiguous(self.headers, self.parser.get_http_version()):
+            self._end(400, "One host header is needed, and no other that counts may come twice")
             return
         if self.parser.should_upgrade():
             return
@@ -286,3 +290,9 @@ class _Flow(FlowControl):
 def bounded_protocol(limits: Limits, straight: Mapping[bytes, Straight]) -> Any:
     """The protocol class for one server."""
     return type("Bounded", (BoundedProtocol,), {"limits": limits, "straight": straight})
+
+
+def _is_ambiguous(headers: Headers, version: str) -> bool:
+    """Whether a proxy before this server may have read the head in another way (RFC 9112, 3.2)."""
+    names = [name for name, _ in headers]
+    return (b"host" not in names and version == "1.1") or any(names.count(name) > 1 for name in _ONCE)

@@ -228,7 +228,7 @@ def test_an_offer_of_another_protocol_is_declined(served, straight, pieces):
 def test_offers_without_end_are_refused(served):
     async def ask(connect):
         client = await connect()
-        client.writer.write(b"GET /health HTTP/1.1\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n" * 2000)
+        client.writer.write(b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n" * 500)
         return await client.reader.read()
 
     told = run(served, ask)
@@ -275,6 +275,23 @@ def test_this_is_no_proxy(served):
         return await client.ask(b"CONNECT elsewhere:443 HTTP/1.1\r\nhost: elsewhere:443\r\n\r\n")
 
     assert run(served, ask)[0] == 400
+
+
+@pytest.mark.parametrize("straight", [True, False])
+@pytest.mark.parametrize("twice", ["host: y", "Authorization: Bearer another", "content-type: text/plain", ""])
+def test_a_head_that_can_be_read_in_two_ways_is_refused(served, twice, straight):
+    async def ask(connect):
+        client = await connect()
+        sound = request(served)
+        head = (
+            sound.replace(b"\r\n\r\n", f"\r\n{twice}\r\n\r\n".encode()) if twice else sound.replace(b"host: x\r\n", b"")
+        )
+        return await client.ask(head), await client.reader.read()
+
+    (status, headers, body), rest = run(served, ask, straight=straight)
+    assert (status, headers["connection"], rest) == (400, "close", b"")
+    assert b"host" in body
+    assert not logged(served)
 
 
 @pytest.mark.parametrize("straight", [True, False])
