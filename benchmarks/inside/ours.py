@@ -14,10 +14,11 @@ from typing import Any
 from benchmarks.inside.bronze import change
 from benchmarks.inside.project import BRONZE, SILVER, SOURCE, VIEWS, ensure, opened
 from datalab.names import TableName
+from datalab.pipelines.context import new_context
 from datalab.pipelines.records import RunRecord
-from datalab.platform.runs import Wish, new_context
 from datalab.platform.settings import load
 from datalab.platform.simulate import Shares, simulate_project
+from datalab.platform.wish import Wish
 
 _LOADED_LATE = ("datalab.engine.duckdb", "datalab.lake.formats.iceberg", "datalab.lake.formats.delta")
 CHANGED = 1_000

@@ -20,8 +20,8 @@ from datalab.lake.provenance import Provenance
 from datalab.lake.table import Relation, TableSpec, TableState
 from datalab.names import TableName
 from datalab.platform.lab import Lab
-from datalab.platform.runs import Wish
 from datalab.platform.upkeep import optimize
+from datalab.platform.wish import Wish
 
 KEYS = ("proponente_id", "data_solicitacao")
 SEQUENCE = "__sequence"

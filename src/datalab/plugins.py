@@ -24,6 +24,22 @@ def load(target: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
+class _Deferred:
+    def __init__(self, module: str) -> None:
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module(self._module), name)
+
+
+def deferred(module: str) -> Any:
+    """A module that is imported once something in it is asked for: of libraries and parts that a command may not need.
+
+    For type checkers the same name is imported beside it, under TYPE_CHECKING.
+    """
+    return _Deferred(module)
+
+
 def adapter(port: str, name: str, builtin: Mapping[str, Adapter]) -> Any:
     """The adapter called `name` of a port: one of `builtin`, or of an installed package's entry point.
 

@@ -62,3 +62,8 @@ def test_a_decoding_worker_loads_what_decodes_and_writes_alone() -> None:
     assert heavy_modules_after(wanted) == ["numpy", "pyarrow"]
     wanted = "from datalab.ingest.worker import load_for; load_for('datalab.ingest.work:decode_job')"
     assert heavy_modules_after(wanted) == ["numpy", "pyarrow"]
+
+
+@pytest.mark.parametrize("command", ["ingest", "run"])
+def test_taking_records_in_loads_no_parser_of_sql(command: str) -> None:
+    assert heavy_modules_after(f"import datalab.cli.{command}") == ["numpy", "pyarrow"]

@@ -17,8 +17,8 @@ from tests.journeys.rows import close_rows, table_rows
 
 from datalab.cli.app import execute
 from datalab.platform.lab import Lab
-from datalab.platform.runs import Wish
 from datalab.platform.settings import load
+from datalab.platform.wish import Wish
 
 RUNNER = Path(__file__).parent / "runner.py"
 QUICK, FULL = 15, 500

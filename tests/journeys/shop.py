@@ -17,11 +17,13 @@ from datalab.lake.lake import Lake
 from datalab.lake.provenance import Provenance
 from datalab.lake.table import Change, Relation, TableSpec
 from datalab.names import TableName
+from datalab.pipelines.context import new_context
 from datalab.pipelines.graph import Graph, build_graph
 from datalab.pipelines.records import RunRecord
 from datalab.pipelines.run import RunOptions
 from datalab.platform.queries import ask
-from datalab.platform.runs import Wish, Workload, new_context, run
+from datalab.platform.runs import Workload, run
+from datalab.platform.wish import Wish
 
 PEDIDOS = TableName.parse("bronze.pedidos")
 SCHEMA = pa.schema([("id", pa.string()), ("versao", pa.int64()), ("uf", pa.string()), ("valor", pa.int64())])

@@ -18,7 +18,7 @@ from datalab.lake.beside import CHANGES, STATE, side_files
 from datalab.lake.lake import open_lake
 from datalab.lake.table import Relation
 from datalab.names import TableName
-from datalab.platform.runs import Wish
+from datalab.platform.wish import Wish
 
 SILVER = TableName.parse("silver.pedidos")
 SQL = """

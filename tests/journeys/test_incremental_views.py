@@ -19,10 +19,11 @@ from datalab.engine.duckdb import DuckDBEngine
 from datalab.errors import Fenced
 from datalab.lake.lake import open_lake
 from datalab.names import TableName
+from datalab.pipelines.context import new_context
 from datalab.pipelines.execute import execute
 from datalab.pipelines.plan import plan_flow
 from datalab.platform.heads import read_heads
-from datalab.platform.runs import Wish, new_context
+from datalab.platform.wish import Wish
 
 SILVER = """
     CREATE STREAMING TABLE silver.pedidos (CONSTRAINT valor_possivel EXPECT (valor >= 0) ON VIOLATION DROP ROW)

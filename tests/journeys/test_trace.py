@@ -34,9 +34,11 @@ from datalab.lineage.scores import Score, recorded_score, trace_score
 from datalab.lineage.tree import Row, positions
 from datalab.lineage.uses import uses_of
 from datalab.names import TableName
+from datalab.pipelines.context import new_context
 from datalab.pipelines.graph import Graph, build_graph
 from datalab.pipelines.run import RunOptions
-from datalab.platform.runs import Wish, Workload, new_context, run
+from datalab.platform.runs import Workload, run
+from datalab.platform.wish import Wish
 from datalab.serving.flush import SCHEMAS, SCORES
 
 PEDIDOS, VENDAS = TableName.parse("bronze.pedidos"), TableName.parse("bronze.vendas")

@@ -20,7 +20,7 @@ from datalab.ingest.validate import Validated
 from datalab.lake.lake import Lake
 from datalab.names import TableName, is_internal
 from datalab.platform.masking import mask_value
-from datalab.platform.runs import Wish
+from datalab.platform.wish import Wish
 from datalab.quality.quarantine import QUARANTINE
 
 app = typer.Typer(help="Take in, list, show and validate data.")

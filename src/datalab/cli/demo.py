@@ -18,9 +18,9 @@ from datalab.cli.run import as_record, show_record
 from datalab.errors import ConfigError, RunFailed
 from datalab.platform.lab import Lab
 from datalab.platform.project import create_project, templates
-from datalab.platform.runs import Wish
 from datalab.platform.settings import load
 from datalab.platform.simulate import Shares, simulate_project
+from datalab.platform.wish import Wish
 from datalab.platform.workshop import open_workshop
 from datalab.quality.review import summary
 

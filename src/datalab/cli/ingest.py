@@ -15,7 +15,7 @@ from datalab.errors import InvalidSetting
 from datalab.names import TableName
 from datalab.platform.follow import Following, follow
 from datalab.platform.pulse import beating
-from datalab.platform.runs import Wish
+from datalab.platform.wish import Wish
 
 app = typer.Typer()
 

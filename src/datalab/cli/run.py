@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -13,9 +13,11 @@ from datalab.cli.wishes import FULL_REFRESH, TABLES, VERBOSE, wish_of
 from datalab.errors import DataLabError, RunFailed
 from datalab.events import Bus, Event, SourceFileIgnored
 from datalab.observability.console import Narrator, about_topics
-from datalab.pipelines.records import RunRecord
-from datalab.pipelines.run import StepResult
-from datalab.platform.runs import Wish
+from datalab.platform.wish import Wish
+
+if TYPE_CHECKING:
+    from datalab.pipelines.records import RunRecord
+    from datalab.pipelines.run import StepResult
 
 app = typer.Typer()
 _COUNTS = ("read", "written", "quarantined", "superseded")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from datalab.names import TableName
-from datalab.platform.runs import Wish
+from datalab.platform.wish import Wish
 
 TABLES = Annotated[
     list[str] | None, typer.Argument(help="Tables to bring up to date, with all before them; none: everything.")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from sqlglot import exp
 
 from datalab.engine.base import Engine, Query, Staged
 from datalab.events import Event, SourceFileIgnored
@@ -16,8 +15,14 @@ from datalab.ingest.sources.base import Batch, Consumed, Ignored, Run, Source, S
 from datalab.lake.provenance import Provenance
 from datalab.lake.restore import present_commits
 from datalab.lake.table import DataFile, Relation, Snapshot, TableState
+from datalab.plugins import deferred
 from datalab.quality.quarantine import Rejected
 from datalab.quality.replay import Restaged
+
+if TYPE_CHECKING:
+    from sqlglot import exp
+else:
+    exp = deferred("sqlglot.expressions")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from uuid import uuid4
 
 from datalab.engine.base import Engine
 from datalab.lake.lake import Lake
@@ -23,3 +24,9 @@ class Context:
     run_id: str
     now: datetime
     keep: float = _LARGEST_SHARE
+
+
+def new_context(lake: Lake, engine: Engine) -> Context:
+    """A context with a fresh run id and the present moment."""
+    now = datetime.now(UTC)
+    return Context(lake, engine, f"{now:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}", now)

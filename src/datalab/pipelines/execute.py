@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from datalab.engine.base import Append, Query, Staged, Work
 from datalab.errors import Fenced, SchemaConflict, TableNotFound
@@ -20,6 +20,7 @@ from datalab.pipelines.graph import FlowNode
 from datalab.pipelines.groups import Prepared, prepared_groups, prepared_whole
 from datalab.pipelines.layout import table_spec
 from datalab.pipelines.model import Dataset
+from datalab.pipelines.outcome import Outcome
 from datalab.pipelines.places import PLACES, placed, renewed
 from datalab.pipelines.steps import Step, TableRead
 from datalab.quality.publish import (
@@ -32,23 +33,6 @@ from datalab.quality.publish import (
 from datalab.quality.rejected import Attempt, rejected_rows
 
 __all__ = ["Context", "Outcome", "execute", "unit_ahead"]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a step did. Counts are rows: read = written + quarantined + superseded."""
-
-    snapshot: int | None = None
-    read: int = 0
-    written: int = 0
-    quarantined: int = 0
-    superseded: int = 0
-    checks: tuple[CheckResult, ...] = ()
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """The row counts by name."""
-        return {name: getattr(self, name) for name in ("read", "written", "quarantined", "superseded")}
 
 
 def execute(context: Context, step: Step, dataset: Dataset) -> Outcome:

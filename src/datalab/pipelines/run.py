@@ -11,7 +11,7 @@ from typing import Literal
 from datalab.errors import DataLabError
 from datalab.events import Bus, ConstraintViolated, StepFinished, StepRetried, StepStarted
 from datalab.names import TableName
-from datalab.pipelines.execute import Outcome
+from datalab.pipelines.outcome import Outcome
 from datalab.pipelines.steps import Step
 
 Status = Literal["ok", "skipped", "failed", "blocked"]

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datalab.events import Bus, Notified, ReportWritten
-from datalab.pipelines.records import RunRecord
 from datalab.platform.settings import Configuration
 from datalab.platform.simulate import load_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from datalab.pipelines.records import RunRecord
 
 Ask = Callable[[str], "pa.Table"]
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from sqlglot import exp
 
 from datalab.engine.base import Query
 from datalab.errors import ConfigError, DataLabError, SnapshotNotFound
 from datalab.events import Bus, DeadLettersDelayed, DeadLettersSent
 from datalab.lake.table import Relation, TableState
 from datalab.names import TableName
-from datalab.pipelines.execute import Context
+from datalab.pipelines.context import Context
 from datalab.platform.secrets import resolve
 from datalab.platform.settings import Configuration
-from datalab.plugins import Adapter, adapter
+from datalab.plugins import Adapter, adapter, deferred
 from datalab.quality.quarantine import QUARANTINE
+
+if TYPE_CHECKING:
+    from sqlglot import exp
+else:
+    exp = deferred("sqlglot.expressions")
 
 _TOPIC = {"kafka": Adapter("datalab.ingest.dead_letters:DeadLetterTopic", "kafka")}
 _LETTER = {"kafka": Adapter("datalab.ingest.dead_letters:Letter", "kafka")}

@@ -38,7 +38,8 @@ from datalab.lake.lake import Lake
 from datalab.lake.schema import difference, extend
 from datalab.lake.table import PartitionField, TableSpec, TableState, reads_nothing
 from datalab.names import TableName
-from datalab.pipelines.execute import Context, Outcome
+from datalab.pipelines.context import Context
+from datalab.pipelines.outcome import Outcome
 from datalab.pipelines.steps import SourceRead
 from datalab.platform.landing import Course, Landing
 from datalab.platform.project import PUSHED

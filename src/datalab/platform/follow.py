@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datalab.errors import DataLabError, Fenced
 from datalab.events import Bus, SourceLooked, SourcePaused, SourceResumed
 from datalab.names import TableName
-from datalab.pipelines.execute import Context
+from datalab.pipelines.context import Context
 from datalab.platform.feeds import SourceFeed
 
 _LONGEST_PAUSE = 30.0

@@ -17,22 +17,27 @@ from datalab.ingest.validate import Validated
 from datalab.ingest.workers import Workers
 from datalab.lake.lake import Lake
 from datalab.names import TableName
-from datalab.pipelines.execute import Context
-from datalab.pipelines.graph import NO_FLOWS, Graph
-from datalab.pipelines.records import RunRecord
+from datalab.pipelines.context import Context, new_context
 from datalab.pipelines.run import RunOptions
-from datalab.pipelines.steps import Step
 from datalab.platform.announce import announce
 from datalab.platform.dead_letters import send_dead_letters
 from datalab.platform.feeds import SourceFeed, chosen_feeds, prepare_feeds, validate_files, wire_feeds, wire_workers
-from datalab.platform.masking import personal_columns
-from datalab.platform.queries import Moment, ask
-from datalab.platform.runs import Wish, Workload, new_context, plan_run, run
 from datalab.platform.settings import Configuration
-from datalab.platform.wiring import check_graph, wire_engine, wire_graph, wire_lake
+from datalab.platform.wiring import wire_engine, wire_lake
+from datalab.platform.wish import Wish
+from datalab.plugins import deferred
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from datalab.pipelines.graph import Graph
+    from datalab.pipelines.records import RunRecord
+    from datalab.pipelines.steps import Step
+    from datalab.platform import graphs, masking, queries, runs
+else:  # they need a parser of SQL, which most of what a project is opened for does not
+    graphs, masking, queries, runs = (
+        deferred(f"datalab.platform.{name}") for name in ("graphs", "masking", "queries", "runs")
+    )
 
 
 class Lab:
@@ -96,15 +101,15 @@ class Lab:
     @cached_property
     def _checked(self) -> tuple[Graph, Mapping[TableName, pa.Schema]]:
         schemas = {feed.target: feed.schema for feed in self.feeds}
-        graph = wire_graph(self.configuration, {*schemas, *self.lake.names()})
-        return graph, check_graph(self.configuration, graph, self.engine, self.lake, schemas)
+        graph = graphs.wire_graph(self.configuration, {*schemas, *self.lake.names()})
+        return graph, graphs.check_graph(self.configuration, graph, self.engine, self.lake, schemas)
 
-    def workload(self, wish: Wish) -> Workload:
+    def workload(self, wish: Wish) -> runs.Workload:
         """What there is to run. Pipelines that are not wanted are not looked at: taking records in needs none."""
         environment = self.configuration.environment or ""
         if wish.of_sources_alone(feed.target for feed in self.feeds):
-            return Workload(self.feeds, NO_FLOWS, {}, environment)
-        return Workload(self.feeds, *self._checked, environment)
+            return runs.Workload(self.feeds, environment=environment)
+        return runs.Workload(self.feeds, *self._checked, environment)
 
     def context(self) -> Context:
         """A run's context: a new id, this moment."""
@@ -112,7 +117,7 @@ class Lab:
 
     def plan(self, wish: Wish) -> tuple[Step, ...]:
         """What a run would do now; nothing is written."""
-        return plan_run(self.context(), self.workload(wish), wish)
+        return runs.plan_run(self.context(), self.workload(wish), wish)
 
     def run(self, wish: Wish) -> RunRecord:
         """Ingest and pipelines, then the report and the notification; failures of steps are in the record."""
@@ -120,7 +125,7 @@ class Lab:
         options = RunOptions(context.run_id, chosen.parallel, chosen.retries)
         if wish.ingest:
             prepare_feeds(self.feeds, wish.tables, context)
-        record = run(context, self.workload(wish), wish, self.bus, options)
+        record = runs.run(context, self.workload(wish), wish, self.bus, options)
         if wish.ingest:
             self.send_dead_letters(context)
         announce(self.configuration, record, lambda sql: self.query(sql).read_all(), self.bus)
@@ -130,9 +135,9 @@ class Lab:
         """Bring the dead letter topics of the sources up to date."""
         send_dead_letters(self.configuration, context, self.environ, self.bus)
 
-    def query(self, sql: str, at: Moment | None = None) -> pa.RecordBatchReader:
+    def query(self, sql: str, at: queries.Moment | None = None) -> pa.RecordBatchReader:
         """The rows of a SELECT in the Spark dialect, now or as of an earlier moment."""
-        return ask(self.lake, self.engine, sql, datetime.now(UTC), at)
+        return queries.ask(self.lake, self.engine, sql, datetime.now(UTC), at)
 
     @property
     def personal_fields(self) -> tuple[str, ...]:
@@ -140,8 +145,8 @@ class Lab:
         tagged = {field for feed in self.feeds for field in feed.personal_fields}
         if not tagged:
             return ()
-        graph = wire_graph(self.configuration, {*(feed.target for feed in self.feeds), *self.lake.names()})
-        return tuple(sorted(personal_columns((node.query for node in graph.flows), tagged)))
+        graph = graphs.wire_graph(self.configuration, {*(feed.target for feed in self.feeds), *self.lake.names()})
+        return tuple(sorted(masking.personal_columns((node.query for node in graph.flows), tagged)))
 
     def validate(self, source: str, files: Sequence[Path]) -> tuple[Validated, ...]:
         """What ingest would say of files, without taking them in. UnknownSetting for a source that is not there."""

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
-from uuid import uuid4
 
 import pyarrow as pa
 
 from datalab import __version__
-from datalab.engine.base import Engine
 from datalab.errors import UnknownTable
 from datalab.events import Bus, RunFinished, RunStarted
-from datalab.lake.lake import Lake
 from datalab.names import TableName
 from datalab.pipelines.columns import with_columns
-from datalab.pipelines.execute import Context, Outcome, execute
-from datalab.pipelines.graph import FlowNode, Graph
+from datalab.pipelines.context import Context
+from datalab.pipelines.execute import execute
+from datalab.pipelines.graph import NO_FLOWS, FlowNode, Graph
+from datalab.pipelines.outcome import Outcome
 from datalab.pipelines.plan import NO_HEAD, Heads, plan, plan_flow
 from datalab.pipelines.records import RunRecord, record_run
 from datalab.pipelines.run import Job, RunOptions, run_jobs
 from datalab.pipelines.steps import SourceRead, Step
 from datalab.platform.heads import read_heads
+from datalab.platform.wish import Wish
 
 
 class Feed(Protocol):
@@ -46,30 +46,6 @@ class Feed(Protocol):
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What the user asked to run: these tables and all before them (none named: everything), some from scratch."""
-
-    tables: tuple[TableName, ...] = ()
-    refresh: frozenset[TableName] = field(default_factory=frozenset)
-    refresh_all: bool = False
-    ingest: bool = True
-    flows: bool = True
-
-    def refreshed(self, nodes: Sequence[FlowNode]) -> frozenset[TableName]:
-        """The tables to be computed from scratch."""
-        return frozenset(node.flow.target for node in nodes) if self.refresh_all else self.refresh
-
-    def of_sources_alone(self, fed: Iterable[TableName]) -> bool:
-        """Whether no flow can be meant; `fed` are the tables that sources feed."""
-        named = {*self.tables, *self.refresh}
-        return named <= set(fed) if named else not (self.flows or self.refresh_all)
-
-    def without_ingest(self) -> Wish:
-        """The same, the flows alone."""
-        return replace(self, ingest=False)
-
-
-@dataclass(frozen=True)
 class Workload:
     """What there is to run: the project's sources and its graph, in one environment.
 
@@ -77,15 +53,9 @@ class Workload:
     """
 
     sources: Sequence[Feed]
-    graph: Graph
+    graph: Graph = NO_FLOWS
     schemas: Mapping[TableName, pa.Schema] = field(default_factory=dict)
     environment: str = ""
-
-
-def new_context(lake: Lake, engine: Engine) -> Context:
-    """A context with a fresh run id and the present moment."""
-    now = datetime.now(UTC)
-    return Context(lake, engine, f"{now:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}", now)
 
 
 def plan_run(context: Context, workload: Workload, wish: Wish) -> tuple[Step, ...]:

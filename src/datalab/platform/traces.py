@@ -21,11 +21,11 @@ from datalab.lineage.wanted import wanted_rows
 from datalab.names import TableName
 from datalab.pipelines.graph import Graph
 from datalab.platform.features import wire_features
+from datalab.platform.graphs import wire_graph
 from datalab.platform.lab import Lab
 from datalab.platform.masking import mask_value, personal_columns
 from datalab.platform.queries import Moment
 from datalab.platform.state import log_folders
-from datalab.platform.wiring import wire_graph
 
 ROWS, ROWS_OF_A_SCORE = 10, 3
 _LOGGED = "not in the lake yet: read from the server's own log (datalab flush)"

@@ -5,16 +5,23 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlglot import exp, parse_one
 
 from datalab.engine.base import Engine, Query, ReplaceGroups, Work
 from datalab.lake.lake import Lake
 from datalab.lake.provenance import Provenance
 from datalab.lake.table import Change, DataFile, Relation, TableSpec, TableState
 from datalab.names import TableName
+from datalab.plugins import deferred
+
+if TYPE_CHECKING:
+    import sqlglot
+    from sqlglot import exp
+else:
+    sqlglot, exp = deferred("sqlglot"), deferred("sqlglot.expressions")
 
 QUARANTINE = TableName("ops", "quarantine")
 _TIMESTAMP = pa.timestamp("us", tz="UTC")
@@ -150,12 +157,12 @@ def _touched(rejected: Rejected, current: Relation, now: datetime) -> Query:
 def _covered(rejected: Rejected, current: Relation, now: datetime) -> Query:
     tree = exp.select("target", "unit").from_("present")
     same = (exp.column("target").eq(str(rejected.target)), exp.column("flow").eq(rejected.flow))
-    tree = tree.where(*same, parse_one(rejected.within, read="spark"))
+    tree = tree.where(*same, sqlglot.parse_one(rejected.within, read="spark"))
     both = tree.union(exp.select("target", "unit").from_("rejected"))
     relations = {"present": current, "rejected": Relation(rejected.rows.schema, memory=rejected.rows)}
     return Query(both, relations, now, "quarantine")
 
 
 def _over(sql: str, name: str, rows: pa.Table, now: datetime) -> Query:
-    tree = parse_one(sql, read="spark", into=exp.Select)
+    tree = sqlglot.parse_one(sql, read="spark", into=exp.Select)
     return Query(tree, {name: Relation(rows.schema, memory=rows)}, now, "quarantine")

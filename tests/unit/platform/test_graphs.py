@@ -9,8 +9,8 @@ import pytest
 from datalab.errors import PipelineError
 from datalab.names import TableName
 from datalab.pipelines.graph import Graph
+from datalab.platform.graphs import wire_graph
 from datalab.platform.settings import load
-from datalab.platform.wiring import wire_graph
 
 KNOWN = {TableName("bronze", "a")}
 VIEW = "CREATE MATERIALIZED VIEW gold.x AS SELECT k, count(*) AS n FROM bronze.a GROUP BY k"
