@@ -49,15 +49,16 @@ def _run(job: str, command: list[str]) -> Measured:
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         started = time.monotonic()
         process = subprocess.Popen(command, cwd=ROOT, env=_environ(), stdout=out, stderr=err)
-        peaks: dict[int, int] = {}
+        peaks: dict[int, tuple[bytes, int]] = {}
         status, usage = _awaited(process, peaks)
         seconds = time.monotonic() - started
         if status:
             raise SystemExit(f"benchmark job {job} failed with {status}:\n{_text(err)[-4000:]}")
         answer = json.loads(_text(out).splitlines()[-1])
-    largest = max([usage.ru_maxrss * 1024, *peaks.values()])
+    highest = [peak for _, peak in peaks.values()]
+    largest = max([usage.ru_maxrss * 1024, *highest])
     cpu = usage.ru_utime + usage.ru_stime
-    return Measured(seconds, cpu, largest, max(largest, sum(peaks.values())), answer)
+    return Measured(seconds, cpu, largest, max(largest, sum(highest)), answer)
 
 
 def middle(runs: list[Measured]) -> Measured:
@@ -75,14 +76,16 @@ def _environ() -> dict[str, str]:
     return {**ours, "PYTHONPATH": str(ROOT / "src")}
 
 
-def _awaited(process: subprocess.Popen[bytes], peaks: dict[int, int]) -> tuple[int, Any]:
+def _awaited(process: subprocess.Popen[bytes], peaks: dict[int, tuple[bytes, int]]) -> tuple[int, Any]:
+    """The process's end. Until a new one runs its own program, its memory is that of who starts it: it counts anew."""
     while True:
         pid, status, usage = os.wait4(process.pid, os.WNOHANG)
         if pid:
             process.returncode = os.waitstatus_to_exitcode(status)
             return process.returncode, usage
         for member in _tree(process.pid):
-            peaks[member] = max(peaks.get(member, 0), _high_water(member))
+            (known, peak), program = peaks.get(member, (b"", 0)), _program(member)
+            peaks[member] = program or known, max(peak if program in (known, b"") else 0, _high_water(member))
         time.sleep(_POLL_SECONDS)
 
 
@@ -94,6 +97,12 @@ def _tree(pid: int) -> list[int]:
             for children in Path(f"/proc/{member}/task").glob("*/children"):
                 found.extend(int(child) for child in children.read_text().split())
     return found
+
+
+def _program(pid: int) -> bytes:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 def _high_water(pid: int) -> int:
