@@ -6,10 +6,12 @@ import mmap
 import os
 import pickle
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 _SMALL = 4_096
+_ALONE = 512 << 10
 _ALIGNED = 64
 ORDER_BYTES = 512  # each order to the process that starts workers: none is read together with the next one
 Packed = tuple[bytes, tuple[tuple[int, int], ...]]
@@ -62,13 +64,19 @@ class Shared:
 
 
 def unpack(descriptor: int, packed: Packed) -> Any:
-    """The value, in the child; its large buffers are the shared memory itself, read-only."""
+    """The value, in the child; its large buffers are the shared memory itself, read-only, as long as they are used."""
     body, places = packed
-    if not places:
-        return pickle.loads(body)  # noqa: S301 - from our own parent
-    end = max(start + size for start, size in places)
-    view = memoryview(mmap.mmap(descriptor, end, access=mmap.ACCESS_READ))
-    return pickle.loads(body, buffers=[view[start : start + size] for start, size in places])  # noqa: S301
+    return pickle.loads(body, buffers=_views(descriptor, places))  # noqa: S301 - from our own parent
+
+
+def _views(descriptor: int, places: Sequence[tuple[int, int]]) -> Iterator[memoryview]:
+    """What lies in each place; the largest are mapped by themselves, and leave the process's memory with their user."""
+    for _, some in groupby(places, lambda place: place[0] if place[1] >= _ALONE else None):
+        together = list(some)
+        (first, _), (last, size) = together[0], together[-1]
+        offset = first - first % mmap.ALLOCATIONGRANULARITY
+        view = memoryview(mmap.mmap(descriptor, last + size - offset, access=mmap.ACCESS_READ, offset=offset))
+        yield from (view[start - offset : start - offset + size] for start, size in together)
 
 
 def _write(descriptor: int, data: memoryview, at: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -38,7 +40,9 @@ def decode_message_job(job: MessageJob) -> MessagesDone:
     if job.target is not None:
         writer = RecordWriter(job.target, memory, _habits(job.target.name, job.contract))
     accepted, refused = 0, list[Refused]()
-    for batch in job.messages:
+    waiting, job = deque(job.messages), replace(job, messages=())  # each batch is let go of once it is decoded
+    while waiting:
+        batch = waiting.popleft()
         for part in decode_messages(batch.column("value"), job.schemas, contract):
             accepted += part.accepted
             refused.extend(_placed(batch, part))
