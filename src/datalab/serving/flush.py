@@ -20,7 +20,7 @@ from datalab.lake.table import Change, Relation, TableSpec, TableState
 from datalab.names import TableName
 from datalab.pipelines.execute import Context
 from datalab.quality.publish import discarded_on_failure
-from datalab.serving.log_reader import Chunk, Place, log_files, read_chunk, remove_taken
+from datalab.serving.log_reader import Chunk, Place, log_files, read_chunk, remove_taken, sizes
 
 _TIME = pa.timestamp("us", tz="UTC")
 _POSITION = [("source_log", pa.string()), ("source_row", pa.int64())]
@@ -76,11 +76,15 @@ class Flushed:
 
 
 def flush_log(context: Context, table: TableName, folder: Path, bus: Bus) -> Flushed:
-    """Take all whole lines of a log to its table. Safe to run twice at once: who comes second starts over."""
+    """Take all whole lines that a log has now to its table. Safe to run twice at once: who comes second starts over.
+
+    What is logged meanwhile is for the next time: a busy server would be followed without a pause, in tiny commits.
+    """
     rows = damaged = lost = 0
+    present = sizes(folder)
     while True:
         try:
-            taken = _take_some(context, table, folder)
+            taken = _take_some(context, table, folder, present)
         except Fenced:
             lost += 1
             if lost == _ATTEMPTS:
@@ -94,8 +98,11 @@ def flush_log(context: Context, table: TableName, folder: Path, bus: Bus) -> Flu
     return Flushed(table, rows, damaged)
 
 
-def _take_some(context: Context, table: TableName, folder: Path) -> Flushed | None:
-    """One commit; None where nothing is left. Files that were taken whole are removed only after their commit."""
+def _take_some(context: Context, table: TableName, folder: Path, present: Mapping[str, int]) -> Flushed | None:
+    """One commit; None where nothing is left of `present`, the bytes of each file.
+
+    Files that were taken whole are removed only after their commit.
+    """
     files = log_files(folder)
     state = context.lake.state(table)
     if not files:
@@ -103,7 +110,7 @@ def _take_some(context: Context, table: TableName, folder: Path) -> Flushed | No
     if state is None:
         state = context.lake.define(table, TableSpec(SCHEMAS[table], comment=_COMMENTS[table]))
     places = _places(state)
-    chunks = _chunks(files, places)
+    chunks = _chunks(files, places, present)
     if not chunks:
         remove_taken(folder, places)
         return None
@@ -112,15 +119,18 @@ def _take_some(context: Context, table: TableName, folder: Path) -> Flushed | No
     return _commit(context, state, chunks, {name: place for name, place in after.items() if name in names})
 
 
-def _chunks(files: Sequence[Path], places: Mapping[str, Place]) -> list[Chunk]:
+def _chunks(files: Sequence[Path], places: Mapping[str, Place], present: Mapping[str, int]) -> list[Chunk]:
     chunks: list[Chunk] = []
     left = _CHUNK_BYTES
     for path in files:
         if left <= 0:
             break
         place = places.get(path.name, Place())
+        behind = present.get(path.name, 0) - place.bytes
+        if behind <= 0:
+            continue
         try:
-            chunk = read_chunk(path, place, left)
+            chunk = read_chunk(path, place, min(left, behind))
         except FileNotFoundError:
             continue  # another flusher took it whole
         if chunk.lines:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,15 +67,18 @@ def remove_taken(folder: Path, places: Mapping[str, Place]) -> None:
             os.close(file)
 
 
+def sizes(folder: Path) -> dict[str, int]:
+    """The bytes of each file of a log, by name."""
+    found = {}
+    for path in log_files(folder):
+        with suppress(FileNotFoundError):
+            found[path.name] = path.stat().st_size
+    return found
+
+
 def backlog(folder: Path) -> int:
     """Bytes in the folder: an upper bound of what is not in the lake yet."""
-    total = 0
-    for path in log_files(folder):
-        try:
-            total += path.stat().st_size
-        except FileNotFoundError:
-            continue
-    return total
+    return sum(sizes(folder).values())
 
 
 def _untaken(path: Path, place: Place) -> bool:

@@ -12,6 +12,7 @@ import shutil
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.unit.serving.models import REQUEST
@@ -87,6 +88,20 @@ def test_records_are_in_the_lake_once_and_the_file_goes_when_its_writer_is_gone(
     RecordLog(folder, 1 << 20).append(record(4))
     assert flush(lab, folder) == 1
     assert len(lab.lake.require(SCORES).positions["score_log"].offsets) == 1, "places of files that are gone go, too"
+
+
+def test_what_is_logged_meanwhile_is_for_the_next_time(lab, tmp_path, monkeypatch):
+    log = RecordLog(tmp_path / "log", 1 << 20)
+    log.append(record(1))
+    commit, numbers = lab.lake.commit, iter(range(2, 10))
+
+    def answers_meanwhile(*arguments: Any) -> Any:
+        log.append(record(next(numbers)))
+        return commit(*arguments)
+
+    monkeypatch.setattr(lab.lake, "commit", answers_meanwhile)
+    assert [flush(lab, tmp_path / "log") for _ in range(3)] == [1, 1, 1]
+    assert stored(lab) == ["id-000001", "id-000002", "id-000003"]
 
 
 def test_a_log_rotates_by_size_and_by_age(tmp_path):
