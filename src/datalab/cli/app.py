@@ -18,6 +18,7 @@ from datalab.cli.commands import COMMANDS
 from datalab.cli.failures import OK, report
 from datalab.cli.options import add_options
 from datalab.cli.signals import listen, received
+from datalab.cli.streams import prepare
 
 _ENTRIES = {entry.name: entry for entry in COMMANDS}
 
@@ -81,6 +82,7 @@ def execute(args: Sequence[str]) -> int:
 
 def main() -> None:
     """Entry point of the script."""
+    prepare()
     listen()
     with seldom():
         sys.exit(execute(sys.argv[1:]))

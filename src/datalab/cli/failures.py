@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import sys
 import traceback
 
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from datalab import errors
+from datalab.cli.streams import json_line
 
 OK = 0
 UNEXPECTED = 1
@@ -68,7 +68,7 @@ def report(error: Exception, *, as_json: bool, debug: bool) -> int:
         traceback.print_exception(error)
     if as_json:
         record = {"type": type(error).__name__, "message": message, "hint": hint}
-        sys.stderr.write(json.dumps({"error": record}, ensure_ascii=False) + "\n")
+        sys.stderr.write(json_line({"error": record}, sys.stderr))
         return exit_code(error)
     console = Console(stderr=True, soft_wrap=True)
     console.print(Text.assemble(("error: ", "bold red"), message))

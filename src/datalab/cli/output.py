@@ -19,6 +19,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from datalab.cli.streams import json_line
+
 _LONGEST_CELL = 200
 
 
@@ -54,7 +56,7 @@ class Table:
 def show(value: Any, *, as_json: bool) -> None:
     """Print an answer on stdout: a Table, a mapping, a sequence or a sentence."""
     if as_json:
-        sys.stdout.write(to_json(value) + "\n")
+        sys.stdout.write(json_line(jsonable(value), sys.stdout))
     elif isinstance(value, Table):
         _show_table(value)
     elif isinstance(value, Mapping):

@@ -25,6 +25,7 @@ App = Callable[[Any, Any, Any], Awaitable[None]]
 CALL = "datalab.call"
 _OTHER = "other"
 _REFUSED = "refused"
+_HEAD = "HEAD"
 ALWAYS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 
 
@@ -88,6 +89,8 @@ class Guard:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
         path, status = _OTHER, 500
+        if scope["method"] == _HEAD:  # answered as GET is; the server, by its own scope, leaves the body out
+            scope = {**scope, "method": "GET"}
 
         async def watched(message: Message) -> None:
             nonlocal status
@@ -236,7 +239,8 @@ class Routes:
         """Why there is no policy."""
         if path == _OTHER:
             return Problem("not_found")
-        allowed = ", ".join(sorted(self._methods[path])).encode("ascii")
+        methods = self._methods[path]
+        allowed = ", ".join(sorted({*methods, *([_HEAD] if "GET" in methods else [])})).encode("ascii")
         return Problem("method_not_allowed", headers=((b"allow", allowed),))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from typing import Any
 
@@ -79,7 +80,11 @@ async def _stored(log: PushLog, body: bytes, media: bytes, key: str) -> Receipt:
 
 
 def _lines(body: bytes, media: bytes) -> list[bytes]:
-    """One record a line, blank lines left out. A single JSON object may be spread over several."""
+    """One record a line, blank lines left out. A single JSON object may be spread over several.
+
+    A byte order mark would be skipped at the beginning of a file, and be a fault where others' records come before it.
+    """
+    body = body.removeprefix(BOM_UTF8)
     if media == _JSON and (b"\n" in body.strip() or body.lstrip().startswith(b"[")):
         body = _on_one_line(body)
     found = [line + b"\n" for line in body.split(b"\n") if line.strip()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import gzip
 import io
 import json
@@ -108,6 +109,14 @@ def test_records_of_every_form_reach_bronze_with_their_position(pedidos: Pedidos
     assert [row[0] for row in found] == ["1", "2", "3", "4", "5", "6"]
     for at, answer in ((0, answers[0]), (2, answers[1]), (3, answers[2]), (5, answers[3])):
         assert found[at][1:] == (f"push/pedidos/{answer.json()['file']}", answer.json()["row"])
+
+
+def test_a_byte_order_mark_is_no_fault_wherever_the_request_stands_in_the_file(pedidos: Pedidos) -> None:
+    marked = [{"content": codecs.BOM_UTF8 + order(each).encode(), "type": "application/json"} for each in "12"]
+    answers = push(pedidos, *marked, {"content": codecs.BOM_UTF8 + lines(order("3"))})
+    assert [answer.json()["row"] for answer in answers] == [0, 1, 2]
+    pedidos.run()
+    assert pedidos.rows("SELECT id FROM bronze.pedidos ORDER BY id") == [("1",), ("2",), ("3",)]
 
 
 def test_the_same_request_is_stored_once(pedidos: Pedidos) -> None:

@@ -269,6 +269,30 @@ def test_fields_without_end_behind_a_body_end_the_connection(served, piece):
     assert run(served, ask) < 10_000_000
 
 
+def test_head_is_answered_as_get_is_but_for_the_body(served):
+    async def work(connect):
+        client = await connect()
+        asked = [
+            ("/health", ""),
+            ("/v1/model-info", "read"),
+            ("/v1/model-info", ""),
+            (PATH, "score"),
+            ("/nowhere", "read"),
+        ]
+        found = []
+        for path, role in asked:
+            client.writer.write(request(served, b"", path, role, "HEAD"))
+            head = (await client.reader.readuntil(b"\r\n\r\n")).decode()
+            found.append((int(head.split()[1]), "content-length: 0\r\n" in head))
+        whole = await client.ask(request(served, b"", "/health", "", "GET"))
+        refused = await client.ask(request(served, b"", "/v1/model-info", "read", "POST"))
+        return found, whole[0], refused[1]["allow"]
+
+    found, whole, allowed = run(served, work)
+    assert found == [(200, False), (200, False), (401, False), (405, False), (404, False)]
+    assert (whole, allowed) == (200, "GET, HEAD")
+
+
 def test_this_is_no_proxy(served):
     async def ask(connect):
         client = await connect()
