@@ -37,6 +37,7 @@ class _Pile:
 
     held: list[pa.Table] = field(default_factory=list)
     rows: int = 0
+    bytes: int = 0
     path: Path | None = None
     file: Any = None
     sink: Any = None
@@ -75,10 +76,10 @@ class RecordWriter:
         """Take records; columns that the target lacks are an error, columns that they lack are NULL."""
         for key, rows in split(fitted(records, self._target.schema), self._target.partition):
             pile = self._piles.setdefault(key, _Pile())
+            size = rows.nbytes
             pile.held.append(rows)
-            pile.rows += rows.num_rows
-            self._bytes += rows.nbytes
-            self._taken += rows.nbytes
+            pile.rows, pile.bytes = pile.rows + rows.num_rows, pile.bytes + size
+            self._bytes, self._taken = self._bytes + size, self._taken + size
             if pile.rows >= _GROUP_ROWS:
                 self._write(key, pile)
         if self._bytes > self._memory or self._taken > _SHARED * self._memory:
@@ -99,8 +100,8 @@ class RecordWriter:
         if not pile.held:
             return
         rows = self._joined(pile)
-        self._bytes -= sum(each.nbytes for each in pile.held)
-        pile.held, pile.rows = [], 0
+        self._bytes -= pile.bytes
+        pile.held, pile.rows, pile.bytes = [], 0, 0
         nan = _has_nan(rows)
         if (nan and not pile.nan) or rows.schema != pile.schema:
             self._close(key, pile)
@@ -116,8 +117,9 @@ class RecordWriter:
     def _joined(self, pile: _Pile) -> pa.Table:
         """What is held as one; a column that came in several forms, or in its own, comes in its own from then on."""
         held = pile.held
+        types = [rows.schema.types for rows in held]
         for at, each in enumerate(self._target.schema):
-            forms = {rows.schema.field(at).type for rows in held}
+            forms = {those[at] for those in types}
             if len(forms) > 1 or each.type in forms:
                 pile.plain.add(each.name)
             if each.name in pile.plain:
@@ -174,15 +176,15 @@ class RecordWriter:
 
 def fitted(records: pa.Table, schema: pa.Schema) -> pa.Table:
     """The records with the columns of `schema` in its types, field ids included; dictionaries stay encoded."""
-    surplus = set(records.column_names) - set(schema.names)
+    given = dict(zip(records.column_names, records.columns, strict=True))
+    surplus = given.keys() - set(schema.names)
     if surplus:
         raise EngineError(f"the table lacks columns: {', '.join(sorted(surplus))}")
     columns, fields = [], []
     for each in schema:
-        if each.name not in records.column_names:
+        column = given.get(each.name)
+        if column is None:
             column = pa.chunked_array([pa.nulls(records.num_rows, each.type)])
-        else:
-            column = records.column(each.name)
         kind = _in_form(column.type, each.type)
         columns.append(column if column.type == kind else column.cast(kind))
         fields.append(each.with_type(kind))

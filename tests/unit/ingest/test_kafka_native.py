@@ -108,7 +108,9 @@ def consumed(sent: Sequence[Sent]) -> tuple[list[dict[str, Any]], list[Any], Bro
     broker = Broker(sent)
     library: Any = kafka_native._library()
     handed = (ctypes.c_void_p * 5)(*(ctypes.cast(each, ctypes.c_void_p).value for each in broker.handed))
-    over = SimpleNamespace(client=broker, handed=handed, measure=library.measure, gather=library.gather)
+    over = SimpleNamespace(
+        client=broker, handed=handed, measure=library.measure, gather=library.gather, errors=library.errors
+    )
     client = NativeClient(over, {})  # type: ignore[arg-type]
     batch, notices = client.consume(1_000)
     if batch is not None:

@@ -116,6 +116,7 @@ def test_messages_by_their_ids() -> None:
     assert found(one[:5], one) == {NO_SCHEMA: [0], 5: [1]}
     assert found(one[:5]) == {NO_SCHEMA: [0]}
     assert found(one, start=1) == {}
+    assert distinct(pa.nulls(2, pa.large_binary())).keys() == {NO_SCHEMA}
 
 
 def test_a_message_cannot_reach_into_the_next() -> None:

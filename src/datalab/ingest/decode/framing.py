@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from datalab.ingest.native.library import is_wanted, records_library
+
 HEAD = 5
 _WORD = 8
 NO_SCHEMA = -1
@@ -51,7 +53,13 @@ def _only_id(values: pa.LargeBinaryArray) -> int | None:
     count = len(values)
     _, offsets, data = values.buffers()
     starts = np.frombuffer(offsets, dtype=np.int64, count=count + 1 + values.offset)[values.offset :]
-    if not count or np.diff(starts).min() <= HEAD or data.size - starts[-1] < _WORD:
+    if not count or data is None or data.size - starts[-1] < _WORD:
+        return None
+    library = records_library() if is_wanted() else None
+    if library is not None:
+        found = library.records_schema(data.address, starts.ctypes.data, count)
+        return None if found < 0 else int(found)
+    if np.diff(starts).min() <= HEAD:
         return None
     words = np.ndarray((data.size - _WORD + 1,), dtype="<u8", buffer=data, strides=(1,))  # one at each offset
     heads = words[starts[:-1]] & np.uint64((1 << 8 * HEAD) - 1)

@@ -67,6 +67,8 @@ def _without(array: pa.Array, bad: Mask) -> pa.Array:
 
 
 def _true(array: pa.Array) -> Mask:
+    if not pc.any(array).as_py():  # as nearly always: bits need not become bytes
+        return np.zeros(len(array), dtype=bool)
     return np.asarray(pc.fill_null(array, False).to_numpy(zero_copy_only=False), dtype=bool)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from datalab.ingest.native.build import LIBRARY
 
 _SWITCH = "DATALAB_NATIVE"
-_RECORDS_LAYOUT = 2  # of what is handed over, as records.c has it
+_RECORDS_LAYOUT = 3  # of what is handed over, as records.c has it
 
 
 def is_wanted() -> bool:
@@ -37,10 +37,11 @@ def records_library() -> Any:
         library.records_read.argtypes = [*(pointer,) * 4, number, pointer, number, ctypes.c_int, pointer, pointer]
         library.records_cut.argtypes = [*(pointer,) * 3, number, pointer, pointer]
         library.records_check.argtypes = [*(pointer,) * 3, number, pointer]
+        library.records_schema.argtypes = [pointer, pointer, number]
         library.records_recurring.argtypes = [*(pointer,) * 3, number, number, pointer, pointer]
     except AttributeError:
         return None
     library.records_read.restype = library.records_check.restype = None
     library.records_cut.restype = ctypes.c_int
-    library.records_recurring.restype = number
+    library.records_recurring.restype = library.records_schema.restype = number
     return library

@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#define LAYOUT 1 /* of everything below; the caller compares it with its own */
+#define LAYOUT 2 /* of everything below; the caller compares it with its own */
 #define AHEAD 8  /* messages whose values are fetched into the cache before their turn; twice as many for themselves */
 #define LINE 64  /* bytes of the cache at a time */
 #define OWN 3    /* lines of a message, with what librdkafka keeps behind it */
@@ -101,6 +101,12 @@ void messages_measure(const struct calls *calls, struct message *const *messages
             sizes->header_bytes += value ? (int64_t)size : 0;
         }
     }
+}
+
+/* Which ones are none but an error. */
+void messages_errors(struct message *const *messages, int64_t count, int64_t *places) {
+    for (int64_t at = 0; at < count; at++)
+        if (messages[at]->error) *places++ = at;
 }
 
 /* One message's headers behind those of the messages before it; answers how many there are now. */

@@ -11,8 +11,9 @@
 #error "numbers are taken as they lie in memory"
 #endif
 
-#define LAYOUT 2 /* of everything below; the caller compares it with its own */
+#define LAYOUT 3 /* of everything below; the caller compares it with its own */
 #define SPARE 16 /* bytes behind the last record, and behind the texts that are cut, which may be touched */
+#define HEAD 5   /* bytes before the record of a message */
 #define HIGH UINT64_C(0x8080808080808080)
 #define SLOTS 4096 /* of a table of words; four times as many as there may be words */
 
@@ -195,6 +196,17 @@ void records_read(
             good[row] = (uint8_t)sound;
         }
     }
+}
+
+/* The schema id that all messages have: four bytes behind a zero, with something behind them. -1 where that is not so. */
+int64_t records_schema(const uint8_t *data, const int64_t *starts, int64_t count) {
+    uint64_t head = count ? first_bytes(word_at(data + starts[0]), HEAD) : 1;
+    if (head & 0xFF) return -1;
+    for (int64_t row = 0; row < count; row++) {
+        if (starts[row + 1] - starts[row] <= HEAD) return -1;
+        if (first_bytes(word_at(data + starts[row]), HEAD) != head) return -1;
+    }
+    return __builtin_bswap32((uint32_t)(head >> 8));
 }
 
 /* Values one behind the other; answers whether all are ASCII. `ends` has one more than there are, the first of them zero. */

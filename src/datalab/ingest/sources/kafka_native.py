@@ -21,7 +21,7 @@ from datalab.ingest.message_jobs import MESSAGES
 from datalab.ingest.native.library import built
 from datalab.ingest.sources.kafka_client import TICK, UNREADABLE, Gate, Notice, Settings, Taken
 
-_LAYOUT = 1  # of the structures below, as messages.c has them
+_LAYOUT = 2  # of the structures below, as messages.c has them
 _CONSUMER = 1
 _WORDS = 512
 
@@ -100,8 +100,9 @@ class _Library:
             function = getattr(client, name)
             function.restype, function.argtypes = answer, arguments
         self.handed = (_P * len(_HANDED))(*(ctypes.cast(getattr(client, name), _P).value for name in _HANDED))
-        self.measure, self.gather = own.messages_measure, own.messages_gather
-        self.measure.restype = self.gather.restype = None
+        self.measure, self.gather, self.errors = own.messages_measure, own.messages_gather, own.messages_errors
+        self.measure.restype = self.gather.restype = self.errors.restype = None
+        self.errors.argtypes = (_P, _I64, _P)
         self.measure.argtypes, self.gather.argtypes = (_P, _P, _I64, _P), (_P, _P, _I64, _P, _P)
 
 
@@ -177,7 +178,7 @@ class NativeClient:
     def _gathered(self, count: int) -> Taken:
         library, sizes = self._library, _Sizes()
         library.measure(library.handed, self._room, count, ctypes.byref(sizes))
-        notices = () if sizes.kept == count else tuple(self._notices(count))
+        notices = () if sizes.kept == count else tuple(self._notices(count, count - sizes.kept))
         columns = _Columns(sizes)
         library.gather(library.handed, self._room, count, ctypes.byref(sizes), ctypes.byref(columns.pointers))
         return columns.batch() if sizes.kept else None, notices
@@ -203,11 +204,12 @@ class NativeClient:
         finally:
             calls.rd_kafka_topic_partition_list_destroy(made)
 
-    def _notices(self, count: int) -> Iterator[Notice]:
-        for pointer in self._room[:count]:
-            each = _Message.from_address(pointer)
-            if each.error:
-                yield Notice(each.partition, each.offset, KafkaError(each.error, _said(each)))
+    def _notices(self, count: int, errors: int) -> Iterator[Notice]:
+        places = (_I64 * errors)()
+        self._library.errors(self._room, count, places)
+        for place in places:
+            each = _Message.from_address(self._room[place])
+            yield Notice(each.partition, each.offset, KafkaError(each.error, _said(each)))
 
 
 def _said(message: _Message) -> str | None:
