@@ -10,13 +10,13 @@ from typing import Any
 
 import pyarrow as pa
 from pydantic_core import from_json, to_json
-from sqlglot import exp
 
-from datalab.engine.base import Query, Work
+from datalab.engine.base import Staged
 from datalab.errors import Fenced
 from datalab.events import Bus, ScoresFlushed
 from datalab.lake.provenance import Provenance
-from datalab.lake.table import Change, Relation, TableSpec, TableState
+from datalab.lake.rows import write_rows
+from datalab.lake.table import Change, TableSpec, TableState
 from datalab.names import TableName
 from datalab.pipelines.execute import Context
 from datalab.quality.publish import discarded_on_failure
@@ -143,10 +143,8 @@ def _commit(context: Context, state: TableState, chunks: Sequence[Chunk], places
     found = [_records(chunk) for chunk in chunks]
     rows = [row for records, _ in found for row in records]
     damaged = sum(bad for _, bad in found)
-    schema = SCHEMAS[state.name]
-    memory = Relation(schema, memory=pa.Table.from_pylist(rows, schema=schema))
-    query = Query(exp.select("*").from_("records"), {"records": memory}, context.now, str(state.name))
-    staged = context.engine.stage(Work(query, state.target()))
+    records = pa.Table.from_pylist(rows, schema=SCHEMAS[state.name])
+    staged = Staged((write_rows(state.target(), records),) if rows else ())
     provenance = Provenance(
         context.run_id,
         _FLOW,

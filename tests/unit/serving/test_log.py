@@ -307,6 +307,11 @@ def test_lines_that_are_no_records_are_counted_and_passed(lab, tmp_path):
     done = flush_log(lab.context(), SCORES, folder, Bus())
     assert (done.rows, done.damaged) == (1, 2)
     assert lab.query("SELECT source_row FROM ops.scores").read_all().column("source_row").to_pylist() == [1]
+    (folder / "2.jsonl").write_bytes(b"garbage\n")
+    done = flush_log(lab.context(), SCORES, folder, Bus())
+    assert (done.rows, done.damaged) == (0, 1)
+    assert stored(lab) == ["id-000001"]
+    assert log_files(folder) == []
 
 
 def test_with_disk_every_append_is_flushed_before_it_is_settled(tmp_path, monkeypatch):
