@@ -49,7 +49,7 @@ def test_kafka_keeps_what_it_acknowledged_through_a_kill(kafka: Control) -> None
     produce(bootstrap, "pedidos", 100)
     os.kill(kafka.status().pid or 0, signal.SIGKILL)
     wait_for_end(kafka)
-    assert kafka.status().problem == "not running"
+    assert kafka.status().problem == "ended by itself"
     kafka.start()
     assert sorted(map(int, consume(bootstrap, "pedidos", 100))) == list(range(100))
 

@@ -21,7 +21,7 @@ from datalab.platform.services.processes import last_lines, log_path
 
 app = typer.Typer(help="Run real servers on this machine without containers: Kafka, a schema registry.")
 NAMES = Annotated[list[str], typer.Argument(help="Servers, as `datalab services list` names them.")]
-SOME = Annotated[list[str] | None, typer.Argument(help="Servers; none: all that run.")]
+SOME = Annotated[list[str] | None, typer.Argument(help="Servers; none: all that were started.")]
 _PAUSE = 0.3
 
 
@@ -83,10 +83,10 @@ def logs(
 
 @app.command()
 def health(ctx: typer.Context, names: SOME = None) -> None:
-    """Ask servers whether they are well; exit code 1 where one is not."""
+    """Ask servers whether they are well, and miss those that ended by themselves; exit code 1 where one is not well."""
     chosen = _named(ctx, names) if names else _controls(ctx, known_services().values())
     found = [(control, control.status()) for control in chosen]
-    asked = [(control, status) for control, status in found if names or status.running]
+    asked = [(control, status) for control, status in found if names or status.running or status.lost]
     rows = [
         {"service": status.service, "healthy": not status.problem, "problem": status.problem} for _, status in asked
     ]
@@ -113,12 +113,18 @@ def _line(control: Control, status: Status) -> dict[str, Any]:
     return {
         "service": status.service,
         "title": control.service.title,
-        "state": "stopped" if not status.running else "unwell" if status.problem else "running",
+        "state": _state(status),
         "pid": status.pid,
         "address": ", ".join(control.addresses.values()),
         "memory_mb": status.memory // 1_000_000 if status.running else None,
         "since": status.started_at or None,
     }
+
+
+def _state(status: Status) -> str:
+    if not status.running:
+        return "ended" if status.lost else "stopped"
+    return "unwell" if status.problem else "running"
 
 
 def _following(control: Control) -> Iterator[str]:

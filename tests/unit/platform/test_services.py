@@ -92,8 +92,34 @@ def test_a_killed_server_is_seen_and_started_again(web: Control) -> None:
     deadline = time.monotonic() + 10
     while web.status().running and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert web.status().problem == "not running"
+    found = web.status()
+    assert (found.problem, found.lost) == ("ended by itself", True)
     assert web.start().pid != pid
+    web.stop()
+    found = web.status()
+    assert (found.problem, found.lost) == ("not running", False)
+
+
+def test_a_server_that_ended_by_itself_is_missed_until_it_is_stopped(
+    tmp_path: Path, datalab: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "datalab.yaml").write_text("name: p\n", encoding="utf-8")
+    gone = control(tmp_path, run=["sleep", "60"], health={})
+    gone.start()
+    real = tmp_path / ".datalab" / "services" / "kafka"
+    gone.folder.rename(real)
+    process = present(real)
+    assert process is not None
+    assert datalab("services", "list", "--json").json[0]["pid"] == process.pid
+    os.kill(process.pid, signal.SIGKILL)
+    while process.alive():
+        time.sleep(0.02)
+    assert [each["state"] for each in datalab("services", "list", "--json").json] == ["ended", "stopped"]
+    asked = datalab("services", "health", "--json")
+    assert (asked.code, asked.json) == (1, [{"service": "kafka", "healthy": False, "problem": "ended by itself"}])
+    assert datalab("services", "stop").code == 0
+    assert datalab("services", "health").code == 0
 
 
 def test_a_server_that_ends_while_it_starts_shows_its_last_words(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from datalab.platform.project import STATE_FOLDER
 from datalab.platform.services.describe import Service, filled
 from datalab.platform.services.fetch import fetched, files_folder, require_programs
 from datalab.platform.services.health import unwell
-from datalab.platform.services.processes import Process, end, last_lines, locked, present, start
+from datalab.platform.services.processes import Process, end, forget, is_noted, last_lines, locked, present, start
 
 _PAUSE = 0.25
 _SHOWN = 12
@@ -30,7 +30,10 @@ _SHOWN = 12
 
 @dataclass(frozen=True)
 class Status:
-    """A server as it is now. `problem` says in words why it does not answer; `memory` is in bytes."""
+    """A server as it is now. `problem` says in words why it does not answer; `memory` is in bytes.
+
+    `lost`: it was started, and ended though no command ended it.
+    """
 
     service: str
     running: bool
@@ -38,6 +41,7 @@ class Status:
     memory: int = 0
     started_at: str = ""
     problem: str = ""
+    lost: bool = False
 
 
 class Control:
@@ -72,6 +76,7 @@ class Control:
                 self._await(process, bus)
             except BaseException:
                 end(process, self.service.stop_seconds)
+                forget(self.folder)
                 raise
         return self.status()
 
@@ -83,13 +88,15 @@ class Control:
             process = present(self.folder)
             if process is not None:
                 end(process, self.service.stop_seconds)
+            forget(self.folder)
             return process is not None
 
     def status(self) -> Status:
         """How the server is."""
         process = present(self.folder)
         if process is None:
-            return Status(self.service.name, running=False, problem="not running")
+            lost = is_noted(self.folder)
+            return Status(self.service.name, False, problem="ended by itself" if lost else "not running", lost=lost)
         problem = unwell(self._health())
         return Status(self.service.name, True, process.pid, process.memory(), process.started_at, problem)
 

@@ -84,6 +84,16 @@ def present(folder: Path) -> Process | None:
     return process if process.born and process.alive() else None
 
 
+def is_noted(folder: Path) -> bool:
+    """Whether a process was started in this folder and not ended by a command, be it alive or not."""
+    return (folder / _STATE).exists()
+
+
+def forget(folder: Path) -> None:
+    """Take the process for ended on purpose."""
+    (folder / _STATE).unlink(missing_ok=True)
+
+
 def end(process: Process, seconds: float) -> bool:
     """Ask the process to end, and end it after so many seconds; whether it went by itself."""
     if not process.alive():
