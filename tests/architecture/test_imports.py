@@ -67,3 +67,9 @@ def test_a_decoding_worker_loads_what_decodes_and_writes_alone() -> None:
 @pytest.mark.parametrize("command", ["ingest", "run"])
 def test_taking_records_in_loads_no_parser_of_sql(command: str) -> None:
     assert heavy_modules_after(f"import datalab.cli.{command}") == ["numpy", "pyarrow"]
+
+
+def test_iceberg_tables_are_opened_without_arrows_own_engine() -> None:
+    answer = run(sys.executable, "-c", "import datalab.lake.formats.iceberg, sys; print(*sys.modules)")
+    assert not {"pyarrow.dataset", "pyarrow._acero", "pyiceberg.io.pyarrow"} & set(answer.stdout.split())
+    assert "pyiceberg.table" in answer.stdout.split()

@@ -25,7 +25,6 @@ from datalab.lake.formats.iceberg_files import known_entry, to_deletes, to_manif
 from datalab.lake.formats.iceberg_live import Manifests, changed_marks, has_deletes
 from datalab.lake.formats.iceberg_metadata import Draft, slim
 from datalab.lake.formats.iceberg_reshape import is_reshaped, reshape
-from datalab.lake.formats.iceberg_scan import scan
 from datalab.lake.formats.iceberg_schema import TRANSFORMS, partition_spec, to_arrow, to_iceberg
 from datalab.lake.formats.iceberg_snapshot import Present, Rewrite
 from datalab.lake.formats.iceberg_state import BACK_KEY, COMMENT_KEY, lineage, marks, table_state, to_snapshot
@@ -35,6 +34,7 @@ from datalab.lake.recent import Recent
 from datalab.lake.schema import extend, normalise
 from datalab.lake.table import Change, DataFile, Difference, Relation, Snapshot, TableSpec, TableState
 from datalab.names import TableName
+from datalab.plugins import load
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,6 +51,7 @@ _DEFAULTS = {
     "write.metadata.previous-versions-max": "20",
 }
 _ATTEMPTS = 10
+_SCAN = "datalab.lake.formats.iceberg_scan:scan"  # which hardly any table needs
 _KEPT = 1024
 _MANIFESTS = Manifests()  # no two files of a warehouse ever have one name: all that a process opens may share them
 _MOVED = "Iceberg tables name their files by absolute paths: move a folder that was moved back, or link it from there"
@@ -123,7 +124,9 @@ class IcebergFormat:
         found = _snapshot(state, chosen)
         schema = state.schema if chosen == state.snapshot else to_arrow(_schema_of(table, found))
         live = self._manifests.live(state, self._manifests.listed(table.io, found))
-        return Relation(schema, tuple(live.files.values()), scan=None if live.plain else scan(table, chosen, schema))
+        return Relation(
+            schema, tuple(live.files.values()), scan=None if live.plain else load(_SCAN)(table, chosen, schema)
+        )
 
     def diff(self, state: TableState, since: int | None, until: int) -> Difference:
         """The net difference, from the manifests that the two snapshots do not share."""
