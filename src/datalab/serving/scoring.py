@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple
 
 from datalab.errors import ScoreLogFailed
 from datalab.serving.feature_reader import FeatureReader
 from datalab.serving.inputs import Matrix
+from datalab.serving.judging import Judging
 from datalab.serving.log import RecordLog
 from datalab.serving.lookup import Features, Known
 from datalab.serving.model import LiveModel, ModelFailed
@@ -71,24 +72,23 @@ class Scorer:
     async def score_many(self, model: LiveModel, rows: Sequence[Row], caller: Caller) -> list[Written]:
         """An answer for each row, in order; all are recorded or none is answered. Problem.
 
-        While features are read and answers are written, the model works in a thread that hardly holds Python's lock;
-        a second one would only take it from the first two.
+        While features are read and answers are written, the model works on other parts.
         """
-        parts = [rows[start : start + _PART] for start in range(0, len(rows), _PART)]
-        pool = ThreadPoolExecutor(1, "judge")
+        judging = Judging(model)
         try:
             begun, known = [], Known()
-            for part in parts:
+            for start in range(0, len(rows), _PART):
+                part = rows[start : start + _PART]
                 found = await self._reader.read(model.plan, part, known)
                 inputs = _inputs(model, part, found)
-                judged = pool.submit(model.answers, *model.laid_out(inputs))
-                begun.append(Begun(part, found, inputs, judged.result))
+                number = judging.add(model.laid_out(inputs))
+                begun.append(Begun(part, found, inputs, partial(judging.answers, number)))
             answers = await asyncio.to_thread(self._recorded, model, begun, [caller] * len(rows))
             await self._log.settled()
         except (ScoreLogFailed, ModelFailed) as error:
             raise _problem(error) from error
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            judging.close()
         return answers
 
     def _each(
