@@ -21,7 +21,7 @@ from pyiceberg.table import Table
 from datalab.errors import CommitFailed, InvalidName, LakeError, NotSupported, SnapshotNotFound
 from datalab.lake.formats.base import FormatCapabilities, Overtaken, require_live, require_partition_columns
 from datalab.lake.formats.iceberg_catalog import open_catalog
-from datalab.lake.formats.iceberg_files import known_entry, to_deletes, to_manifest
+from datalab.lake.formats.iceberg_files import to_deletes, to_manifest
 from datalab.lake.formats.iceberg_live import Manifests, changed_marks, has_deletes
 from datalab.lake.formats.iceberg_metadata import Draft, slim
 from datalab.lake.formats.iceberg_reshape import is_reshaped, reshape
@@ -157,7 +157,7 @@ class IcebergFormat:
         metadata = transaction.table_metadata
         if any(file.older for file in change.add):
             raise NotSupported("Iceberg in DataLab", f"going back behind other partitions ({state.name})", _AGAIN)
-        entries = [known_entry(file) or to_manifest(file, metadata, table.io) for file in change.add]
+        entries = tuple(to_manifest(change.add, metadata, table.io))
         transaction.set_properties(marks(change.provenance))
         said = {PROVENANCE_KEY: change.provenance.to_json()}
         snapshot = self._rewrite(transaction, state, change, said) or transaction.update_snapshot(said).merge_append()

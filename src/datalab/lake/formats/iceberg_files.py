@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ from datalab.lake.formats.parquet import ColumnStatistics, Footer, lower_bound, 
 from datalab.lake.table import DataFile, Marks
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pyiceberg.io import FileIO
     from pyiceberg.partitioning import PartitionSpec
     from pyiceberg.schema import Schema
@@ -56,17 +57,24 @@ def from_manifest(entry: IcebergFile, schema: Schema, spec: PartitionSpec, *, ol
     )
 
 
-def known_entry(file: DataFile) -> IcebergFile | None:
+def _known_entry(file: DataFile) -> IcebergFile | None:
     """The entry of a file that was live before and comes back."""
     return file.handle if isinstance(file.handle, IcebergFile) else None
 
 
-def to_manifest(file: DataFile, metadata: TableMetadata, io: FileIO) -> IcebergFile:
-    """A manifest entry for a new file: sizes and bounds come from its own footer."""
+def to_manifest(files: Iterable[DataFile], metadata: TableMetadata, io: FileIO) -> Iterator[IcebergFile]:
+    """Manifest entries for files; of a new one, sizes and bounds come from its own footer."""
+    schema = metadata.schema()
+    wanted = to_arrow(schema)
+    for file in files:
+        yield _known_entry(file) or _new_entry(file, metadata, (schema, wanted), io)
+
+
+def _new_entry(file: DataFile, metadata: TableMetadata, schemas: tuple[Schema, pa.Schema], io: FileIO) -> IcebergFile:
+    schema, wanted = schemas
     with io.new_input(file.path).open() as stream:
         footer = read_footer(stream)  # type: ignore[arg-type]
-    require_fit(file.path, footer, to_arrow(metadata.schema()))
-    schema = metadata.schema()
+    require_fit(file.path, footer, wanted)
     values = [_internal(value) for value in file.partition]
     entry = IcebergFile.from_args(
         content=DataFileContent.DATA,
