@@ -10,7 +10,7 @@ from pathlib import Path
 
 SOURCES = tuple(Path(__file__).with_name(name) for name in ("messages.c", "records.c"))
 LIBRARY = Path(__file__).with_name("native.so")
-_FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra", "-fPIC", "-shared")
+_FLAGS = ("-std=c11", "-O3", "-Wall", "-Wextra", "-fPIC", "-shared")
 
 
 def build() -> str:

@@ -28,8 +28,8 @@ from datalab.ingest.sources.registry import Access, Registry
 from datalab.ingest.workers import Workers
 from datalab.lake.table import WriteTarget
 
-_WORTH_A_JOB = 36_000
-_MOST_OF_A_JOB = 72_000  # where workers are busy anyway: fewer and larger files; more would take more memory
+_WORTH_A_JOB = 40_000
+_MOST_OF_A_JOB = 80_000  # where workers are busy anyway: fewer and larger files; more would take more memory
 _BYTES_OF_A_JOB = 32 << 20
 
 

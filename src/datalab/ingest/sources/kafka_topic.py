@@ -31,7 +31,7 @@ _SETTINGS: Mapping[str, Any] = {
     "queued.max.messages.kbytes": 4_096,
     "queued.min.messages": 100_000,
 }
-_AT_ONCE = 18_000  # larger batches decode little faster, and take more memory in all processes
+_AT_ONCE = 20_000  # larger batches decode little faster, and take more memory in all processes
 _BYTES_AT_ONCE = 16 << 20
 _SILENT = (KafkaError._TIMED_OUT, KafkaError._TRANSPORT)  # noqa: SLF001 - so they are called
 _FIRST = 10  # until it is known how large messages are
