@@ -30,12 +30,15 @@ def ingest(
         bool, typer.Option("--until-lag-zero", help="Go on, through outages too, until nothing is left.")
     ] = False,
     metrics_port: Annotated[
-        int | None, typer.Option(help="With --follow: answer /metrics and /health on this port of loopback.")
+        int | None,
+        typer.Option(help="With --follow: answer /metrics and /health on this port of loopback.", min=1, max=65_535),
     ] = None,
 ) -> None:
     """Take in new records of the sources, once or without end; no flow runs."""
     if once + follow_on + until_lag_zero > 1:
         raise InvalidSetting("--once, --follow and --until-lag-zero exclude each other", "choose one")
+    if metrics_port is not None and not (follow_on or until_lag_zero):
+        raise InvalidSetting("--metrics-port goes with --follow", "datalab ingest --follow --metrics-port N")
     wanted = tuple(map(TableName.parse, tables or []))
     if follow_on or until_lag_zero:
         _follow(ctx, wanted, until_none=until_lag_zero, port=metrics_port)

@@ -23,7 +23,9 @@ app = typer.Typer()
 def serve(
     ctx: typer.Context,
     host: Annotated[str | None, typer.Option("--host", help="Address to listen on, instead of serving.host.")] = None,
-    port: Annotated[int | None, typer.Option("--port", help="Port, instead of serving.port.", min=1)] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", help="Port, instead of serving.port.", min=1, max=65_535)
+    ] = None,
     flush: Annotated[bool, typer.Option("--flush/--no-flush", help="Take the score log to the lake meanwhile.")] = True,
 ) -> None:
     """Serve scores over HTTP: the live model, its features, every answer recorded."""

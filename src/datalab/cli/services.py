@@ -102,6 +102,8 @@ def _named(ctx: typer.Context, names: list[str]) -> list[Control]:
 def _controls(ctx: typer.Context, services: Any) -> list[Control]:
     configuration = configuration_of(ctx)
     chosen: dict[str, Any] = {str(name): each.ports for name, each in configuration.settings.services.items()}
+    for name in chosen:
+        find_service(name)
     return [_control(service, configuration.folder, chosen.get(service.name, {})) for service in services]
 
 

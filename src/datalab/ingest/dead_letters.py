@@ -45,8 +45,8 @@ class DeadLetterTopic:
 
     def take_over(self) -> None:
         """Become the topic's writer: what an earlier one left open is given up, and it cannot go on."""
-        producer = Producer({**self._client, "transactional.id": f"datalab-{self._topic}"})
         with self._faults():
+            producer = Producer({**self._client, "transactional.id": f"datalab-{self._topic}"})
             self._make_topic()
             producer.init_transactions(_TIMEOUT)
         self._producer = producer

@@ -13,8 +13,8 @@ from datalab.events import Bus, DeadLettersDelayed, DeadLettersSent
 from datalab.lake.table import Relation, TableState
 from datalab.names import TableName
 from datalab.pipelines.context import Context
-from datalab.platform.secrets import resolve
 from datalab.platform.settings import Configuration
+from datalab.platform.topics import client_options
 from datalab.plugins import Adapter, adapter, deferred
 from datalab.quality.quarantine import QUARANTINE
 
@@ -44,7 +44,7 @@ def send_dead_letters(
             raise ConfigError(
                 f"sources.{name}.dead_letter needs kafka.bootstrap", "kafka: {bootstrap: …} in datalab.yaml"
             )
-        options = resolve(configuration.settings.kafka.options, configuration.folder, environ)
+        options = client_options(configuration, environ)
         topic = adapter("dead letter topic", "kafka", _TOPIC)(bootstrap, source.dead_letter, options)
         try:
             sent[str(name)] = _send(context, topic, str(name), source.into)

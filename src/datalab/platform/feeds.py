@@ -43,10 +43,9 @@ from datalab.pipelines.outcome import Outcome
 from datalab.pipelines.steps import SourceRead
 from datalab.platform.landing import Course, Landing
 from datalab.platform.project import PUSHED
-from datalab.platform.secrets import resolve
 from datalab.platform.settings import Configuration
 from datalab.platform.settings_schema import IngestSettings, SourceSettings
-from datalab.platform.topics import Decoding, registry_access, wire_topic
+from datalab.platform.topics import Decoding, client_options, registry_access, require_topic_name, wire_topic
 from datalab.quality.publish import Publication, publish
 from datalab.quality.replay import Restaged
 
@@ -208,7 +207,7 @@ def wire_feeds(
     Sources that wait for records go on until `stopping` is set.
     """
     settings = configuration.settings
-    options = resolve(settings.kafka.options, configuration.folder, environ)
+    options = client_options(configuration, environ)
     access = registry_access(configuration, environ)
     decoding = Decoding(limits_of(settings.ingest), workers, stopping, options, access)
     return tuple(
@@ -283,6 +282,8 @@ def limits_of(settings: IngestSettings) -> Limits:
 def _wire_sources(
     name: str, source: SourceSettings, configuration: Configuration, decoding: Decoding
 ) -> Iterator[Source]:
+    if source.dead_letter is not None:
+        require_topic_name(f"sources.{name}.dead_letter", source.dead_letter)
     folder, limits, workers = configuration.folder, decoding.limits, decoding.workers
     contract = read_contract(source.contract, _shown(source.contract, folder))
     if source.topic is not None:

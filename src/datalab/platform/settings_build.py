@@ -58,8 +58,11 @@ class Builder:
         if item.is_mapping:
             return self._mapping(item, tree, key)
         value = self._value(item.kind, tree, key)
-        if item.minimum is not None and value is not None and value < item.minimum:
-            _fail(key, tree, f"at least {item.minimum}")
+        if item.bounds is not None and value is not None:
+            if value < item.bounds.minimum:
+                _fail(key, tree, f"at least {item.bounds.minimum}")
+            if item.bounds.maximum is not None and value > item.bounds.maximum:
+                _fail(key, tree, f"at most {item.bounds.maximum}")
         return value
 
     def _default(self, item: SettingField, parent: Branch, key: str) -> Any:

@@ -38,7 +38,7 @@ class SettingField:
     kind: Any
     doc: str
     default: Any
-    minimum: int | None
+    bounds: AtLeast | None
 
     @property
     def section(self) -> type[Section] | None:
@@ -68,9 +68,9 @@ def fields_of(schema: type[Section]) -> Iterator[SettingField]:
     for item in fields(schema):  # type: ignore[arg-type] # every section is a dataclass
         kind, *notes = get_args(hints[item.name]) if get_origin(hints[item.name]) is Annotated else [hints[item.name]]
         default = item.default if item.default_factory is MISSING else item.default_factory()
-        minimum = next((note.minimum for note in notes if isinstance(note, AtLeast)), None)
+        bounds = next((note for note in notes if isinstance(note, AtLeast)), None)
         doc = next((note for note in notes if isinstance(note, str)), "")
-        yield SettingField(item.name, kind, doc, default, minimum)
+        yield SettingField(item.name, kind, doc, default, bounds)
 
 
 def documented(schema: type[Section] = Settings, prefix: str = "") -> Iterator[SettingDoc]:

@@ -95,9 +95,10 @@ class Duration:
 
 @dataclass(frozen=True)
 class AtLeast:
-    """The smallest allowed value of a number."""
+    """The smallest, and perhaps the largest, allowed value of a number."""
 
     minimum: int
+    maximum: int | None = None
 
 
 _LAKE = Location("lake")
@@ -228,7 +229,7 @@ class ServingSettings(Section):
     """How scores are served."""
 
     host: Annotated[str, "Address to listen on; another than loopback needs an API key, and TLS."] = "127.0.0.1"
-    port: Annotated[int, AtLeast(1), "Port to listen on."] = 8000
+    port: Annotated[int, AtLeast(1, 65_535), "Port to listen on."] = 8000
     certificate: Annotated[Path | None, "File of the TLS certificate; none: plain HTTP."] = None
     private_key: Annotated[Path | None, "File of the certificate's private key."] = None
     plain_http: Annotated[bool, "Serve another address than loopback without TLS, behind a proxy that has it."] = False

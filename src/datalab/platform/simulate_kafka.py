@@ -22,6 +22,7 @@ from datalab.events import Bus, Progress
 from datalab.ingest.avro_schema import parse_schema
 from datalab.ingest.decode.avro_binary import reader_of
 from datalab.ingest.decode.container import decompress, read_header, walk, write_long
+from datalab.ingest.sources.kafka_client import accepted
 from datalab.platform.simulate_stream import Cluster, Pace, Simulated, Stream
 
 # The field that an evolved producer adds: optional, so that readers of the old schema go on.
@@ -76,9 +77,10 @@ class _Sending:
 
     def __init__(self, cluster: Cluster, ledger: IO[str] | None) -> None:
         settings = {"linger.ms": 20, "compression.type": "lz4", **cluster.options, "log_level": 0}
-        self._producer = Producer(
-            {**settings, "bootstrap.servers": cluster.bootstrap, "enable.idempotence": True, "acks": "all"}
-        )
+        with accepted():
+            self._producer = Producer(
+                {**settings, "bootstrap.servers": cluster.bootstrap, "enable.idempotence": True, "acks": "all"}
+            )
         self._ledger = ledger
         self.acknowledged: dict[str, int] = {}
         self._failure: KafkaError | None = None
@@ -164,7 +166,8 @@ def _registry_settings(cluster: Cluster) -> dict[str, Any]:
 
 
 def _make_topic(cluster: Cluster, topic: str, partitions: int) -> None:
-    client = AdminClient({**cluster.options, "bootstrap.servers": cluster.bootstrap, "log_level": 0})
+    with accepted():
+        client = AdminClient({**cluster.options, "bootstrap.servers": cluster.bootstrap, "log_level": 0})
     try:
         if topic not in client.list_topics(timeout=_TIMEOUT / 3).topics:
             client.create_topics([NewTopic(topic, partitions, 1)])[topic].result(_TIMEOUT)

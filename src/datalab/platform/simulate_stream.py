@@ -12,10 +12,9 @@ from typing import Any
 from datalab.errors import ConfigError
 from datalab.events import Bus
 from datalab.platform.project import STATE_FOLDER
-from datalab.platform.secrets import resolve
 from datalab.platform.settings import Configuration
 from datalab.platform.simulate import Shares, simulate_project
-from datalab.platform.topics import registry_access
+from datalab.platform.topics import client_options, registry_access
 from datalab.plugins import Adapter, adapter
 
 _KAFKA = {"kafka": Adapter("datalab.platform.simulate_kafka:send", "kafka")}
@@ -88,7 +87,7 @@ def simulate_to_kafka(
         raise ConfigError(
             "no source of this project has a topic and files", "--env stack, or sources: {NAME: {topic: …}}"
         )
-    options = resolve(settings.kafka.options, configuration.folder, environ)
+    options = client_options(configuration, environ)
     cluster = Cluster(*_addresses(configuration), options, registry_access(configuration, environ))
     marks = configuration.folder / STATE_FOLDER / _MARKS
     with TemporaryDirectory(prefix="datalab-simulate-") as scratch:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from threading import Event
 from typing import Any
+from urllib.parse import urlsplit
 
 from datalab.errors import InvalidSetting
 from datalab.ingest.contracts import Contract
@@ -32,6 +34,20 @@ class Decoding:
     access: Mapping[str, Any]
 
 
+_EXACTLY_ONCE = "that each message is read once rests on it"
+_OURS = {
+    "auto.offset.reset": "",
+    "bootstrap.servers": "there is kafka.bootstrap",
+    "enable.auto.commit": "",
+    "enable.auto.offset.store": "",
+    "enable.partition.eof": "",
+    "group.id": "there is kafka.group",
+    "isolation.level": "",
+    "metadata.broker.list": "there is kafka.bootstrap",
+    "partition.assignment.strategy": "",
+    "transactional.id": "",
+}
+_TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _SOURCES = {"kafka": Adapter("datalab.ingest.sources.kafka:open_topic", "kafka")}
 
 
@@ -50,6 +66,21 @@ def registry_access(configuration: Configuration, environ: Mapping[str, str]) ->
     return {**pair, "ca": kafka.registry_ca}
 
 
+def client_options(configuration: Configuration, environ: Mapping[str, str]) -> dict[str, Any]:
+    """`kafka.options`, secrets resolved. InvalidSetting for what is not the user's to say, SecretNotFound."""
+    kafka = configuration.settings.kafka
+    for key in kafka.options:
+        if key in _OURS:
+            raise InvalidSetting(f"kafka.options.{key} is not to be set: {_OURS[key] or _EXACTLY_ONCE}", "leave it out")
+    return dict(resolve(kafka.options, configuration.folder, environ))
+
+
+def require_topic_name(key: str, topic: str) -> None:
+    """InvalidSetting for a name that no topic can have: it would be waited for without end."""
+    if not _TOPIC_NAME.fullmatch(topic) or topic in {".", ".."}:
+        raise InvalidSetting(f"{key}: '{topic}' is no name of a topic", "1 to 249 letters, digits, '.', '_' or '-'")
+
+
 def wire_topic(name: str, contract: Contract, topic: str, settings: Settings, decoding: Decoding) -> Source:
     """The source that reads a topic. InvalidSetting without a cluster, MissingExtra without its client."""
     kafka = settings.kafka
@@ -58,6 +89,10 @@ def wire_topic(name: str, contract: Contract, topic: str, settings: Settings, de
         raise InvalidSetting(
             f"sources.{name}.topic is set, and kafka.{missing[0]} is not", "say where the cluster is: docs/kafka.md"
         )
+    require_topic_name(f"sources.{name}.topic", topic)
+    address = urlsplit(kafka.registry or "")
+    if address.scheme not in {"http", "https"} or not address.hostname:
+        raise InvalidSetting(f"kafka.registry is {kafka.registry}, no address of HTTP", "http://HOST:PORT/PATH")
     cluster = {
         "bootstrap": kafka.bootstrap,
         "registry": kafka.registry,

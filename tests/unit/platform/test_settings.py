@@ -142,6 +142,7 @@ def test_an_unknown_variable_is_an_error_too(tmp_path: Path) -> None:
         ("name: p\nengine: {threads: four}\n", "engine.threads is 'four', not a whole number or nothing"),
         ("name: p\nengine: {threads: true}\n", "engine.threads is True, not a whole number or nothing"),
         ("name: p\nengine: {threads: 0}\n", "engine.threads is 0, not at least 1 (datalab.yaml:2)"),
+        ("name: p\nserving: {port: 70000}\n", "serving.port is 70000, not at most 65535 (datalab.yaml:2)"),
         ("name: p\nengine: {memory_limit: lots}\n", "engine.memory_limit: 'lots' is not a size (datalab.yaml:2)"),
         ("name: p\npipelines: a.sql\n", "pipelines is 'a.sql', not a list, each text (datalab.yaml:2)"),
         ("name: p\nname: q\n", "datalab.yaml:2: 'name' stands in line 1 already"),

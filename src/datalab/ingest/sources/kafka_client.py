@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 from confluent_kafka import KafkaError, KafkaException
 
+from datalab.errors import InvalidSetting
 from datalab.ingest.native.library import is_wanted
 from datalab.plugins import load
 
@@ -84,8 +85,22 @@ class Client(Protocol):
 
 
 def client_of(settings: Settings) -> Client:
-    """The client in C where it was built, else the one in Python; DATALAB_NATIVE=off takes the latter."""
+    """The client in C where it was built, else the one in Python; DATALAB_NATIVE=off takes the latter.
+
+    InvalidSetting where librdkafka refuses the settings.
+    """
     made: Client | None = None
-    if is_wanted():
-        made = load(_NATIVE)(settings)
-    return made or load(_PYTHON)(settings)
+    with accepted():
+        if is_wanted():
+            made = load(_NATIVE)(settings)
+        return made or load(_PYTHON)(settings)
+
+
+@contextmanager
+def accepted() -> Iterator[None]:
+    """A block that makes a client. InvalidSetting where librdkafka refuses its settings."""
+    try:
+        yield
+    except (KafkaException, TypeError, ValueError) as error:
+        words = error.args[0].str() if isinstance(error, KafkaException) else str(error)
+        raise InvalidSetting(f"kafka.options are refused: {words}", "see librdkafka's settings") from error

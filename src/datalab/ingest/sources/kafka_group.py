@@ -15,6 +15,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from datalab.errors import Fenced, SourceUnavailable
+from datalab.ingest.sources.kafka_client import accepted
 from datalab.ingest.sources.waiting import require_going_on
 
 _SETTINGS: Mapping[str, Any] = {
@@ -49,8 +50,9 @@ class Member:
         self._told: dict[int, int] = {}
         self._ended = threading.Event()
         self._sign = time.monotonic()
-        self._consumer = Consumer({**options, **_SETTINGS, "bootstrap.servers": bootstrap, "group.id": group,
-                                   "on_commit": self._committed})  # fmt: skip
+        settings = {**options, **_SETTINGS, "bootstrap.servers": bootstrap, "group.id": group}
+        with accepted():
+            self._consumer = Consumer({**settings, "on_commit": self._committed})
         self._consumer.subscribe([topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
         self._thread = threading.Thread(target=self._belong, name=f"group {group}", daemon=True)
         self._thread.start()

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from datalab.errors import ServiceError
+from datalab.errors import InvalidSetting, ServiceError
 from datalab.events import Bus, Progress
 from datalab.lake.local import write_private
 from datalab.platform.project import STATE_FOLDER
@@ -26,6 +26,7 @@ from datalab.platform.services.processes import Process, end, forget, is_noted, 
 
 _PAUSE = 0.25
 _SHOWN = 12
+_PORTS = 65_536
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Control:
     def __init__(self, service: Service, project: Path, ports: Mapping[str, Any], environ: Mapping[str, str]) -> None:
         self.service = service
         self.folder = project / STATE_FOLDER / "services" / service.name
-        self.ports = {name: int(ports.get(name, port)) for name, port in service.ports.items()}
+        self.ports = {**service.ports, **_chosen(service, ports)}
         self._environ = environ
 
     @property
@@ -161,6 +162,17 @@ class Control:
         if missing:
             write_private(path, json.dumps({**known, **missing}))
         return {**known, **missing}
+
+
+def _chosen(service: Service, ports: Mapping[str, Any]) -> dict[str, int]:
+    """The project's own ports. InvalidSetting."""
+    for name, port in ports.items():
+        key = f"services.{service.name}.ports.{name}"
+        if name not in service.ports:
+            raise InvalidSetting(f"{key}: {service.name} has no such port", f"it has {', '.join(service.ports)}")
+        if type(port) is not int or not 0 < port < _PORTS:
+            raise InvalidSetting(f"{key} is {port!r}, not a port", f"write a whole number from 1 to {_PORTS - 1}")
+    return dict(ports)
 
 
 def _secret(kind: str) -> str:
