@@ -88,8 +88,8 @@ def check(gold: Gold, store: OnlineStore, view: FeatureView, definition: Definit
     if position.layout is not None and position.layout != layout:
         return Parity(view.name, str(view.table), None, note="the view was changed: materialize it first")
     work = _Check(gold, view, layout, position)
-    online = _online(work, store, sample)
     try:
+        online = _online(work, store, sample)
         _beside_table(work, online)
     except SnapshotNotFound as gone:
         return Parity(view.name, str(view.table), None, note=gone.message)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from datalab.features.online.sqlite import SqliteStore
 from datalab.features.parity import check
 from datalab.features.views import FeatureView
 from datalab.lake.lake import Lake, open_lake
+from datalab.lake.maintenance.expire import expire
+from datalab.lake.maintenance.goals import Goals
 from datalab.lake.provenance import Provenance
 from datalab.lake.table import Relation, TableSpec
 from datalab.names import TableName
@@ -232,6 +234,24 @@ def test_parity_takes_a_nan_for_a_nan_also_in_lists(lake: Lake, engine: DuckDBEn
     store.write(claim, pa.Table.from_pylist([{**rows[0], "notas": [math.nan, None, 2.5]}], schema=schema))
     store.finish(claim, whole=False)
     assert [each.feature for each in check(gold, store, table.view, None, 10).differences] == ["notas"]
+
+
+def test_parity_says_so_where_the_version_of_the_store_has_expired(
+    lake: Lake, engine: DuckDBEngine, store: SqliteStore
+) -> None:
+    table = Table(lake, engine)
+    table.commit({"a": 1})
+    materialize(table.golds()[0], store, table.view)
+    table.commit({"a": 2})
+    gone = table.golds()[0].version.snapshot
+    goals = Goals(keep=1, keep_for=timedelta(0), readers=timedelta(0))
+    assert expire(lake, table.name, (), goals, datetime.now(UTC) + timedelta(days=1)).expired == (gone,)
+    (gold,) = table.golds()
+    found = check(gold, store, table.view, None, 10)
+    assert (found.compared, found.differences) == (0, ())
+    assert f"{table.name} has no snapshot {gone}" in found.note
+    assert materialize(gold, store, table.view).kind == "whole"
+    assert check(gold, store, table.view, None, 10).compared == 1
 
 
 def test_a_rebuild_mends_a_damaged_store(lake: Lake, engine: DuckDBEngine, store: SqliteStore) -> None:
