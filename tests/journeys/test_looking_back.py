@@ -113,6 +113,16 @@ def test_a_restored_bronze_table_takes_its_files_in_again_once(pedidos: Pedidos)
     assert len(pedidos.rows(SILVER)) == 4
 
 
+def test_a_bronze_table_that_is_restored_back_and_forth_has_its_files(pedidos: Pedidos) -> None:
+    three_days(pedidos)
+    first, _, third = snapshots(pedidos, "bronze.pedidos")
+    present = pedidos.rows("SELECT id, versao, source_file FROM bronze.pedidos")
+    for snapshot in (first, third):
+        pedidos("data", "restore", "bronze.pedidos", "--to", snapshot)
+    assert pedidos("data", "ingest", "--json").json["status"] == "nothing_to_do"
+    assert pedidos.rows("SELECT id, versao, source_file FROM bronze.pedidos") == present
+
+
 def test_tags_are_found_again_and_keep_their_snapshot(pedidos: Pedidos, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in AT_ONCE.items():
         monkeypatch.setenv(f"DATALAB__MAINTENANCE__{name}", value)

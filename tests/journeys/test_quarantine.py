@@ -82,6 +82,29 @@ def test_where_nothing_was_refused_the_quarantine_is_empty(pedidos):
     assert pedidos.rows("SELECT count(*), max(reason) FROM ops.quarantine") == [(0, None)]
 
 
+def test_a_restore_behind_a_replay_opens_the_record_again(pedidos):
+    pedidos.deliver("um", order("a"), order("b", uf=None))
+    pedidos.run()
+    pedidos.contract(uf=["null", "string"])
+    rows = f"SELECT id FROM {BRONZE} ORDER BY id"
+    status = "SELECT status, resolved_at IS NULL FROM ops.quarantine"
+
+    def replay() -> tuple[list[Any], list[Any]]:
+        pedidos("quarantine", "replay", "--all", "--json")
+        return pedidos.rows(rows), pedidos.rows(status)
+
+    whole = ([("a",), ("b",)], [("replayed", False)])
+    assert replay() == whole
+    after, before = [entry["snapshot"] for entry in pedidos("data", "history", BRONZE, "--json").json]
+    assert pedidos("data", "restore", BRONZE, "--to", before, "--json").json["reopened"] == 1
+    assert (pedidos.rows(rows), pedidos.rows(status)) == ([("a",)], [("open", True)])
+    assert pedidos("data", "restore", BRONZE, "--to", after, "--json").json["reopened"] == 0
+    assert replay() == whole  # it is there already
+    assert pedidos("data", "restore", BRONZE, "--to", before, "--json").json["reopened"] == 1
+    assert replay() == whole
+    assert pedidos("data", "restore", BRONZE, "--to", before, "--json").json["reopened"] == 1
+
+
 def test_a_row_that_breaks_a_constraint_enters_silver_once_the_constraint_allows_it(pedidos):
     pedidos.deliver("um", order("a"), order("b", valor=-5), order("c", valor=-6), order("d", valor=-90))
     pedidos.run()

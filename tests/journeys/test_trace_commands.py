@@ -107,6 +107,7 @@ def test_a_record_that_was_refused_is_found_in_quarantine(pedidos: Pedidos) -> N
         (["gold.por_uf", "uf=XX"], 4, "gold.por_uf has no row with uf=XX"),
         (["gold.por_uf"], 2, "datalab trace gold.por_uf uf=…"),
         (["gold.por_uf", "ufs=SP"], 2, "did you mean uf?"),
+        (["gold.por_uf", "uf=SP", "UF=RJ"], 2, "uf is given more than once"),
         (["gold.por_uf", "pedidos=dois"], 2, "'dois' is not a value of pedidos, which is int64"),
         (["gold.por_ufs", "uf=SP"], 4, "did you mean gold.por_uf"),
         (["01HZX"], 4, "there is no score 01HZX"),

@@ -17,6 +17,7 @@ from datalab.lake.table import Snapshot
 from datalab.names import TableName
 from datalab.platform.differences import compare, keys_of
 from datalab.platform.masking import mask_value
+from datalab.quality.review import reopen
 
 TABLE = Annotated[str, typer.Argument(help="A table: layer.table.")]
 MOMENT = "a snapshot id, a tag, or a moment in UTC."
@@ -76,11 +77,12 @@ def data_restore(
         when = moment(to)
         assert when is not None
         target = lab.lake.at(state, when)
-        after = restore(lab.lake, name, target, lab.context().run_id)
+        context = lab.context()
+        after = restore(lab.lake, name, target, context.run_id)
+        reopened = reopen(lab.lake, lab.engine, name, context.run_id, context.now)
         rows = lab.lake.files(after).rows
-    output.show(
-        {"table": str(name), "restored": target, "snapshot": after.snapshot, "rows": rows}, as_json=options_of(ctx).json
-    )
+    answer = {"table": str(name), "restored": target, "snapshot": after.snapshot, "rows": rows, "reopened": reopened}
+    output.show(answer, as_json=options_of(ctx).json)
 
 
 def data_tag(

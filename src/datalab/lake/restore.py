@@ -73,14 +73,23 @@ def named(lake: Lake, name: TableName, tag: str, snapshot: int | None) -> TableS
 
 def present_commits(history: Iterable[Snapshot]) -> tuple[Snapshot, ...]:
     """The commits that the present rows come from: those that a restore went back behind are left out."""
+    commits = list(history)
     found: list[Snapshot] = []
-    for snapshot in history:
-        made = snapshot.provenance
-        if made is not None and made.kind == RESTORE:
-            known = [each.id for each in found]
-            found = found[: known.index(made.details["to"]) + 1] if made.details["to"] in known else []
+    behind: dict[int, list[Snapshot]] = {back: [] for back in map(_restored, commits) if back is not None}
+    for snapshot in commits:
+        back = _restored(snapshot)
+        if back is not None:
+            found = list(behind[back])
         found.append(snapshot)
+        if snapshot.id in behind:
+            behind[snapshot.id] = list(found)
     return tuple(found)
+
+
+def _restored(snapshot: Snapshot) -> int | None:
+    """The snapshot that a commit went back to; None for a commit of another kind."""
+    made = snapshot.provenance
+    return int(made.details["to"]) if made is not None and made.kind == RESTORE else None
 
 
 def _change(lake: Lake, state: TableState, snapshot: int, run_id: str) -> Change:

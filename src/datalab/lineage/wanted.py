@@ -23,6 +23,9 @@ def wanted_rows(table: TableName, schema: pa.Schema, texts: Sequence[str], keys:
         raise InvalidKey(f"say which row of {table}", f"datalab trace {table} {known}")
     fields = {field.name.lower(): field for field in schema if is_comparable(field)}
     given = [_split(table, text) for text in texts]
+    for name, _ in given:
+        if [each for each, _ in given].count(name) > 1:
+            raise InvalidKey(f"{name} is given more than once", f"datalab trace {table} {name}=…")
     values = {(field := _field(table, name, fields)).name: _value(field, text) for name, text in given}
     return pa.table(values)
 

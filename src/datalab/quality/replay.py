@@ -6,7 +6,7 @@ status. A replay killed in between finds its ids in the table's history and only
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 from datalab.engine.base import Engine, Staged
 from datalab.lake.lake import Lake
 from datalab.lake.provenance import Provenance
-from datalab.lake.table import TableState
+from datalab.lake.restore import present_commits
+from datalab.lake.table import Snapshot, TableState
 from datalab.quality.publish import discarded_on_failure
 
 BATCH = 1000
@@ -52,8 +53,17 @@ def replay(
     return frozenset(done & set(records.column("id").to_pylist()))
 
 
+def undone(lake: Lake, state: TableState) -> frozenset[str]:
+    """The ids whose replay a restore of the table went back behind: they are not in it any more."""
+    return frozenset(_replayed(lake.history(state)) - _landed(lake, state))
+
+
 def _landed(lake: Lake, state: TableState) -> set[str]:
-    commits = (snapshot.provenance for snapshot in lake.history(state))
+    return _replayed(present_commits(lake.history(state)))
+
+
+def _replayed(history: Iterable[Snapshot]) -> set[str]:
+    commits = (snapshot.provenance for snapshot in history)
     return {entry for commit in commits if commit for entry in commit.details.get("replayed", ())}
 
 

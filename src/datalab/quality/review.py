@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from sqlglot import exp
 
 from datalab.engine.base import Engine, Query, ReplaceGroups, Work
@@ -17,6 +18,7 @@ from datalab.lake.provenance import Provenance
 from datalab.lake.table import Change, Relation, TableState
 from datalab.names import TableName
 from datalab.quality.quarantine import QUARANTINE, QUARANTINE_SCHEMA
+from datalab.quality.replay import undone
 
 Status = Literal["open", "replayed", "discarded"]
 _ORDER = ("target", "unit", "source_row", "id")
@@ -77,10 +79,21 @@ def resolve(lake: Lake, engine: Engine, records: pa.Table, status: Status, run_i
     return int(changed.num_rows)
 
 
+def reopen(lake: Lake, engine: Engine, target: TableName, run_id: str, now: datetime) -> int:
+    """Open the records again whose replay a restore of their table went back behind; answers how many."""
+    gone = undone(lake, lake.require(target))
+    if not gone:
+        return 0
+    replayed = find(lake, engine, Selection(target=target, status="replayed"), now)
+    records = replayed.filter(pc.is_in(replayed.column("id"), pa.array(sorted(gone), pa.string())))
+    return resolve(lake, engine, records, "open", run_id, now)
+
+
 def _with_status(records: pa.Table, status: Status, now: datetime) -> pa.Table:
     table = records.select(QUARANTINE_SCHEMA.names).cast(QUARANTINE_SCHEMA)
     count = table.num_rows
-    values = {"status": pa.array([status] * count), "resolved_at": pa.array([now] * count, pa.timestamp("us", "UTC"))}
+    moments = [None if status == "open" else now] * count
+    values = {"status": pa.array([status] * count), "resolved_at": pa.array(moments, pa.timestamp("us", "UTC"))}
     for name, column in values.items():
         table = table.set_column(table.schema.get_field_index(name), QUARANTINE_SCHEMA.field(name), column)
     return table
