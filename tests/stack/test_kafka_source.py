@@ -182,6 +182,22 @@ def test_a_topic_made_again_is_told_and_read_from_its_beginning(iceberg: World) 
     assert iceberg.run().read == 0
 
 
+def test_what_was_set_aside_of_a_topic_outlives_it(iceberg: World) -> None:
+    topic = iceberg.topic
+    topic.send([*good(topic, 0, 3), b"old", b"older"], 0)
+    iceberg.run()
+    topic.drop()
+    topic.make(3)
+    topic.send([*good(topic, 100, 3), b"new"], 0)
+    records = table_of(iceberg.quarantine(), QUARANTINE_SCHEMA)
+    iceberg.feed.pending(iceberg.context())
+    assert iceberg.feed.ahead(iceberg.context(), iceberg.lake.require(TARGET), records) == frozenset()
+    assert iceberg.run().read == 4
+    assert sorted(row["raw"] for row in iceberg.quarantine()) == [b"new", b"old", b"older"]
+    records = table_of(iceberg.quarantine(), QUARANTINE_SCHEMA)
+    assert iceberg.feed.ahead(iceberg.context(), iceberg.lake.require(TARGET), records) == frozenset()
+
+
 def test_newer_writers_widen_the_table_and_older_ones_go_on(place: World) -> None:
     topic = place.topic
     topic.send(good(topic, 0, 60))

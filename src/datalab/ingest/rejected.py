@@ -34,6 +34,16 @@ def refused_table(
     return pa.Table.from_pylist(rows, schema=QUARANTINE_SCHEMA)
 
 
+def unit_ending(topic_id: str) -> str:
+    """How the units of a topic's messages end: one that is made again has the same name and offsets, and another id."""
+    return f"#{topic_id}"
+
+
+def topic_of(unit: str) -> str:
+    """The id of the topic that a message's unit is of."""
+    return unit.rpartition("#")[2]
+
+
 def _message(each: Refused, flow: tuple[str, TableName, str], topic: tuple[str, str], run: Run) -> dict[str, Any]:
     _, target, _ = flow
     name, topic_id = topic
@@ -41,7 +51,7 @@ def _message(each: Refused, flow: tuple[str, TableName, str], topic: tuple[str, 
     return {
         **_told(each.reject, flow, run),
         "id": record_id(target, name, topic_id, each.partition, each.offset),
-        "unit": f"{unit}#{topic_id}",
+        "unit": f"{unit}{unit_ending(topic_id)}",
         "source_topic": name,
         "source_partition": each.partition,
         "source_offset": each.offset,

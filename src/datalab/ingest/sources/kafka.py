@@ -19,7 +19,7 @@ from datalab.ingest.limits import Limits
 from datalab.ingest.message_isolate import MessageRun, run_messages, with_run
 from datalab.ingest.message_jobs import DECODE_MESSAGES, MESSAGES, MessageJob, MessagesDone
 from datalab.ingest.produced import Produced
-from datalab.ingest.rejected import refused_table
+from datalab.ingest.rejected import refused_table, topic_of, unit_ending
 from datalab.ingest.sources.base import Batch, Consumed, Evolved, Pending, Replayed, Run, StagedBatch
 from datalab.ingest.sources.kafka_group import Member
 from datalab.ingest.sources.kafka_offsets import Log, Range, offsets_after, ranges_of, stands_at, taken_over
@@ -119,7 +119,7 @@ class KafkaSource:
             add=done.data,
             rejected=refused_table(done.refused, self._flow(target), (self.topic, log.topic_id), run),
             units=(),
-            within=_within(self.topic, taken),
+            within=_within(self.topic, log.topic_id, taken),
             offsets=offsets_after(log, before, at),
             details=_details(taken),
             written=done.accepted,
@@ -154,10 +154,15 @@ class KafkaSource:
         return Replayed(tuple(row["id"] for row in good), done.data, done.accepted)
 
     def ahead(self, records: pa.Table, consumed: Consumed) -> frozenset[str]:
-        """Entries whose offset the table has not reached."""
-        stands = stands_at(consumed.offsets)
-        rows = records.select(["id", "source_partition", "source_offset"]).to_pylist()
-        return frozenset(row["id"] for row in rows if row["source_offset"] >= stands.get(row["source_partition"], 0))
+        """Entries whose offset the table has not reached. Those of a topic that is gone are never reached again."""
+        stands, known = stands_at(consumed.offsets), consumed.offsets.get("topic_id")
+        rows = records.select(["id", "unit", "source_partition", "source_offset"]).to_pylist()
+        found = {row["id"] for row in rows if row["source_offset"] >= stands.get(row["source_partition"], 0)}
+        others = {row["id"]: topic_of(row["unit"]) for row in rows if topic_of(row["unit"]) != known}
+        if not others:
+            return frozenset(found)
+        live = self._topic.look(self.stop).topic_id
+        return frozenset(found - others.keys() | {each for each, topic_id in others.items() if topic_id == live})
 
     def close(self) -> None:
         """Leave the group, and disconnect."""
@@ -289,14 +294,15 @@ def _batch(ranges: Sequence[Range]) -> Batch:
     return Batch(tuple(ranges), count, f"{count:,} new message{'s' if count != 1 else ''}")
 
 
-def _within(topic: str, taken: Sequence[Range]) -> str:
-    """The quarantined entries that consuming these ranges replaces."""
-    quoted = topic.replace("'", "''")
+def _within(topic: str, topic_id: str, taken: Sequence[Range]) -> str:
+    """The quarantined entries that consuming these ranges replaces; not those of an earlier topic of that name."""
+    ending = unit_ending(topic_id)
     parts = (
         f"(source_partition = {each.partition} AND source_offset >= {each.start} AND source_offset < {each.stop})"
         for each in taken
     )
-    return f"source_topic = '{quoted}' AND status = 'open' AND ({' OR '.join(parts)})"
+    this = f"source_topic = '{topic}' AND right(unit, {len(ending)}) = '{ending}'"
+    return f"{this} AND status = 'open' AND ({' OR '.join(parts)})"
 
 
 def _details(taken: Sequence[Range]) -> dict[str, Any]:
