@@ -145,8 +145,9 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._head_so_far() > self.limits.header_bytes:
             self._end(431, "The head of the request is too large")
             return
-        if _is_ambiguous(self.headers, self.parser.get_http_version()):
-            self._end(400, "One host header is needed, and no other that counts may come twice")
+        refused = _refusal(self.headers, self.parser.get_http_version())
+        if refused:
+            self._end(*refused)
             return
         if self.parser.should_upgrade():
             return
@@ -292,7 +293,11 @@ def bounded_protocol(limits: Limits, straight: Mapping[bytes, Straight]) -> Any:
     return type("Bounded", (BoundedProtocol,), {"limits": limits, "straight": straight})
 
 
-def _is_ambiguous(headers: Headers, version: str) -> bool:
-    """Whether a proxy before this server may have read the head in another way (RFC 9112, 3.2)."""
+def _refusal(headers: Headers, version: str) -> tuple[int, str] | None:
+    """Status and title for a head that a proxy in front may have read in another way (RFC 9112, 3.2 and 6.1)."""
     names = [name for name, _ in headers]
-    return (b"host" not in names and version == "1.1") or any(names.count(name) > 1 for name in _ONCE)
+    if (b"host" not in names and version == "1.1") or any(names.count(name) > 1 for name in _ONCE):
+        return 400, "One host header is needed, and no other that counts may come twice"
+    if any(name == b"transfer-encoding" and value.strip().lower() != b"chunked" for name, value in headers):
+        return 501, "A body comes whole or in chunks, in no other transfer coding"
+    return None

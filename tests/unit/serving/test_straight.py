@@ -319,6 +319,17 @@ def test_a_head_that_can_be_read_in_two_ways_is_refused(served, twice, straight)
 
 
 @pytest.mark.parametrize("straight", [True, False])
+def test_a_transfer_coding_that_is_not_undone_is_refused(served, straight):
+    async def ask(connect):
+        client = await connect()
+        head = request(served, b"", content_length=None, transfer_encoding="gzip, chunked")
+        return await client.ask(head + b"%x\r\n%b\r\n0\r\n\r\n" % (len(GOOD), GOOD))
+
+    assert run(served, ask, straight=straight)[0] == 501
+    assert not logged(served)
+
+
+@pytest.mark.parametrize("straight", [True, False])
 def test_what_stands_behind_a_body_is_no_head(served, straight):
     async def ask(connect):
         client = await connect()
