@@ -182,6 +182,23 @@ def test_a_topic_made_again_is_told_and_read_from_its_beginning(iceberg: World) 
     assert iceberg.run().read == 0
 
 
+def test_a_source_that_goes_back_to_a_topic_takes_what_is_new_there(iceberg: World) -> None:
+    first, second = iceberg.topic, Filled(iceberg.topic.bootstrap, iceberg.topic.registry, f"{iceberg.topic.name}b")
+    second.make(2)
+    first.send([*good(first, 0, 30), b"bad"], 0)
+    second.send(good(second, 100, 20), 1)
+    assert iceberg.run().read == 31
+    elsewhere = opened(second, iceberg.lake, iceberg.engine, iceberg.feed.source.workers)  # type: ignore[attr-defined]
+    assert elsewhere.run().read == 20
+    first.send(good(first, 30, 5), 0)
+    assert iceberg.run().read == 5
+    assert elsewhere.run().read == 0
+    elsewhere.feed.close()
+    rows = iceberg.query("SELECT id FROM t")
+    assert sorted(row["id"] for row in rows) == sorted(f"p{at}" for at in [*range(35), *range(100, 120)])
+    assert [row["raw"] for row in iceberg.quarantine()] == [b"bad"]
+
+
 def test_what_was_set_aside_of_a_topic_outlives_it(iceberg: World) -> None:
     topic = iceberg.topic
     topic.send([*good(topic, 0, 3), b"old", b"older"], 0)

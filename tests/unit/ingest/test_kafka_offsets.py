@@ -96,10 +96,29 @@ def test_a_topic_that_is_taken_up_by_two_at_once() -> None:
 def test_a_topic_that_was_made_again_is_taken_up_by_two_at_once() -> None:
     new = log({0: (0, 9), 1: (0, 4)}, "two")
     first = offsets_after(new, STANDS, {1: 4})
-    assert first == offsets_of("t", "two", {0: 0, 1: 4})
+    assert first == {**offsets_of("t", "two", {0: 0, 1: 4}), "left": {"one": STANDS["partitions"]}}
     assert not taken_over((Range(0, 0, 9),), "two", STANDS, first)
     assert not taken_over((Range(0, 0, 9),), "two", STANDS, STANDS)
     assert taken_over((Range(1, 0, 4),), "two", STANDS, first)
+
+
+def test_a_topic_that_was_read_before_another_one_goes_on_where_it_was_left() -> None:
+    one, two = log({0: (0, 12), 1: (0, 4)}), log({0: (0, 3)}, "two")
+    in_two = offsets_after(two, STANDS, {0: 3})
+    ranges, events = ranges_of("s", in_two, one)
+    assert (ranges, events) == ((Range(0, 10, 12), Range(1, 4, 4)), ())
+    assert not taken_over(ranges, "one", in_two, in_two)
+    back = offsets_after(one, in_two, {0: 12})
+    assert stands_at(back) == {0: 12, 1: 4}
+    assert taken_over(ranges, "one", in_two, back)
+    assert ranges_of("s", back, two) == ((Range(0, 3, 3),), ())
+
+
+def test_not_all_topics_that_were_ever_read_are_kept() -> None:
+    offsets = STANDS
+    for number in range(20):
+        offsets = offsets_after(log({0: (0, 1)}, f"topic {number}"), offsets, {0: 1})
+    assert [*offsets["left"]] == [f"topic {number}" for number in range(11, 19)]
 
 
 def test_messages_lost_before_they_were_read_count_as_consumed_by_nobody() -> None:

@@ -22,7 +22,7 @@ from datalab.ingest.produced import Produced
 from datalab.ingest.rejected import refused_table, topic_of, unit_ending
 from datalab.ingest.sources.base import Batch, Consumed, Evolved, Pending, Replayed, Run, StagedBatch
 from datalab.ingest.sources.kafka_group import Member
-from datalab.ingest.sources.kafka_offsets import Log, Range, offsets_after, ranges_of, stands_at, taken_over
+from datalab.ingest.sources.kafka_offsets import Log, Range, offsets_after, ranges_of, stands_at, stands_in, taken_over
 from datalab.ingest.sources.kafka_topic import Topic
 from datalab.ingest.sources.registry import Access, Registry
 from datalab.ingest.workers import Workers
@@ -31,6 +31,7 @@ from datalab.lake.table import WriteTarget
 _WORTH_A_JOB = 40_000
 _MOST_OF_A_JOB = 80_000  # where workers are busy anyway: fewer and larger files; more would take more memory
 _BYTES_OF_A_JOB = 32 << 20
+_PLACED = ["id", "unit", "source_partition", "source_offset"]
 
 
 @dataclass(frozen=True)
@@ -155,14 +156,15 @@ class KafkaSource:
 
     def ahead(self, records: pa.Table, consumed: Consumed) -> frozenset[str]:
         """Entries whose offset the table has not reached. Those of a topic that is gone are never reached again."""
-        stands, known = stands_at(consumed.offsets), consumed.offsets.get("topic_id")
-        rows = records.select(["id", "unit", "source_partition", "source_offset"]).to_pylist()
-        found = {row["id"] for row in rows if row["source_offset"] >= stands.get(row["source_partition"], 0)}
-        others = {row["id"]: topic_of(row["unit"]) for row in rows if topic_of(row["unit"]) != known}
-        if not others:
-            return frozenset(found)
-        live = self._topic.look(self.stop).topic_id
-        return frozenset(found - others.keys() | {each for each, topic_id in others.items() if topic_id == live})
+        known = consumed.offsets.get("topic_id", "")
+        rows = [(topic_of(row["unit"]), row) for row in records.select(_PLACED).to_pylist()]
+        live = known if all(topic == known for topic, _ in rows) else self._topic.look(self.stop).topic_id
+        stands = {topic: stands_in(consumed.offsets, topic) for topic in (known, live)}
+        return frozenset(
+            row["id"]
+            for topic, row in rows
+            if topic in stands and row["source_offset"] >= stands[topic].get(row["source_partition"], 0)
+        )
 
     def close(self) -> None:
         """Leave the group, and disconnect."""

@@ -9,6 +9,9 @@ from typing import Any
 from datalab.errors import SourceError
 from datalab.events import Event, OffsetsLost, PartitionAdded, TopicRecreated
 
+_LEFT = "left"  # by the id of a topic that was read before: the next offset of each partition
+_MOST_LEFT = 8
+
 
 @dataclass(frozen=True)
 class Log:
@@ -40,6 +43,13 @@ def stands_at(offsets: Mapping[str, Any]) -> dict[int, int]:
     return {int(partition): offset for partition, offset in offsets.get("partitions", {}).items()}
 
 
+def stands_in(offsets: Mapping[str, Any], topic_id: str) -> dict[int, int]:
+    """The same in a topic that the table reads, or has read before another one; nothing in one that it has not."""
+    if offsets.get("topic_id") == topic_id:
+        return stands_at(offsets)
+    return stands_at({"partitions": offsets.get(_LEFT, {}).get(topic_id, {})})
+
+
 def taken_over(ranges: Sequence[Range], topic_id: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     """Whether anybody has committed, or gone back to, other offsets of these ranges than they start at.
 
@@ -47,8 +57,7 @@ def taken_over(ranges: Sequence[Range], topic_id: str, before: Mapping[str, Any]
     """
     if now.get("topic_id") not in (topic_id, before.get("topic_id")):
         return True
-    planned = stands_at(before) if before.get("topic_id") == topic_id else {}
-    present = stands_at(now) if now.get("topic_id") == topic_id else {}
+    planned, present = stands_in(before, topic_id), stands_in(now, topic_id)
     starts = {each.partition: each.start - each.lost for each in ranges}
     new = {partition: start for partition, start in starts.items() if partition not in planned}
     return any({**new, **present}.get(partition) != start for partition, start in starts.items())
@@ -57,11 +66,15 @@ def taken_over(ranges: Sequence[Range], topic_id: str, before: Mapping[str, Any]
 def offsets_after(log: Log, before: Mapping[str, Any], at: Mapping[int, int]) -> dict[str, Any]:
     """Where the source stands once partitions are consumed up to `at`: all of the topic's, those of others too.
 
-    A table that takes a topic up stands at its first offsets, also where it has not read yet.
+    A table that takes a topic up stands at its first offsets, also where it has not read yet. Where it stood in the
+    last topics before this one is kept.
     """
     first = {partition: low for partition, (low, _) in log.partitions.items()}
-    stands = stands_at(before) if before.get("topic_id") == log.topic_id else first
-    return offsets_of(log.topic, log.topic_id, {**stands, **at})
+    stands = stands_in(before, log.topic_id) or first
+    left = {**before.get(_LEFT, {}), before.get("topic_id", ""): before.get("partitions", {})}
+    left = {topic_id: held for topic_id, held in left.items() if held and topic_id != log.topic_id}
+    kept = dict([*left.items()][-_MOST_LEFT:])
+    return {**offsets_of(log.topic, log.topic_id, {**stands, **at}), **({_LEFT: kept} if kept else {})}
 
 
 def ranges_of(source: str, offsets: Mapping[str, Any], log: Log) -> tuple[tuple[Range, ...], tuple[Event, ...]]:
@@ -70,11 +83,9 @@ def ranges_of(source: str, offsets: Mapping[str, Any], log: Log) -> tuple[tuple[
     SourceError where the table stands behind the log's end: what it consumed is not what the topic holds.
     """
     events: list[Event] = []
-    stands = stands_at(offsets)
-    was = offsets.get("topic_id", "")
-    if stands and was != log.topic_id:
-        events.append(TopicRecreated(source, log.topic, was, log.topic_id))
-        stands = {}
+    stands = stands_in(offsets, log.topic_id)
+    if offsets.get("partitions") and not stands:
+        events.append(TopicRecreated(source, log.topic, offsets.get("topic_id", ""), log.topic_id))
     ranges = []
     for partition, (low, high) in sorted(log.partitions.items()):
         start = stands.get(partition, low)
