@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from datalab.errors import InvalidSetting
 from datalab.ingest.decode.avro_columns import PADDING
 from datalab.ingest.message_jobs import MESSAGES
 from datalab.ingest.native.build import LIBRARY
@@ -171,7 +172,7 @@ def test_a_client_may_be_closed_while_another_thread_waits_in_it(opened: Open, t
 
 
 def test_a_setting_that_is_none_is_told(opened: Open) -> None:
-    with pytest.raises(KafkaException, match=r"no\.such\.setting"):
+    with pytest.raises(InvalidSetting, match=r"no\.such\.setting"):
         opened(**{"no.such.setting": 1})
 
 
