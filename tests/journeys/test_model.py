@@ -91,6 +91,7 @@ def test_from_files_to_a_live_model_and_back(agro: Path, datalab: Callable[..., 
         (["promote", "credito", "77"], 4, "no version 77"),
         (["evaluate", "--training-set", "credito@1"], 4, ""),
         (["rollback", "credito", "--to", "99"], 4, "no version 99"),
+        (["history", "nenhum"], 4, "no model 'nenhum'"),
     ],
 )
 def test_what_is_not_there(agro: Path, datalab: Callable[..., Any], line: list[str], code: int, words: str) -> None:

@@ -9,7 +9,7 @@ from functools import cached_property, partial
 
 import pyarrow as pa
 
-from datalab.errors import InvalidModel
+from datalab.errors import InvalidModel, ModelNotFound
 from datalab.features.recipe import recipe
 from datalab.features.training import build, read
 from datalab.features.views import Definitions
@@ -89,5 +89,13 @@ def open_workshop(lab: Lab, by: str, sets: TrainingSets | None = None, *, writes
 
 
 def read_history(lab: Lab, model: str) -> list[Entry]:
-    """What happened to the versions of a model, or of all, oldest first."""
-    return entries(lab.context(), model)
+    """What happened to the versions of a model, or of all, oldest first.
+
+    ModelNotFound for a name that neither the project's files nor its history have.
+    """
+    found = entries(lab.context(), model)
+    if model and not found:
+        known = declared_models(lab.configuration)
+        if model not in known:
+            raise ModelNotFound(f"no model '{model}'", f"known here: {', '.join(sorted(known)) or 'none'}")
+    return found
