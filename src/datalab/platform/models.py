@@ -22,6 +22,7 @@ from datalab.ml.package import Package, read_package
 from datalab.ml.pictures import draw_drift, draw_evaluation
 from datalab.ml.training import Trained, train
 from datalab.ml.watch import Seen, Watch, evaluate_version, watch
+from datalab.platform.model_files import chosen_model
 
 _STEPS = ("training set", "train", "judge", "register")
 
@@ -58,12 +59,7 @@ class Workshop:
 
     def declaration(self, name: str | None) -> Declaration:
         """A model by name, or the only one. ModelNotFound."""
-        if name is None and len(self.declarations) == 1:
-            return next(iter(self.declarations.values()))
-        if name is None or name not in self.declarations:
-            known = ", ".join(sorted(self.declarations)) or "none; declare one in models/*.yaml"
-            raise ModelNotFound(f"no model '{name}'" if name else "name a model", f"known here: {known}")
-        return self.declarations[name]
+        return chosen_model(self.declarations, name)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from functools import cached_property, partial
 
 import pyarrow as pa
 
-from datalab.errors import InvalidModel, ModelNotFound
+from datalab.errors import InvalidModel
 from datalab.features.recipe import recipe
 from datalab.features.training import build, read
 from datalab.features.views import Definitions
@@ -19,7 +19,7 @@ from datalab.ml.keys import require_keys
 from datalab.ml.lifecycle import Desk
 from datalab.platform.features import wire_features
 from datalab.platform.lab import Lab
-from datalab.platform.model_files import declared_models
+from datalab.platform.model_files import chosen_model, declared_models
 from datalab.platform.models import TrainingSets, Workshop
 from datalab.platform.registry import models_key, wire_registry
 
@@ -95,7 +95,5 @@ def read_history(lab: Lab, model: str) -> list[Entry]:
     """
     found = entries(lab.context(), model)
     if model and not found:
-        known = declared_models(lab.configuration)
-        if model not in known:
-            raise ModelNotFound(f"no model '{model}'", f"known here: {', '.join(sorted(known)) or 'none'}")
+        chosen_model(declared_models(lab.configuration), model)
     return found

@@ -57,12 +57,8 @@ class LiveModel:
         return self.answers(*self.vector.arrays(rows))
 
     def judge(self, row: Sequence[Any]) -> Verdict:
-        """P(default) and the reasons of a raw input row. ModelFailed."""
-        return self.judge_many([row])[0]
-
-    def judge_many(self, rows: Sequence[Sequence[Any]]) -> list[Verdict]:
-        """The same of many rows, in order, in one call of the model; thread-safe. ModelFailed."""
-        return self.verdicts(self.answers(*self.laid_out(rows)), len(rows))
+        """P(default) and the reasons of a raw input row; thread-safe, as what it is made of. ModelFailed."""
+        return self.verdicts(self.answers(*self.laid_out([row])), 1)[0]
 
     def laid_out(self, rows: Sequence[Sequence[Any]]) -> tuple[Matrix, Matrix]:
         """What the model is asked about raw input rows: each of them, and its variations."""
